@@ -1,0 +1,27 @@
+# The interpreter to make .venv from is chosen by tools/make_env.py; `make env PYTHON=python3.12` names one.
+.PHONY: help env test lint demo clean
+
+help:
+	@echo "make env    what is missing for all the others: Python packages, ROS 2 where there is none, the built package"
+	@echo "make demo   segments real photographs with the installed node and writes demo_out/"
+	@echo "make test   ruff, mypy and all tests"
+	@echo "make lint   ruff and mypy only"
+	@echo "make clean  removes everything that the others made"
+
+env:
+	@PYTHON="$(PYTHON)" python3 tools/make_env.py
+
+# Every check runs, whatever the ones before it found; one that fails, fails the target.
+LINT = ruff check || failed=1; ruff format --check || failed=1; mypy || failed=1
+
+test: env
+	@. ./env.sh && { failed=; $(LINT); pytest || failed=1; test -z "$$failed"; }
+
+lint: env
+	@. ./env.sh && { failed=; $(LINT); test -z "$$failed"; }
+
+demo: env
+	@. ./env.sh && python tools/demo.py
+
+clean:
+	rm -rf .venv build install log demo_out
