@@ -160,7 +160,7 @@ def image_msg(pixels: npt.NDArray[Any], encoding: str, header: "Header", into: "
     if len(into.data) == flat.nbytes:
         np.frombuffer(into.data, np.uint8)[:] = flat
     else:
-        # Any other type than array.array is checked byte by byte by the message's setter: seconds for a large image.
+        # Of anything but array.array the setter checks every byte (Humble: 90 ms for 640x480) or at least copies twice.
         data = array("B")
         data.frombytes(flat.data)
         into.data = data
