@@ -160,7 +160,7 @@ def image_msg(pixels: npt.NDArray[Any], encoding: str, header: "Header", into: "
     if len(into.data) == flat.nbytes:
         np.frombuffer(into.data, np.uint8)[:] = flat
     else:
-        # Of anything but array.array the setter checks every byte (Humble: 90 ms for 640x480) or at least copies twice.
+        # Of anything but array.array the setter checks every byte (90 ms for 640x480); newer releases only copy slowly.
         data = array("B")
         data.frombytes(flat.data)
         into.data = data

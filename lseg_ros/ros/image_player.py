@@ -1,0 +1,149 @@
+"""Executable `image_player`: photos, folders of photos and videos, published like a camera."""
+
+import math
+import sys
+from collections.abc import Iterator
+from dataclasses import fields
+from typing import Any
+
+import rclpy
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.duration import Duration
+from rclpy.exceptions import ParameterException
+from rclpy.executors import ExternalShutdownException
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.task import Future
+from sensor_msgs.msg import CameraInfo, Image
+
+from lseg_ros.ros.conversions import image_msg
+from lseg_ros.ros.frame_source import RGB, Camera, SourceError, expand, frames
+
+# Reliable, because that serves best-effort subscribers too; depth 1, because an old frame is of no use to anyone.
+_QOS = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST,
+    depth=1,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.VOLATILE,
+)
+
+_HELP: dict[str, str] = {
+    "sources": "What to play: photos, folders of photos (played in the order of their names) and videos",
+    "frame_id": "The frame_id of all messages",
+    "fov_deg": "Horizontal field of view that camera_info claims, in degrees",
+    "rate": "Frames per second; videos are played at this rate too",
+    "hold": "Seconds for which each photo is shown, at least one frame",
+    "width": "Width of the frames in pixels, 0: that of the picture, or by its aspect where height is set",
+    "height": "Height of the frames in pixels, 0: that of the picture, or by its aspect where width is set",
+    "pan": "Move a window of width x height over larger pictures instead of shrinking them to it",
+    "loop": "Start again after the last picture; otherwise play once and exit",
+}
+
+_RANGES: dict[str, tuple[float, float]] = {
+    "fov_deg": (1.0, 179.0),
+    "rate": (0.01, 1000.0),
+    "hold": (0.0, 86400.0),
+    "width": (0, 16384),
+    "height": (0, 16384),
+}
+
+
+class ImagePlayer(Node):
+    """Publishes `image` (rgb8) and `camera_info` at a steady rate; headers carry the time of publishing.
+
+    Attributes:
+        finished: Done when everything was played once (`loop` off), or holds the SourceError that ended it.
+
+    Raises:
+        SourceError: On construction, when nothing can be played.
+        ParameterException: On construction, when a parameter has the wrong type or is out of range.
+    """
+
+    def __init__(self, **node_options: Any) -> None:
+        super().__init__("image_player", **node_options)
+        self.finished: Future = Future()
+        sources = self._declare("sources", [""])
+        self._frame_id: str = self._declare("frame_id", "camera")
+        self._fov: float = math.radians(self._declare("fov_deg", 60.0))
+        camera = Camera(**{field.name: self._declare(field.name, field.default) for field in fields(Camera)})
+
+        self._images = self.create_publisher(Image, "image", _QOS)
+        self._infos = self.create_publisher(CameraInfo, "camera_info", _QOS)
+        files = expand(sources)
+        self._frames: Iterator[RGB] = frames(files, camera, self.get_logger().warning)
+        # Read ahead by one: what cannot be played at all is known at once, and publishing waits for no decoder.
+        self._next: RGB | None = next(self._frames)
+        self._shown: RGB | None = None
+        self._image = Image()
+        self._timer = self.create_timer(1.0 / camera.rate, self._publish)
+        self.get_logger().info(f"playing {len(files)} files at {camera.rate:g} Hz on {self._images.topic_name}")
+
+    def _declare(self, name: str, default: Any) -> Any:
+        descriptor = ParameterDescriptor(description=_HELP[name], read_only=True)
+        if name in _RANGES:
+            low, high = _RANGES[name]
+            if isinstance(default, float):
+                descriptor.floating_point_range = [FloatingPointRange(from_value=low, to_value=high, step=0.0)]
+            else:
+                descriptor.integer_range = [IntegerRange(from_value=int(low), to_value=int(high), step=1)]
+        return self.declare_parameter(name, default, descriptor).value
+
+    def _publish(self) -> None:
+        if self._next is None:
+            self._timer.cancel()
+            for publisher in (self._images, self._infos):
+                publisher.wait_for_all_acked(Duration(seconds=1))
+            self.finished.set_result(None)
+            return
+        info = self._camera_info(*self._next.shape[:2])
+        if self._next is self._shown:
+            self._image.header = info.header
+        else:
+            self._shown = self._next
+            image_msg(self._next, "rgb8", info.header, into=self._image)
+        self._images.publish(self._image)
+        self._infos.publish(info)
+        try:
+            self._next = next(self._frames, None)
+        except SourceError as error:
+            self._timer.cancel()
+            self.finished.set_exception(error)
+
+    def _camera_info(self, height: int, width: int) -> CameraInfo:
+        """Describe an ideal pinhole camera that looks through the middle of the picture, stamped now."""
+        focal = width / 2 / math.tan(self._fov / 2)
+        u, v = (width - 1) / 2, (height - 1) / 2
+        info = CameraInfo(height=height, width=width, distortion_model="plumb_bob", d=[0.0] * 5)
+        info.header.stamp = self.get_clock().now().to_msg()
+        info.header.frame_id = self._frame_id
+        info.k = [focal, 0.0, u, 0.0, focal, v, 0.0, 0.0, 1.0]
+        info.r = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
+        info.p = [focal, 0.0, u, 0.0, 0.0, focal, v, 0.0, 0.0, 0.0, 1.0, 0.0]
+        return info
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run until interrupted, or until everything was played once; returns the exit status."""
+    rclpy.init(args=args)
+    try:
+        player = ImagePlayer()
+        rclpy.spin_until_future_complete(player, player.finished)
+        if player.finished.done():
+            player.finished.result()
+    except (SourceError, ParameterException) as error:
+        rclpy.logging.get_logger("image_player").fatal(str(error))
+        return 1
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    except Exception:
+        # A signal shuts the context down under whatever call is using it, which then fails in its own way.
+        if rclpy.ok():
+            raise
+    finally:
+        if rclpy.ok():
+            rclpy.shutdown()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
