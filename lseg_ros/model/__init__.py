@@ -1,0 +1,1 @@
+"""The LSeg networks: image encoders, fusion decoder, text encoders, weights."""

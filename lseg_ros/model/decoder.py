@@ -1,0 +1,83 @@
+"""The DPT-style fusion decoder that LSeg puts between image encoder and embedding head.
+
+Shapes: B images, F decoder features, h and w the size of the map at hand.
+"""
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lseg_ros.model.variants import Decoder
+
+
+def upsample(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bilinear, corners aligned, as everywhere inside LSeg; a copy-free no-op where the size is right already."""
+    if tuple(x.shape[-2:]) == size:
+        return x
+    return functional.interpolate(x, size=size, mode="bilinear", align_corners=True)
+
+
+def _conv3x3(features: int, *, separable: bool) -> nn.Module:
+    if not separable:
+        return nn.Conv2d(features, features, 3, padding=1, bias=False)
+    return nn.Sequential(
+        nn.Conv2d(features, features, 3, padding=1, groups=features, bias=False),
+        nn.Conv2d(features, features, 1, bias=False),
+    )
+
+
+class ResidualConvUnit(nn.Module):
+    """x + (ReLU, conv, BN) twice. The skip carries x before the activation, so no ReLU here may be in-place."""
+
+    def __init__(self, features: int, *, separable: bool) -> None:
+        super().__init__()
+        self.conv1 = _conv3x3(features, separable=separable)
+        self.bn1 = nn.BatchNorm2d(features)
+        self.conv2 = _conv3x3(features, separable=separable)
+        self.bn2 = nn.BatchNorm2d(features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B,F,h,w] -> [B,F,h,w]."""
+        y = self.bn1(self.conv1(functional.relu(x)))
+        return x + self.bn2(self.conv2(functional.relu(y)))
+
+
+class FusionBlock(nn.Module):
+    """Adds a finer level to what came from below, refines the sum and enlarges it."""
+
+    def __init__(self, features: int, *, scale: int, separable: bool, has_skip: bool) -> None:
+        super().__init__()
+        self.scale = scale
+        self.skip_unit = ResidualConvUnit(features, separable=separable) if has_skip else None
+        self.unit = ResidualConvUnit(features, separable=separable)
+        self.out_conv = nn.Conv2d(features, features, 1)
+
+    def forward(self, x: Tensor, skip: Tensor | None = None) -> Tensor:
+        """[B,F,h,w] and a skip of the same shape -> [B,F,scale*h,scale*w]."""
+        if self.skip_unit is not None and skip is not None:
+            x = x + self.skip_unit(skip)
+        # The published order is upsample, then 1x1 convolution. Both are linear and the interpolation's weights
+        # sum to one, so the convolution may go first, on a fraction of the pixels.
+        x = self.out_conv(self.unit(x))
+        return upsample(x, (x.shape[-2] * self.scale, x.shape[-1] * self.scale))
+
+
+class FusionDecoder(nn.Module):
+    """Feature pyramid -> one map of embeddings, not yet normalised."""
+
+    def __init__(self, config: Decoder, channels: list[int], embed_dim: int) -> None:
+        super().__init__()
+        features, coarsest = config.features, len(channels) - 1
+        self.project = nn.ModuleList(nn.Conv2d(c, features, 3, padding=1, bias=False) for c in channels)
+        self.fuse = nn.ModuleList(
+            FusionBlock(features, scale=scale, separable=config.separable, has_skip=level != coarsest)
+            for level, scale in enumerate(config.upsample)
+        )
+        self.head = nn.Conv2d(features, embed_dim, 1)
+
+    def forward(self, pyramid: list[Tensor]) -> Tensor:
+        """One [B,C_i,h_i,w_i] for each level, finest first -> [B,embed_dim,h,w]."""
+        levels = [project(x) for project, x in zip(self.project, pyramid, strict=True)]
+        x = self.fuse[-1](levels[-1])
+        for block, skip in zip(self.fuse[-2::-1], levels[-2::-1], strict=True):
+            x = block(x, skip)
+        return self.head(x)

@@ -1,0 +1,81 @@
+"""LSegNet: pixels and phrases in one space (Li et al., "Language-driven Semantic Segmentation", ICLR 2022).
+
+Shapes: B images, H x W input pixels, D embedding width, h x w decoder resolution, N texts.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lseg_ros.model.backbone import CnnEncoder
+from lseg_ros.model.decoder import FusionDecoder, upsample
+from lseg_ros.model.text import TextEncoder
+from lseg_ros.model.variants import Variant
+
+LOGIT_SCALE = 1 / 0.07  # fixed by the paper; not a weight
+SIZE_STEP = 32
+
+
+class LSegNet(nn.Module):
+    """An image encoder that gives every pixel a unit vector, and a frozen text encoder that gives one to a phrase."""
+
+    def __init__(self, variant: Variant, text_encoder: TextEncoder) -> None:
+        """Random weights; the text encoder is taken as it is."""
+        super().__init__()
+        self.variant = variant
+        self.licence = "unknown"
+        self.encoder = CnnEncoder(variant.backbone)
+        self.decoder = FusionDecoder(variant.decoder, self.encoder.channels, variant.embed_dim)
+        self.text_encoder = text_encoder
+
+    @property
+    def device(self) -> torch.device:
+        """Where the image encoder's weights are."""
+        return self.decoder.head.weight.device
+
+    @torch.no_grad()
+    def encode_text(self, phrases: Sequence[str]) -> Tensor:
+        """N phrases, used as they are -> [N,D] float32 with unit rows.
+
+        Raises:
+            ValueError: a phrase is longer than the text encoder reads; it is never cut.
+        """
+        return self.text_encoder(phrases).float()
+
+    def encode_image(self, images: Tensor) -> Tensor:
+        """[B,3,H,W] normalised with the variant's mean and std -> [B,D,h,w] unit vectors.
+
+        Raises:
+            ValueError: H or W is not a multiple of 32.
+        """
+        check_size(images.shape[-2], images.shape[-1])
+        return functional.normalize(self.decoder(self.encoder(images)), dim=1)
+
+    def logits(self, embedding: Tensor, text: Tensor) -> Tensor:
+        """[B,D,h,w] and [N,D] -> [B,N,h,w] at decoder resolution: cosine times 1/0.07."""
+        return functional.conv2d(embedding, (LOGIT_SCALE * text.to(embedding.dtype))[:, :, None, None])
+
+    def score(self, embedding: Tensor, text: Tensor, size: tuple[int, int]) -> Tensor:
+        """[B,D,h,w], [N,D] and the network's input size (H, W) -> [B,N,H,W] float32 logits."""
+        return upsample(self.logits(embedding, text).float(), size)
+
+    def forward(self, images: Tensor, text: Tensor) -> Tensor:
+        """[B,3,H,W] normalised and [N,D] unit rows -> [B,N,H,W] float32 logits."""
+        return self.score(self.encode_image(images), text, (images.shape[-2], images.shape[-1]))
+
+
+def check_size(height: int, width: int) -> None:
+    """Raises ValueError naming the nearest usable sizes unless both sides are positive multiples of 32."""
+    if height > 0 and width > 0 and height % SIZE_STEP == 0 and width % SIZE_STEP == 0:
+        return
+    options = [
+        sorted({max(SIZE_STEP, n // SIZE_STEP * SIZE_STEP), -(-max(n, 1) // SIZE_STEP) * SIZE_STEP})
+        for n in (height, width)
+    ]
+    raise ValueError(
+        f"images of {height}x{width} pixels do not fit the network; height and width must be multiples of {SIZE_STEP}. "
+        f"Nearest: height {' or '.join(map(str, options[0]))}, width {' or '.join(map(str, options[1]))}. "
+        "Segmenter resizes and pads for you"
+    )

