@@ -1,0 +1,1 @@
+"""From an RGB image and a list of labels to masks, confidence and scores, without ROS."""

@@ -1,0 +1,251 @@
+"""What a label is, and which class id it gets.
+
+Ids outlive label lists: a costmap or a map holds old ids for a while, so a surviving label keeps its id and a removed
+label's id keeps its meaning for as long as any other is free: only the same label gets it back. All of it is pure: `assign` makes the next set from the
+one in force, or raises and leaves everything as it was.
+"""
+
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+Color = tuple[int, int, int]
+
+
+class LabelError(ValueError):
+    """A list of labels that is refused; the message says which label and why."""
+
+
+@dataclass(frozen=True)
+class LabelSpec:
+    """A label as asked for.
+
+    name: what consumers see. class_id: None for automatic. prompts: phrases that stand for it, the best one counts;
+    empty means the name. threshold: confidence in [0, 1] below which its pixels are unknown, 0 for the segmenter's.
+    background: it competes, but its pixels are unknown. color: RGB, None for the palette's.
+    """
+
+    name: str
+    class_id: int | None = None
+    prompts: tuple[str, ...] = ()
+    threshold: float = 0.0
+    background: bool = False
+    color: Color | None = None
+
+
+@dataclass(frozen=True)
+class Label:
+    """A label in force: as `LabelSpec`, with everything filled in. A background label has the unknown id."""
+
+    name: str
+    class_id: int
+    prompts: tuple[str, ...]
+    threshold: float
+    background: bool
+    color: Color
+
+
+@dataclass(frozen=True)
+class Retired:
+    """A label that was removed, and when (seconds of the clock that `assign` is given)."""
+
+    name: str
+    class_id: int
+    since: float
+
+
+@dataclass(frozen=True)
+class LabelSet:
+    """The labels in force. `retired`: removed ones whose ids were not given away since, longest retired first."""
+
+    version: int = 0
+    labels: tuple[Label, ...] = ()
+    retired: tuple[Retired, ...] = ()
+
+    @property
+    def names(self) -> list[str]:
+        """Names in order."""
+        return [label.name for label in self.labels]
+
+    def index(self, name: str) -> int:
+        """Place of a label; raises ValueError naming those that exist."""
+        for i, label in enumerate(self.labels):
+            if label.name == name:
+                return i
+        raise ValueError(f"there is no label {name!r}; there are: {', '.join(self.names)}")
+
+
+@dataclass(frozen=True)
+class IdRules:
+    """max_id: largest id the mask can hold. unknown_id: never given to a label. quarantine: seconds for which a
+    removed id is not given to another label on request."""
+
+    max_id: int = 255
+    unknown_id: int = 255
+    quarantine: float = 30.0
+
+
+@dataclass
+class _Ids:
+    """The ids of one assignment in the making."""
+
+    rules: IdRules
+    before: dict[str, int]
+    retired: dict[int, Retired] = field(default_factory=dict)
+    used: set[int] = field(default_factory=set)
+
+    def automatic(self, name: str) -> int:
+        """A survivor's own id, the id that a retired label of this name had, else a free one."""
+        if name in self.before:
+            return self.before[name]
+        taken = self.used | set(self.before.values()) | {self.rules.unknown_id}
+        for i, retired in self.retired.items():
+            if retired.name == name and i not in taken:
+                return i
+        return self._free(taken)
+
+    def _free(self, taken: set[int]) -> int:
+        """The lowest id never used, else the one retired longest."""
+        for i in range(1, self.rules.max_id + 1):
+            if i not in taken and i not in self.retired:
+                return i
+        for i in self.retired:
+            if i not in taken:
+                return i
+        count = self.rules.max_id + 1 - len({0, self.rules.unknown_id} & set(range(self.rules.max_id + 1)))
+        raise LabelError(
+            f"there are more labels than ids: the mask encoding has {count}; use fewer labels or a 16-bit mask_encoding"
+        )
+
+
+def as_specs(labels: Iterable[str | LabelSpec], class_ids: Sequence[int] | None = None) -> list[LabelSpec]:
+    """Names or specs -> specs with surrounding blanks removed and, where given, one class id each."""
+    specs = [LabelSpec(label) if isinstance(label, str) else label for label in labels]
+    if class_ids is not None and len(class_ids) > 0:
+        if len(class_ids) != len(specs):
+            raise LabelError(
+                f"there are {len(specs)} labels and {len(class_ids)} class ids; give one for each label or none"
+            )
+        specs = [replace(spec, class_id=int(i)) for spec, i in zip(specs, class_ids, strict=True)]
+    return [replace(s, name=s.name.strip(), prompts=tuple(p.strip() for p in s.prompts)) for s in specs]
+
+
+def assign(
+    before: LabelSet, specs: Sequence[LabelSpec], rules: IdRules, *, now: float = 0.0, force: bool = False
+) -> LabelSet:
+    """The next label set.
+
+    Args:
+        before: the set in force.
+        specs: what is asked for, from `as_specs`.
+        rules: ids that may be given.
+        now: seconds, from the same clock in every call.
+        force: allow ids to move and to be re-used within the quarantine.
+
+    Raises:
+        LabelError: the list is refused; the message names the label and the reason.
+    """
+    _check_text(specs)
+    _check_ids(specs, rules)
+    kept = {s.name for s in specs if not s.background}
+    ids = _Ids(
+        rules,
+        before={x.name: x.class_id for x in before.labels if not x.background and x.name in kept},
+        retired={r.class_id: r for r in before.retired},
+    )
+    for label in before.labels:
+        if not label.background and label.name not in kept:
+            ids.retired[label.class_id] = Retired(label.name, label.class_id, now)
+    for spec in specs:
+        if spec.class_id is not None and not spec.background:
+            _claim(spec.name, spec.class_id, ids, now, force)
+    # Automatic ids come last, so that none of them takes an id that the request names.
+    labels = []
+    for spec in specs:
+        if spec.background:
+            class_id = rules.unknown_id
+        elif spec.class_id is not None:
+            class_id = spec.class_id
+        else:
+            class_id = ids.automatic(spec.name)
+            ids.used.add(class_id)
+            ids.retired.pop(class_id, None)
+        color = palette_color(class_id) if spec.color is None else spec.color
+        prompts = spec.prompts or (spec.name,)
+        labels.append(Label(spec.name, class_id, prompts, spec.threshold, spec.background, color))
+    return LabelSet(before.version + 1, tuple(labels), tuple(ids.retired.values()))
+
+
+def _claim(name: str, class_id: int, ids: _Ids, now: float, force: bool) -> None:
+    """Takes an id that the request names; raises LabelError where somebody may still rely on its old meaning."""
+    owner = next((n for n, i in ids.before.items() if i == class_id and n != name), None)
+    old = ids.before.get(name)
+    if old is not None and old != class_id:
+        if not force:
+            raise LabelError(
+                f"the label {name!r} has id {old} and the request moves it to {class_id}, which would change the "
+                "meaning of masks already sent; keep the id, or set force"
+            )
+        ids.retired[old] = Retired(name, old, now)
+        ids.before.pop(name)
+    if owner is not None:
+        if not force:
+            raise LabelError(f"id {class_id} belongs to the label {owner!r}; choose another for {name!r}, or set force")
+        ids.before.pop(owner)
+    retired = ids.retired.get(class_id)
+    if retired is not None and retired.name != name and now - retired.since < ids.rules.quarantine and not force:
+        raise LabelError(
+            f"id {class_id} belonged to {retired.name!r} until {now - retired.since:.0f} s ago and consumers may "
+            f"still hold it; choose another for {name!r}, wait {ids.rules.quarantine:g} s, or set force"
+        )
+    ids.retired.pop(class_id, None)
+    ids.used.add(class_id)
+
+
+def _check_text(specs: Sequence[LabelSpec]) -> None:
+    if not specs:
+        raise LabelError("the list of labels is empty; give at least one")
+    seen: set[str] = set()
+    for i, spec in enumerate(specs):
+        if not spec.name:
+            raise LabelError(f"label {i + 1} of {len(specs)} is empty or blank; give it a name")
+        for text in (spec.name, *spec.prompts):
+            if not text:
+                raise LabelError(f"a prompt of the label {spec.name!r} is empty or blank; remove it")
+            bad = next((c for c in text if unicodedata.category(c) in ("Cc", "Cs")), None)
+            if bad is not None:
+                raise LabelError(f"the label {text!r} has a control character, {bad!r}; remove it")
+        if spec.name in seen:
+            raise LabelError(f"the label {spec.name!r} is there more than once; name each label once")
+        seen.add(spec.name)
+        if not 0.0 <= spec.threshold <= 1.0:
+            raise LabelError(f"the threshold of {spec.name!r} is {spec.threshold:g}; it must be between 0 and 1")
+    if all(spec.background for spec in specs):
+        raise LabelError("all labels are background, so every pixel would be unknown; add one that is not")
+
+
+def _check_ids(specs: Sequence[LabelSpec], rules: IdRules) -> None:
+    owners: dict[int, str] = {}
+    for spec in specs:
+        i = spec.class_id
+        if i is None or (spec.background and i == rules.unknown_id):
+            continue
+        if i == rules.unknown_id:
+            raise LabelError(f"the label {spec.name!r} asks for id {i}, which means unknown; choose another")
+        if spec.background:
+            raise LabelError(f"the label {spec.name!r} is background and has no id of its own; leave out {i}")
+        if not 0 <= i <= rules.max_id:
+            raise LabelError(f"the label {spec.name!r} asks for id {i}; the mask encoding holds 0 to {rules.max_id}")
+        if i in owners:
+            raise LabelError(f"the labels {owners[i]!r} and {spec.name!r} both ask for id {i}; ids must differ")
+        owners[i] = spec.name
+
+
+def palette_color(class_id: int) -> Color:
+    """RGB of an id in the colour map of PASCAL VOC: the id's bits, spread over the three channels."""
+    rgb = [0, 0, 0]
+    for bit in range(8):
+        for channel in range(3):
+            rgb[channel] |= ((class_id >> channel) & 1) << (7 - bit)
+        class_id >>= 3
+    return rgb[0], rgb[1], rgb[2]

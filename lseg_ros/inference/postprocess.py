@@ -1,0 +1,89 @@
+"""From logits at decoder resolution to masks, confidence and scores."""
+
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from lseg_ros.inference.labels import IdRules, LabelSet
+from lseg_ros.inference.preprocess import Geometry, Size
+from lseg_ros.model.decoder import upsample
+
+
+def best_prompt(logits: Tensor, counts: list[int]) -> Tensor:
+    """[1,P,h,w] for all prompts, `counts` of them for each label in turn -> [1,N,h,w], the best prompt of each."""
+    if all(n == 1 for n in counts):
+        return logits
+    return torch.cat([part.amax(1, keepdim=True) for part in logits.split(counts, dim=1)], dim=1)
+
+
+def resize_logits(logits: Tensor, sizes: Geometry, output: Size) -> Tensor:
+    """[1,N,h,w] -> [N,*output] float32: to the network's input size, without its padding, to the output size."""
+    logits = upsample(logits.float(), sizes.padded)[:, :, : sizes.resized[0], : sizes.resized[1]]
+    if output != sizes.resized:
+        logits = functional.interpolate(logits, size=output, mode="bilinear", align_corners=False)
+    return logits[0]
+
+
+class Segmentation:
+    """One image under one label set. What is not asked for is not computed.
+
+    mask: HxW class ids. confidence: HxW float32 in [0, 1], the winner's share of the softmax over all labels,
+    background included. labels: the set that the ids belong to.
+    """
+
+    def __init__(
+        self,
+        logits: Tensor,
+        labels: LabelSet,
+        sizes: Geometry,
+        output: Size,
+        rules: IdRules,
+        threshold: float,
+    ) -> None:
+        """logits: [1,N,h,w] of the labels in order, then any hidden background."""
+        self.labels = labels
+        self._logits, self._sizes, self._output = logits, sizes, output
+        self._rules, self._threshold = rules, threshold
+
+    @cached_property
+    def _shares(self) -> Tensor:
+        """[N,H,W] softmax over labels."""
+        with torch.inference_mode():
+            return resize_logits(self._logits, self._sizes, self._output).softmax(0)
+
+    @cached_property
+    def _winner(self) -> tuple[Tensor, Tensor]:
+        """Share and index of the best label at each pixel, the first of equals."""
+        with torch.inference_mode():
+            share, index = self._shares.max(0)
+            return share, index
+
+    @cached_property
+    def mask(self) -> NDArray[np.uint8] | NDArray[np.uint16]:
+        """HxW class ids; unknown where a background label wins or the winner is below its threshold."""
+        share, index = self._winner
+        hidden = self._logits.shape[1] - len(self.labels.labels)
+        unknown = self._rules.unknown_id
+        ids = [label.class_id for label in self.labels.labels] + [unknown] * hidden
+        limits = [label.threshold or self._threshold for label in self.labels.labels] + [0.0] * hidden
+        with torch.inference_mode():
+            table = torch.tensor(ids, device=index.device, dtype=torch.int32)
+            mask = table[index]
+            if any(limits):
+                mask[share < torch.tensor(limits, device=share.device)[index]] = unknown
+            found: NDArray[np.int32] = mask.cpu().numpy()
+        small = max(self._rules.max_id, unknown) <= 255
+        return found.astype(np.uint8) if small else found.astype(np.uint16)
+
+    @cached_property
+    def confidence(self) -> NDArray[np.float32]:
+        """HxW float32 in [0, 1]."""
+        return self._winner[0].cpu().numpy()
+
+    def scores(self, label: str) -> NDArray[np.float32]:
+        """HxW float32 in [0, 1], one label's share of the softmax; raises ValueError for a label that is not there."""
+        return self._shares[self.labels.index(label)].cpu().numpy()

@@ -1,0 +1,177 @@
+"""Segmenter: an RGB image and labels in, a `Segmentation` out."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lseg_ros.inference.labels import IdRules, LabelError, LabelSet, LabelSpec, as_specs, assign
+from lseg_ros.inference.postprocess import Segmentation, best_prompt
+from lseg_ros.inference.preprocess import Geometry, Size, check_rgb, geometry, to_input
+from lseg_ros.model.net import LSegNet
+
+PRECISIONS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+_TEXT_CACHE = 4096  # phrases
+
+
+@dataclass(frozen=True)
+class ImageEmbedding:
+    """An image as the network sees it: score it under any labels, at any time.
+
+    embedding: [1,D,h,w] unit vectors. stage_ms: how long each stage took, in milliseconds.
+    """
+
+    embedding: Tensor
+    sizes: Geometry
+    stage_ms: dict[str, float] = field(default_factory=dict)
+
+
+class Segmenter:
+    """Segments images with a network under a list of labels. Use one from one thread at a time."""
+
+    def __init__(
+        self,
+        net: LSegNet,
+        device: str = "auto",
+        precision: str = "auto",
+        input_size: int | None = None,
+        *,
+        output_size: Size | None = None,
+        threshold: float = 0.0,
+        contrast: Sequence[str] = ("other",),
+        rules: IdRules | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """
+        Args:
+            net: takes ownership; it is moved to the device.
+            device: "auto" (a GPU if there is one), or a torch device.
+            precision: of the image encoder; "auto" is float32 on a CPU and float16 on a GPU.
+            input_size: longest side in pixels that the network sees; None for the variant's own.
+            output_size: height and width of masks; None for the image's.
+            threshold: confidence in [0, 1] below which a pixel is unknown, for labels without one of their own.
+            contrast: phrases that compete as hidden background where fewer than two labels do.
+            rules: which class ids may be given.
+            clock: seconds; decides when a removed id may be asked for again.
+
+        Raises:
+            ValueError: an argument is out of range, or the device is not there.
+        """
+        self.device = _device(device)
+        self.precision = _precision(precision, self.device)
+        self.input_size = net.variant.input_size if input_size is None else input_size
+        if self.input_size < 1:
+            raise ValueError(f"input_size is {self.input_size}; it must be at least 1 pixel")
+        self.output_size = output_size
+        self.threshold = threshold
+        self.contrast = tuple(contrast)
+        self.rules = IdRules() if rules is None else rules
+        self.labels = LabelSet()
+        self._net = net.eval().to(self.device).to(memory_format=torch.channels_last)
+        self._clock = clock
+        self._text_of: dict[str, Tensor] = {}
+        self._text, self._prompt_counts = torch.empty(0), [0]
+
+    def plan(
+        self, labels: Sequence[str | LabelSpec], class_ids: Sequence[int] | None = None, *, force: bool = False
+    ) -> LabelSet:
+        """What `set_labels` would put in force; changes nothing.
+
+        Raises:
+            LabelError: the list is refused.
+        """
+        planned = assign(self.labels, as_specs(labels, class_ids), self.rules, now=self._clock(), force=force)
+        for label in planned.labels:
+            for prompt in label.prompts:
+                try:
+                    self._net.text_encoder.check(prompt)
+                except ValueError as error:
+                    raise LabelError(f"the label {label.name[:40]!r} cannot be used: {error}") from error
+        return planned
+
+    def set_labels(
+        self, labels: Sequence[str | LabelSpec], class_ids: Sequence[int] | None = None, *, force: bool = False
+    ) -> LabelSet:
+        """Replaces the labels, all or nothing, and returns the set now in force.
+
+        Args:
+            labels: names or `LabelSpec`s.
+            class_ids: one for each label, or None for automatic ones.
+            force: let ids move between labels and skip the quarantine of removed ones.
+
+        Raises:
+            LabelError: the list is refused; the old labels stay in force.
+        """
+        planned = self.plan(labels, class_ids, force=force)
+        groups = [label.prompts for label in planned.labels]
+        if len(groups) < 2:  # one label alone would win everywhere, with certainty
+            groups += [(phrase,) for phrase in self.contrast]
+        text = self._encode_text([prompt for group in groups for prompt in group])
+        self._text, self._prompt_counts, self.labels = text, [len(group) for group in groups], planned
+        return planned
+
+    def embed(self, rgb: NDArray[np.uint8]) -> ImageEmbedding:
+        """HxWx3 uint8 RGB -> its embedding, which does not depend on the labels.
+
+        Raises:
+            ValueError: not such an array.
+        """
+        check_rgb(rgb)
+        sizes = geometry((rgb.shape[0], rgb.shape[1]), self.input_size)
+        start = time.perf_counter()
+        with torch.inference_mode(), torch.autocast(self.device.type, self.precision, self.precision != torch.float32):
+            images = to_input(rgb, sizes, self._net.variant, self.device)
+            ready = time.perf_counter()
+            embedding = self._net.encode_image(images)
+        done = time.perf_counter()
+        return ImageEmbedding(embedding, sizes, {"preprocess": 1e3 * (ready - start), "encode": 1e3 * (done - ready)})
+
+    def score(self, image: ImageEmbedding) -> Segmentation:
+        """Scores an embedding under the labels in force.
+
+        Raises:
+            LabelError: no labels were set.
+        """
+        if not self.labels.labels:
+            raise LabelError("no labels are set; call set_labels first")
+        with torch.inference_mode():
+            logits = best_prompt(self._net.logits(image.embedding, self._text), self._prompt_counts)
+        output = self.output_size or image.sizes.image
+        return Segmentation(logits, self.labels, image.sizes, output, self.rules, self.threshold)
+
+    def segment(self, rgb: NDArray[np.uint8]) -> Segmentation:
+        """HxWx3 uint8 RGB -> its segmentation; raises as `embed` and `score` do."""
+        return self.score(self.embed(rgb))
+
+    def _encode_text(self, phrases: list[str]) -> Tensor:
+        """[N,D], encoding only phrases not met before."""
+        if len(self._text_of) > _TEXT_CACHE:
+            self._text_of.clear()
+        new = [p for p in dict.fromkeys(phrases) if p not in self._text_of]
+        if new:
+            self._text_of |= dict(zip(new, self._net.encode_text(new), strict=True))
+        return torch.stack([self._text_of[p] for p in phrases])
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"device {name!r} is none that torch knows; use auto, cpu, or cuda") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device {name!r} was asked for, and torch finds no GPU here; use auto or cpu")
+    return device
+
+
+def _precision(name: str, device: torch.device) -> torch.dtype:
+    if name == "auto":
+        return torch.float16 if device.type == "cuda" else torch.float32
+    if name not in PRECISIONS:
+        raise ValueError(f"precision {name!r} is not known; use auto, {', '.join(PRECISIONS)}")
+    return PRECISIONS[name]
