@@ -1,0 +1,49 @@
+"""The executable `lseg_node`."""
+
+import rclpy
+from rclpy.executors import ExternalShutdownException
+from rclpy.logging import get_logger
+
+from lseg_ros.inference.protocol import SegmenterLike
+from lseg_ros.ros.node import LsegNode
+from lseg_ros.ros.parameters import NodeParams
+
+
+def build_segmenter(params: NodeParams) -> SegmenterLike:
+    """The real segmenter; raises ValueError or FileNotFoundError saying what cannot be used."""
+    # Imported here: torch takes seconds, and a wrong parameter should be told at once.
+    from lseg_ros.inference.labels import IdRules
+    from lseg_ros.inference.segmenter import Segmenter
+    from lseg_ros.model.weights import load_model
+
+    segmenter = Segmenter(
+        load_model(params.model),
+        params.device,
+        params.precision,
+        params.input_size or None,
+        threshold=params.threshold,
+        contrast=params.contrast,
+        rules=IdRules(params.max_id, params.unknown_id, params.id_quarantine),
+    )
+    return segmenter
+
+
+def main(args: list[str] | None = None) -> int:
+    """Runs the node until SIGINT or SIGTERM; returns the exit status."""
+    rclpy.init(args=args)
+    node = None
+    try:
+        node = LsegNode(build_segmenter)
+        rclpy.spin(node)
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    except (ValueError, FileNotFoundError) as error:
+        if node is not None:
+            raise
+        get_logger("lseg").fatal(f"cannot start: {error}")
+        return 1
+    finally:
+        if node is not None:
+            node.close()
+        rclpy.try_shutdown()
+    return 0
