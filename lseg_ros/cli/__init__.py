@@ -1,0 +1,1 @@
+"""The `lseg` command line; needs no ROS."""

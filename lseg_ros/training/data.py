@@ -1,0 +1,93 @@
+"""Images with masks from plain folders, as augmented crops."""
+
+from functools import cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from lseg_ros.training.config import SourceConfig
+
+IGNORE = 255
+Sample = tuple[NDArray[np.uint8], NDArray[np.uint8]]
+
+
+class Source:
+    """One data set: RGB images and masks whose ids index `phrases`; 255 is ignored.
+
+    All pictures are kept in memory once read.
+    """
+
+    def __init__(self, config: SourceConfig, root: Path) -> None:
+        """Raises FileNotFoundError naming the first image folder or mask that is missing under `root`."""
+        folder = root / config.images
+        images = sorted(p for p in folder.glob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
+        if not images:
+            raise FileNotFoundError(f"no images in {folder}; the configuration expects .jpg or .png files there")
+        names: dict[str, int] = {}
+        self.phrases: list[list[str]] = []
+        self._tables: list[NDArray[np.uint8]] = []
+        for layer in config.layers:
+            table = np.full(256, IGNORE, np.uint8)
+            for mask_id, phrases in layer.labels.items():
+                if phrases[0] not in names:
+                    names[phrases[0]] = len(self.phrases)
+                    self.phrases.append(phrases)
+                table[mask_id] = names[phrases[0]]
+            self._tables.append(table)
+        self._files = [(p, [root / layer.masks / f"{p.stem}.png" for layer in config.layers]) for p in images]
+        for _, masks in self._files:
+            for mask in masks:
+                if not mask.is_file():
+                    raise FileNotFoundError(f"the mask {mask} is missing; each image needs a .png of the same name")
+        self.sample = cache(self._read)
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def _read(self, index: int) -> Sample:
+        """(HxWx3 RGB, HxW ids) of one picture; raises ValueError naming a file that cannot be decoded or fits not."""
+        path, mask_paths = self._files[index]
+        image = read_image(path)
+        merged = np.full(image.shape[:2], IGNORE, np.uint8)
+        for mask_path, table in zip(mask_paths, self._tables, strict=True):
+            mask = read_mask(mask_path)
+            if mask.shape != merged.shape:
+                raise ValueError(f"{mask_path} is {mask.shape} pixels and its image {merged.shape}; they must be equal")
+            merged = np.where(merged == IGNORE, table[mask], merged)
+        return image, merged
+
+
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """HxWx3 RGB; raises ValueError naming a file that cannot be decoded."""
+    bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if bgr is None:
+        raise ValueError(f"{path} cannot be decoded as an image; replace or remove it")
+    return np.ascontiguousarray(bgr[..., ::-1]).astype(np.uint8, copy=False)
+
+
+def read_mask(path: Path) -> NDArray[np.uint8]:
+    """HxW ids; raises ValueError naming a file that cannot be decoded."""
+    mask = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if mask is None or mask.ndim != 2 or mask.dtype != np.uint8:
+        raise ValueError(f"{path} is not an 8-bit single-channel mask; replace or remove it")
+    return mask.astype(np.uint8, copy=False)
+
+
+def augment(sample: Sample, rng: np.random.Generator, crop: int, scale: tuple[float, float]) -> Sample:
+    """Random resize, crop (padded with black and IGNORE), mirror, brightness and contrast."""
+    image, mask = sample
+    factor = np.exp(rng.uniform(*np.log(scale)))
+    size = (max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor)))
+    image = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
+    mask = cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST)
+    top, left = (rng.integers(0, max(n - crop, 0) + 1) for n in mask.shape)
+    image, mask = image[top : top + crop, left : left + crop], mask[top : top + crop, left : left + crop]
+    bottom, right = crop - mask.shape[0], crop - mask.shape[1]
+    image = cv2.copyMakeBorder(image, 0, bottom, 0, right, cv2.BORDER_CONSTANT)
+    mask = cv2.copyMakeBorder(mask, 0, bottom, 0, right, cv2.BORDER_CONSTANT, value=(IGNORE,))
+    if rng.random() < 0.5:
+        image, mask = image[:, ::-1], mask[:, ::-1]
+    jittered = image.astype(np.float32) * rng.uniform(0.7, 1.3) * rng.uniform(0.9, 1.1, 3) + rng.uniform(-25, 25)
+    return np.clip(jittered, 0, 255).astype(np.uint8), np.ascontiguousarray(mask, dtype=np.uint8)
