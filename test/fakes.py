@@ -1,0 +1,70 @@
+"""A segmenter for tests: real labels, real post-processing, and colours in place of a network."""
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lseg_ros.inference.labels import IdRules, LabelError, LabelSet, LabelSpec, as_specs, assign
+from lseg_ros.inference.postprocess import Segmentation
+from lseg_ros.inference.preprocess import Geometry
+
+# A label wins where the image has its colour; others are far from every colour in use.
+COLORS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "white": (255, 255, 255), "black": (0, 0, 0)}
+
+
+@dataclass
+class FakeEmbedding:
+    """The image itself."""
+
+    rgb: NDArray[np.uint8]
+    stage_ms: dict[str, float] = field(default_factory=dict)
+
+
+class FakeSegmenter:
+    """Labels pixels by the nearest colour name, at once. `gate` may be cleared to hold a frame in flight."""
+
+    def __init__(self, rules: IdRules | None = None, threshold: float = 0.0) -> None:
+        self.labels = LabelSet()
+        self.rules, self.threshold = rules or IdRules(), threshold
+        self.embedded = 0
+        self.threads: set[int] = set()
+        self.gate = threading.Event()
+        self.gate.set()
+        self.entered = threading.Event()
+        self.fail_next: Exception | None = None
+
+    def plan(
+        self, labels: Sequence[str | LabelSpec], class_ids: Sequence[int] | None = None, *, force: bool = False
+    ) -> LabelSet:
+        planned = assign(self.labels, as_specs(labels, class_ids), self.rules, now=0.0, force=force)
+        for label in planned.labels:
+            if len(label.name) > 100:
+                raise LabelError(f"the label {label.name[:20]!r} is too long")
+        return planned
+
+    def set_labels(
+        self, labels: Sequence[str | LabelSpec], class_ids: Sequence[int] | None = None, *, force: bool = False
+    ) -> LabelSet:
+        self.labels = self.plan(labels, class_ids, force=force)
+        return self.labels
+
+    def embed(self, rgb: NDArray[np.uint8]) -> FakeEmbedding:
+        self.threads.add(threading.get_ident())
+        self.embedded += 1
+        self.entered.set()
+        assert self.gate.wait(30)
+        if self.fail_next is not None:
+            error, self.fail_next = self.fail_next, None
+            raise error
+        return FakeEmbedding(rgb, {"preprocess": 0.0, "encode": 0.0})
+
+    def score(self, image: FakeEmbedding) -> Segmentation:
+        size = image.rgb.shape[0], image.rgb.shape[1]
+        pixels = torch.from_numpy(image.rgb.astype(np.float32))
+        targets = torch.tensor([COLORS.get(name, (999, 999, 999)) for name in self.labels.names]).float()
+        logits = -(pixels[None] - targets[:, None, None]).norm(dim=-1)[None] / 50
+        return Segmentation(logits, self.labels, Geometry(size, size, size), size, self.rules, self.threshold)

@@ -1,0 +1,123 @@
+"""A ROS graph for tests: a client that waits by spinning, and the node under test on a thread of its own."""
+
+import threading
+from array import array
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, TypeVar
+
+import numpy as np
+import rclpy
+from numpy.typing import NDArray
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image
+
+from lseg_ros.ros.node import LsegNode
+
+T = TypeVar("T")
+TIMEOUT = 20.0  # seconds; about ten times what the slowest wait takes
+LATCHED = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+RELIABLE = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE)
+
+
+class Graph:
+    """Both nodes of a test, in one domain. Use it as a context manager."""
+
+    def __init__(self, domain: int) -> None:
+        self.context = Context()
+        rclpy.init(context=self.context, domain_id=domain)
+        self.client = Node("client", context=self.context)
+        self._executor = SingleThreadedExecutor(context=self.context)
+        self._executor.add_node(self.client)
+        self.node: LsegNode | None = None
+        self._images: Any = None
+
+    def __enter__(self) -> "Graph":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.node is not None:
+            self._node_executor.shutdown()
+            self._thread.join(TIMEOUT)
+            self.node.close()
+        self.client.destroy_node()
+        rclpy.shutdown(context=self.context)
+
+    def start(self, make_segmenter: Callable[..., Any], **parameters: object) -> LsegNode:
+        """Starts the node under test."""
+        overrides = [Parameter(name, value=value) for name, value in parameters.items()]
+        self.node = LsegNode(make_segmenter, context=self.context, parameter_overrides=overrides)
+        self._node_executor = SingleThreadedExecutor(context=self.context)
+        self._node_executor.add_node(self.node)
+        self._thread = threading.Thread(target=self._node_executor.spin, daemon=True)
+        self._thread.start()
+        return self.node
+
+    def until(self, condition: Callable[[], T], what: str = "the condition") -> T:
+        """Spins the client until `condition()` is true, and returns what it returned."""
+        deadline = self.client.get_clock().now().nanoseconds + int(TIMEOUT * 1e9)
+        while not (result := condition()):
+            assert self.client.get_clock().now().nanoseconds < deadline, f"timed out waiting for {what}"
+            self._executor.spin_once(timeout_sec=0.05)
+        return result
+
+    def collect(self, kind: Any, topic: str, qos: QoSProfile = RELIABLE) -> list[Any]:
+        """Subscribes, waits until the publisher is there, and returns the list that messages are added to."""
+        messages: list[Any] = []
+        subscription = self.client.create_subscription(kind, topic, messages.append, qos)
+        self.until(lambda: self.client.count_publishers(topic), f"a publisher of {topic}")
+        if self.node is not None:
+            own = [p for p in self.node.publishers if p.topic_name == subscription.topic_name]
+            self.until(lambda: all(p.get_subscription_count() for p in own), f"a match on {topic}")
+        return messages
+
+    def call(self, kind: Any, name: str, request: Any) -> Any:
+        """Calls a service and returns its response."""
+        client: Any = self.client.create_client(kind, name)
+        self.until(client.service_is_ready, f"the service {name}")
+        future = client.call_async(request)
+        self.until(future.done, f"a response of {name}")
+        return future.result()
+
+    def send(self, message: Image) -> None:
+        """Publishes one image to the node under test, once it listens."""
+        if self._images is None:
+            self._images = self.client.create_publisher(Image, "image", RELIABLE)
+        self.until(self._images.get_subscription_count, "a subscriber of image")
+        self._images.publish(message)
+
+    def next(self, messages: list[Any], what: str = "a message") -> Any:
+        """Waits for the next message of a list and takes it out."""
+        self.until(lambda: bool(messages), what)
+        return messages.pop(0)
+
+
+def image(pixels: NDArray[np.uint8], stamp: int = 1) -> Image:
+    """An rgb8 message of an HxWx3 array, stamped `stamp` seconds and an odd number of nanoseconds."""
+    message = Image(height=pixels.shape[0], width=pixels.shape[1], encoding="rgb8", step=3 * pixels.shape[1])
+    message.header.stamp.sec, message.header.stamp.nanosec = stamp, 123_456_789
+    message.header.frame_id = "camera_optical"
+    message.data = array("B", pixels.tobytes())
+    return message
+
+
+def stripes(*colors: tuple[int, int, int], height: int = 8, width: int = 5) -> NDArray[np.uint8]:
+    """Vertical stripes, each `width` pixels wide."""
+    return np.repeat(np.array([colors], np.uint8), width, axis=1).repeat(height, axis=0)
+
+
+def pixels(message: Image) -> NDArray[Any]:
+    """The array in one of the node's images, read strictly."""
+    kinds = {"mono8": "u1", "16UC1": "<u2", "16SC1": "<i2", "32SC1": "<i4", "32FC1": "<f4", "rgb8": "u1"}
+    kind = np.dtype(kinds[message.encoding])
+    channels = 3 if message.encoding == "rgb8" else 1
+    assert message.step == message.width * channels * kind.itemsize
+    assert len(message.data) == message.step * message.height
+    found = np.frombuffer(message.data, kind).reshape(message.height, message.width, channels)
+    return found if channels == 3 else found[..., 0]

@@ -1,0 +1,60 @@
+"""A small network with seeded random weights, and a text encoder that needs no files."""
+
+import zlib
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lseg_ros.model.net import LSegNet
+from lseg_ros.model.text import TextEncoder
+from lseg_ros.model.variants import CnnBackbone, Decoder, Variant
+
+TINY = Variant(
+    name="tiny",
+    backbone=CnnBackbone("mobilenetv2_035", taps=(1, 2, 3, 4), output_stride=16, pad_type="same"),
+    decoder=Decoder(features=8, upsample=(1, 2, 2, 1), separable=True),
+    text="none",
+    embed_dim=16,
+    mean=(0.5, 0.4, 0.3),
+    std=(0.5, 0.25, 0.125),
+    input_size=96,
+)
+
+
+class HashText(TextEncoder):
+    """A fixed random unit vector for each phrase."""
+
+    dim = 16
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoded: list[str] = []
+
+    def check(self, phrase: str) -> None:
+        if len(phrase) > 77:
+            raise ValueError(f"the text {phrase[:10]!r} is too long")
+
+    def forward(self, phrases: Sequence[str]) -> Tensor:
+        self.encoded += phrases
+        rows = []
+        for phrase in phrases:
+            generator = torch.Generator().manual_seed(zlib.crc32(phrase.encode()))
+            rows.append(torch.randn(self.dim, generator=generator))
+        return functional.normalize(torch.stack(rows), dim=-1)
+
+
+def tiny_net(seed: int = 0) -> LSegNet:
+    """The network, in eval mode, with BatchNorm statistics that do something and pixels that differ."""
+    torch.manual_seed(seed)
+    net = LSegNet(TINY, HashText())
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean = torch.randn_like(module.weight.data) * 0.1
+            module.running_var = torch.rand_like(module.weight.data) + 0.5
+    net.eval()
+    with torch.no_grad():  # random weights point all pixels the same way; this lets them differ
+        noise = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+        net.decoder.head.bias -= net.decoder(net.encoder(noise)).mean((0, 2, 3))
+    return net

@@ -1,0 +1,84 @@
+"""Weights files: what is written comes back, and what cannot be used is named."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from tiny import TINY, HashText, tiny_net
+
+from lseg_ros.model import text, variants, weights
+from lseg_ros.model.weights import CheckpointError, image_state, load_model, save_model
+
+
+@pytest.fixture(autouse=True)
+def tiny_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(variants.VARIANTS, "tiny", TINY)
+    monkeypatch.setitem(text.TEXT_ENCODERS, "none", HashText)
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    net = tiny_net(5)
+    save_model(net, tmp_path / "a.safetensors", "MIT", dtype=torch.float32)
+    again = load_model(tmp_path / "a.safetensors")
+    assert again.licence == "MIT" and not again.training
+    for key, value in image_state(net).items():
+        torch.testing.assert_close(again.state_dict()[key], value, rtol=0, atol=0)
+    assert not list(tmp_path.glob("*.part"))
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "empty"),
+        (b"<!DOCTYPE html><html>", "web page"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+        (b"PK\x03\x04" + b"\0" * 40, "pickled"),
+        (b"\x10\x00\x00\x00\x00\x00\x00\x00{}", "cut short"),
+    ],
+)
+def test_files_that_are_something_else(tmp_path: Path, content: bytes, reason: str) -> None:
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=reason) as caught:
+        load_model(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_file_cut_short(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    save_model(tiny_net(), path, "MIT")
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(CheckpointError, match="damaged or cut short"):
+        load_model(path)
+
+
+def test_keys_that_do_not_fit_are_named(tmp_path: Path) -> None:
+    state = {k: v.contiguous() for k, v in image_state(tiny_net()).items()}
+    state.pop("decoder.head.bias")
+    state["decoder.head.weight"] = torch.zeros(3, 8, 1, 1)
+    state["extra"] = torch.zeros(1)
+    path = tmp_path / "a.safetensors"
+    save_file(state, path, {"format": weights.FORMAT, "variant": "tiny"})
+    with pytest.raises(CheckpointError) as caught:
+        load_model(path)
+    for part in ("missing decoder.head.bias", "unexpected extra", "decoder.head.weight has shape (3, 8, 1, 1)"):
+        assert part in str(caught.value)
+
+
+def test_files_of_others_and_unknown_names(tmp_path: Path) -> None:
+    save_file({"a": torch.zeros(1)}, tmp_path / "a.safetensors")
+    with pytest.raises(CheckpointError, match="does not say that lseg_ros wrote it"):
+        load_model(tmp_path / "a.safetensors")
+    with pytest.raises(FileNotFoundError, match=r"missing\.safetensors"):
+        load_model(tmp_path / "missing.safetensors")
+    with pytest.raises(ValueError, match="there is no model 'lseg_maxi'; known: lseg_mini"):
+        load_model("lseg_maxi")
+
+
+def test_a_damaged_text_encoder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"1")
+    with pytest.raises(ValueError, match="damaged or not the published file"):
+        text.check_sha256(tmp_path / "x", "0" * 64)
+    with pytest.raises(FileNotFoundError, match="is missing"):
+        text.check_sha256(tmp_path / "y", "0" * 64)
