@@ -1,8 +1,8 @@
 """What a label is, and which class id it gets.
 
-Ids outlive label lists: a costmap or a map holds old ids for a while, so a surviving label keeps its id and a removed
-label's id keeps its meaning for as long as any other is free: only the same label gets it back. All of it is pure: `assign` makes the next set from the
-one in force, or raises and leaves everything as it was.
+Ids outlive label lists: a costmap or a map holds old ids for a while, so a surviving label keeps its id, and a removed
+label's id keeps its meaning for as long as any other is free; only the same label gets it back. All of it is pure:
+`assign` makes the next set from the one in force, or raises and leaves everything as it was.
 """
 
 import unicodedata

@@ -1,8 +1,11 @@
 """The executable `lseg_node`."""
 
+import signal
+
 import rclpy
 from rclpy.executors import ExternalShutdownException
 from rclpy.logging import get_logger
+from rclpy.signals import SignalHandlerOptions, install_signal_handlers
 
 from lseg_ros.inference.protocol import SegmenterLike
 from lseg_ros.ros.node import LsegNode
@@ -30,10 +33,14 @@ def build_segmenter(params: NodeParams) -> SegmenterLike:
 
 def main(args: list[str] | None = None) -> int:
     """Runs the node until SIGINT or SIGTERM; returns the exit status."""
-    rclpy.init(args=args)
+    # rclpy's handlers only end spinning. Until then ours interrupt the loading of torch and weights.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
+    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     node = None
     try:
         node = LsegNode(build_segmenter)
+        install_signal_handlers()
         rclpy.spin(node)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
@@ -47,3 +54,7 @@ def main(args: list[str] | None = None) -> int:
             node.close()
         rclpy.try_shutdown()
     return 0
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,137 @@
+"""The installed executables, as processes of their own: camera, node and a client that changes labels."""
+
+import signal
+import subprocess
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import cv2
+import numpy as np
+import pytest
+from graph import Graph, pixels, stripes
+from lseg_ros.msg import FrameInfo, LabelSet
+from lseg_ros.srv import GetLabels, SetLabels
+from sensor_msgs.msg import Image
+
+Start = Callable[..., subprocess.Popen[str]]
+LISTS = [["red thing", "grass"], ["grass", "sky", "car"], ["car"], ["red thing", "person, dog, or cat", "sky"]]
+
+
+@pytest.fixture
+def start(tmp_path: Path, domain: int) -> Iterator[Start]:
+    """Starts an installed executable; whatever still runs at the end is killed."""
+    running: list[tuple[subprocess.Popen[str], IO[str]]] = []
+
+    def run(name: str, **parameters: object) -> subprocess.Popen[str]:
+        arguments = [a for key, value in parameters.items() for a in ("-p", f"{key}:={value}")]
+        log = (tmp_path / f"{name}.log").open("w+")
+        process = subprocess.Popen([name, "--ros-args", *arguments], stdout=log, stderr=subprocess.STDOUT, text=True)
+        running.append((process, log))
+        return process
+
+    yield run
+    for process, log in running:
+        process.kill()
+        process.wait()
+        log.close()
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    """A picture of 160 x 120 pixels."""
+    path = tmp_path / "photo.png"
+    cv2.imwrite(str(path), stripes((40, 160, 40), (200, 30, 30), (120, 170, 240), (90, 90, 90), height=120, width=40))
+    return path
+
+
+def stop(process: subprocess.Popen[str], how: signal.Signals) -> float:
+    """Sends a signal and returns the seconds until the process had ended."""
+    start = time.monotonic()
+    process.send_signal(how)
+    process.wait(30)
+    return time.monotonic() - start
+
+
+def test_masks_belong_to_the_labels_that_their_frame_info_names(
+    graph: Graph, start: Start, photo: Path, tmp_path: Path
+) -> None:
+    node = start("lseg_node", labels=LISTS[0])
+    first = graph.call(GetLabels, "get_labels", GetLabels.Request()).label_set
+    assert [x.name for x in first.labels] == LISTS[0]
+    infos, masks = graph.collect(FrameInfo, "lseg/frame_info"), graph.collect(Image, "lseg/mask")
+    camera = start("image_player", sources=[str(photo)], rate=10.0)
+    sets = {first.version: first}
+    for labels in LISTS[1:]:
+        frames = len(masks)
+        graph.until(lambda frames=frames: len(masks) >= frames + 3, "frames to flow")
+        response = graph.call(SetLabels, "set_labels", SetLabels.Request(labels=labels))
+        assert response.success, response.message
+        sets[response.label_set.version] = response.label_set
+    # A bad request in between is refused and changes nothing.
+    assert not graph.call(SetLabels, "set_labels", SetLabels.Request(labels=["a", ""])).success
+    graph.until(lambda: any(info.label_version == len(LISTS) for info in infos), "a frame under the last labels")
+    assert stop(camera, signal.SIGTERM) < 5 and camera.returncode == 0
+
+    # What is published for an image under one label set and again under the next has one stamp, in this order.
+    versions: dict[Any, list[int]] = defaultdict(list)
+    for info in infos:
+        versions[key(info)].append(info.label_version)
+    checked = 0
+    for mask in masks:
+        if not versions[key(mask)]:
+            continue  # its FrameInfo came before we listened
+        labels = sets[versions[key(mask)].pop(0)]
+        assert set(np.unique(pixels(mask)).tolist()) <= allowed(labels)
+        assert (mask.height, mask.width) == (120, 160)
+        checked += 1
+    assert checked >= 3 * (len(LISTS) - 1)
+    assert any(info.rescored for info in infos)
+
+    assert stop(node, signal.SIGINT) < 2 + 1  # a frame takes less than a second
+    assert node.returncode == 0
+    log = (tmp_path / "lseg_node.log").read_text()
+    assert "Traceback" not in log and "licence" in log
+
+
+def key(message: Any) -> tuple[int, int]:
+    """The stamp."""
+    return message.header.stamp.sec, message.header.stamp.nanosec
+
+
+def allowed(labels: LabelSet) -> set[int]:
+    """Ids that a mask under these labels may have."""
+    return {label.class_id for label in labels.labels} | {255}
+
+
+def test_sigterm_ends_the_node_while_frames_flow(graph: Graph, start: Start, photo: Path, tmp_path: Path) -> None:
+    node = start("lseg_node", labels=["sky", "grass"])
+    start("image_player", sources=[str(photo)], rate=30.0)
+    masks = graph.collect(Image, "lseg/mask")
+    graph.until(lambda: len(masks) > 3, "frames to flow")
+    assert stop(node, signal.SIGTERM) < 2 + 1
+    assert node.returncode == 0
+    assert "Traceback" not in (tmp_path / "lseg_node.log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("parameters", "reason"),
+    [
+        ({"labels": "['sky', '']"}, "label 2 of 2 is empty or blank"),
+        ({"labels": "[]"}, "parameter 'labels' is empty"),
+        ({"model": "lseg_maxi"}, "there is no model 'lseg_maxi'"),
+        ({"model": "/nowhere/a.safetensors"}, "there is no weights file at /nowhere/a.safetensors"),
+        ({"device": "cuda:99"}, "cuda:99"),
+        ({"threshold": 7.0}, "threshold"),
+    ],
+)
+def test_a_node_that_cannot_start_says_why(
+    domain: int, start: Start, tmp_path: Path, parameters: dict[str, object], reason: str
+) -> None:
+    node = start("lseg_node", **parameters)
+    assert node.wait(60) == 1
+    log = (tmp_path / "lseg_node.log").read_text()
+    assert reason in log and "Traceback" not in log
+    assert "cannot start" in log

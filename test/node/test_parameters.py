@@ -1,0 +1,41 @@
+"""One table of parameters; everything that repeats it is held to it."""
+
+from pathlib import Path
+
+import yaml
+from fakes import FakeSegmenter
+from graph import Graph
+from rcl_interfaces.srv import DescribeParameters
+
+from lseg_ros.ros.parameters import TABLE
+
+CONFIG = Path(__file__).parents[2] / "config" / "lseg.yaml"
+
+
+def test_the_configuration_file_repeats_the_table() -> None:
+    values = yaml.safe_load(CONFIG.read_text())["/**"]["ros__parameters"]
+    assert values == {entry.name: entry.default for entry in TABLE}
+
+
+def test_every_entry_of_the_file_has_a_comment() -> None:
+    lines = CONFIG.read_text().splitlines()
+    for entry in TABLE:
+        place = next(i for i, line in enumerate(lines) if line.strip().startswith(f"{entry.name}:"))
+        comment = []
+        while lines[place - 1].strip().startswith("#"):
+            place -= 1
+            comment.append(lines[place])
+        assert comment, f"{entry.name} has no comment"
+        assert ("(live)" in "".join(comment)) == entry.live, entry.name
+
+
+def test_parameters_say_what_they_are(graph: Graph) -> None:
+    graph.start(lambda params: FakeSegmenter(), labels=["red"])
+    names = [entry.name for entry in TABLE]
+    request = DescribeParameters.Request(names=names)
+    for entry, found in zip(
+        TABLE, graph.call(DescribeParameters, "lseg/describe_parameters", request).descriptors, strict=True
+    ):
+        assert found.description == entry.description
+        assert found.read_only != entry.live
+        assert bool(found.integer_range or found.floating_point_range) == (entry.limits is not None)

@@ -1,0 +1,33 @@
+"""Fixtures of tests that talk over DDS, each in a domain of its own."""
+
+import fcntl
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from graph import Graph
+
+
+@pytest.fixture
+def domain(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """A ROS domain that no other test on this machine uses at the same time; child processes inherit it."""
+    folder = Path(tempfile.gettempdir())
+    for number in range(1, 101):
+        with (folder / f"lseg_ros_test_domain_{number}.lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                continue
+            monkeypatch.setenv("ROS_DOMAIN_ID", str(number))
+            monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+            yield number
+            return
+    pytest.fail("all ROS domains are taken by other tests")
+
+
+@pytest.fixture
+def graph(domain: int) -> Iterator[Graph]:
+    """A client node, and a node under test where one is started."""
+    with Graph(domain) as made:
+        yield made
