@@ -2,49 +2,56 @@
 # For bash and zsh from any folder; other shells cannot tell where this file lies, so there: from its own folder.
 
 if [ -n "${BASH_VERSION:-}" ]; then
-    _lseg_root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
     _lseg_shell=bash
+    _lseg_root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 elif [ -n "${ZSH_VERSION:-}" ]; then
-    _lseg_root=$(cd "$(dirname "$(eval 'echo "${(%):-%x}"')")" && pwd)
     _lseg_shell=zsh
+    _lseg_root=$(cd "$(dirname "$(eval 'echo "${(%):-%x}"')")" && pwd)
 else
-    _lseg_root=$PWD
     _lseg_shell=sh
+    _lseg_root=$PWD
 fi
 
-# _lseg_prepend NAME FOLDER: puts a folder in front of a search path, unless the path has it.
+# _lseg_prepend NAME FOLDER: puts a folder that exists in front of a search path, unless the path has it.
 _lseg_prepend() {
-    eval "_lseg_old=\${$1:-}"
-    case ":$_lseg_old:" in
+    eval "_lseg_path=\${$1:-}"
+    case ":$_lseg_path:" in
         *":$2:"*) ;;
-        *) export "$1=$2${_lseg_old:+:$_lseg_old}" ;;
+        *) [ ! -d "$2" ] || export "$1=$2${_lseg_path:+:$_lseg_path}" ;;
     esac
 }
 
-if [ -f "$_lseg_root/install/inputs-built.txt" ]; then
-    if [ -d "$_lseg_root/.venv/share/ament_index" ]; then
-        # ROS 2 from PyPI: what a distribution's setup.sh does. Told so, the wheels need not start Python a second time.
-        export ROS_DISTRO=kilted ROS_VERSION=2 ROS_PYTHON_VERSION=3 _ROS_WHEELS_BOOTSTRAP_COMPLETE=1
-        _lseg_prepend AMENT_PREFIX_PATH "$_lseg_root/.venv"
-        _lseg_prepend CMAKE_PREFIX_PATH "$_lseg_root/.venv"
-        for _lseg_folder in "$_lseg_root"/.venv/lib/python3.*/site-packages/ros_*.libs "$_lseg_root/.venv/lib"; do
-            _lseg_prepend LD_LIBRARY_PATH "$_lseg_folder"
-        done
-        _lseg_setup=local_setup
-    else
-        _lseg_setup=setup # begins with the distribution that the package was built on
-    fi
-    COLCON_CURRENT_PREFIX=$_lseg_root/install
-    . "$_lseg_root/install/$_lseg_setup.$_lseg_shell"
-    unset COLCON_CURRENT_PREFIX
-    _lseg_prepend PATH "$_lseg_root/install/lseg_ros/lib/lseg_ros"
-    _lseg_prepend PATH "$_lseg_root/.venv/bin"
-    export VIRTUAL_ENV="$_lseg_root/.venv"
-    unset -f _lseg_prepend
-    unset _lseg_root _lseg_shell _lseg_old _lseg_folder _lseg_setup
-else
+if [ ! -f "$_lseg_root/install/inputs-built.txt" ]; then
     echo "Nothing to set up yet: run \`make env\` in $_lseg_root first." >&2
     unset -f _lseg_prepend
-    unset _lseg_root _lseg_shell
-    false
+    unset _lseg_shell _lseg_root
+    return 1
 fi
+
+if [ -d "$_lseg_root/.venv/share/ament_index" ]; then
+    # ROS 2 from PyPI: what a distribution's setup.sh does. Told so, the wheels need not start Python a second time.
+    export ROS_DISTRO=kilted ROS_VERSION=2 ROS_PYTHON_VERSION=3 _ROS_WHEELS_BOOTSTRAP_COMPLETE=1
+    for _lseg_folder in "$_lseg_root"/.venv/lib/python3.*/site-packages/ros_*.libs; do
+        _lseg_prepend LD_LIBRARY_PATH "$_lseg_folder"
+    done
+    for _lseg_prefix in "$_lseg_root/.venv" "$_lseg_root"/install/vision_msgs "$_lseg_root"/install/lseg_ros; do
+        _lseg_prepend AMENT_PREFIX_PATH "$_lseg_prefix"
+        _lseg_prepend CMAKE_PREFIX_PATH "$_lseg_prefix"
+        _lseg_prepend LD_LIBRARY_PATH "$_lseg_prefix/lib"
+        for _lseg_folder in "$_lseg_prefix"/lib/python3.*/site-packages; do
+            [ "$_lseg_prefix" = "$_lseg_root/.venv" ] || _lseg_prepend PYTHONPATH "$_lseg_folder"
+        done
+    done
+    unset _lseg_folder _lseg_prefix
+else
+    # What colcon wrote begins with the distribution that the package was built on.
+    COLCON_CURRENT_PREFIX=$_lseg_root/install
+    . "$_lseg_root/install/setup.$_lseg_shell"
+    unset COLCON_CURRENT_PREFIX
+fi
+
+_lseg_prepend PATH "$_lseg_root/install/lseg_ros/lib/lseg_ros"
+_lseg_prepend PATH "$_lseg_root/.venv/bin"
+export VIRTUAL_ENV="$_lseg_root/.venv"
+unset -f _lseg_prepend
+unset _lseg_shell _lseg_root _lseg_path
