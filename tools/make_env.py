@@ -1,6 +1,6 @@
 """Makes what is missing for building, testing and running this package; `make env` calls it.
 
-With a ROS 2 distribution sourced, that one is used, and .venv (which also sees its Python packages) holds what it lacks.
+With a ROS 2 distribution sourced, that one is used, and .venv, which also sees its packages, holds what it lacks.
 Without, .venv holds everything, ROS 2 included, from PyPI. Either way colcon then builds the package into install/.
 Each step is skipped when nothing that it depends on has changed since it last succeeded.
 

@@ -1,6 +1,11 @@
-"""Starts the launch file as on a robot, namespaced and with a remapped image, and talks to the node from outside."""
+"""Starts the launch file as on a robot, namespaced and with a remapped image, and talks to the node from outside.
+
+The classes belong to launch_testing's own runner (CMakeLists.txt names this file to it); pytest calls that runner.
+"""
 
 import os
+import subprocess
+import sys
 import time
 import unittest
 from collections.abc import Callable
@@ -33,7 +38,10 @@ DOMAIN = 60 + os.getpid() % 40
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
-@pytest.mark.launch_test
+def test_with_launch_testing() -> None:
+    subprocess.run([sys.executable, "-m", "launch_testing.launch_test", __file__], check=True)
+
+
 def generate_test_description() -> LaunchDescription:
     launch_file = Path(get_package_share_directory("lseg_ros"), "launch", "lseg.launch.py")
     return LaunchDescription(
@@ -49,6 +57,8 @@ def generate_test_description() -> LaunchDescription:
 
 
 class TestLaunchedNode(unittest.TestCase):
+    __test__ = False  # not for pytest
+
     def setUp(self) -> None:
         self.context = rclpy.Context()
         rclpy.init(context=self.context, domain_id=DOMAIN)
@@ -73,7 +83,7 @@ class TestLaunchedNode(unittest.TestCase):
         self.node.create_subscription(LabelSet, "/robot/lseg/labels", label_sets.append, LATCHED)
         self.node.create_subscription(Image, "/robot/lseg/mask", masks.append, 1)
         camera = self.node.create_publisher(Image, "/camera/image_raw", 1)
-        set_labels = self.node.create_client(SetLabels, "/robot/set_labels")
+        set_labels: Any = self.node.create_client(SetLabels, "/robot/set_labels")
 
         self.wait_for(lambda: label_sets, "label set")
         self.wait_for(set_labels.service_is_ready, "set_labels service")
@@ -93,5 +103,7 @@ class TestLaunchedNode(unittest.TestCase):
 
 @launch_testing.post_shutdown_test()
 class TestShutdown(unittest.TestCase):
+    __test__ = False  # not for pytest
+
     def test_exits_cleanly(self, proc_info: Any) -> None:
         assertExitCodes(proc_info)
