@@ -26,6 +26,7 @@ TINY = Variant(
 class HashText(TextEncoder):
     """A fixed random unit vector for each phrase."""
 
+    external = True
     dim = 16
 
     def __init__(self) -> None:

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lseg_ros.model.backbone import CnnEncoder
+from lseg_ros.model.backbone import CnnEncoder, VitEncoder
 from lseg_ros.model.decoder import FusionDecoder, upsample
+from lseg_ros.model.head_block import LogitBlock
 from lseg_ros.model.text import TextEncoder
-from lseg_ros.model.variants import Variant
+from lseg_ros.model.variants import Variant, VitBackbone
 
 LOGIT_SCALE = 1 / 0.07  # fixed by the paper; not a weight
 SIZE_STEP = 32
@@ -26,8 +27,10 @@ class LSegNet(nn.Module):
         super().__init__()
         self.variant = variant
         self.licence = "unknown"
-        self.encoder = CnnEncoder(variant.backbone)
+        backbone = variant.backbone
+        self.encoder = VitEncoder(backbone) if isinstance(backbone, VitBackbone) else CnnEncoder(backbone)
         self.decoder = FusionDecoder(variant.decoder, self.encoder.channels, variant.embed_dim)
+        self.head_block = None if variant.head_block is None else LogitBlock(variant.head_block)
         self.text_encoder = text_encoder
 
     @property
@@ -54,8 +57,9 @@ class LSegNet(nn.Module):
         return functional.normalize(self.decoder(self.encoder(images)), dim=1)
 
     def logits(self, embedding: Tensor, text: Tensor) -> Tensor:
-        """[B,D,h,w] and [N,D] -> [B,N,h,w] at decoder resolution: cosine times 1/0.07."""
-        return functional.conv2d(embedding, (LOGIT_SCALE * text.to(embedding.dtype))[:, :, None, None])
+        """[B,D,h,w] and [N,D] -> [B,N,h,w] at decoder resolution: cosine times 1/0.07, then any head block."""
+        logits = functional.conv2d(embedding, (LOGIT_SCALE * text.to(embedding.dtype))[:, :, None, None])
+        return logits if self.head_block is None else self.head_block(logits)
 
     def score(self, embedding: Tensor, text: Tensor, size: tuple[int, int]) -> Tensor:
         """[B,D,h,w], [N,D] and the network's input size (H, W) -> [B,N,H,W] float32 logits."""

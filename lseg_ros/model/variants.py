@@ -1,9 +1,44 @@
 """Named variants: numbers only, no modules.
 
-A variant says everything needed to build a network; the weights file says which variant it belongs to.
+A variant says everything needed to build a network; our weights files carry theirs as JSON.
 """
 
-from dataclasses import dataclass
+import json
+import re
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+
+@dataclass(frozen=True)
+class CnnBackbone:
+    """A timm CNN read at several depths.
+
+    taps: timm `out_indices`, finest first. output_stride: of the deepest stage; stages beyond are dilated.
+    pad_type: padding of the convolutions, where the architecture has a choice.
+    """
+
+    name: str
+    taps: tuple[int, ...]
+    output_stride: int = 32
+    pad_type: str | None = None
+
+
+@dataclass(frozen=True)
+class VitBackbone:
+    """A vision transformer whose tokens are reassembled into maps.
+
+    grid: side of the square grid that the stored position embeddings are for. taps: 0-based blocks, finest level
+    first. channels: of each level. scale: of each level's map, relative to the patch grid; below 1 it shrinks.
+    """
+
+    width: int
+    depth: int
+    heads: int
+    patch: int
+    grid: int
+    taps: tuple[int, ...]
+    channels: tuple[int, ...]
+    scale: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -22,38 +57,68 @@ class Decoder:
 
 
 @dataclass(frozen=True)
-class CnnBackbone:
-    """A timm CNN read at several depths.
+class ClipText:
+    """The text tower of a CLIP, with QuickGELU; its weights are part of the checkpoint."""
 
-    taps: timm `out_indices`, finest first. output_stride: of the deepest stage; stages beyond are dilated.
-    pad_type: padding of the convolutions, where the architecture has a choice.
-    """
+    width: int
+    layers: int
+    heads: int
 
-    name: str
-    taps: tuple[int, ...]
-    output_stride: int
-    pad_type: str
+
+@dataclass(frozen=True)
+class HeadBlock:
+    """Spatial regularisation of the logits. kind: "bottleneck" or "depthwise"; depth: how often it is applied;
+    activation between: "relu", "lrelu" or "tanh"."""
+
+    kind: str
+    depth: int
+    activation: str = "lrelu"
 
 
 @dataclass(frozen=True)
 class Variant:
     """One member of the LSeg family.
 
-    text: key of a text encoder in `lseg_ros.model.text`. embed_dim: width of the space shared by text and pixels.
+    text: a CLIP text tower, or "minilm_l6_v2". embed_dim: width of the space shared by text and pixels.
     mean, std: normalisation of RGB in [0, 1]. input_size: default longest side in pixels.
     weights: file in `lseg_ros/weights` and its SHA-256, or None where users bring their own checkpoint.
     """
 
     name: str
-    backbone: CnnBackbone
+    backbone: CnnBackbone | VitBackbone
     decoder: Decoder
-    text: str
+    text: ClipText | str
     embed_dim: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    input_size: int
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    input_size: int = 480
+    head_block: HeadBlock | None = None
     weights: tuple[str, str] | None = None
 
+
+_VIT_L16 = VitBackbone(
+    width=1024,
+    depth=24,
+    heads=16,
+    patch=16,
+    grid=24,
+    taps=(5, 11, 17, 23),
+    channels=(256, 512, 1024, 1024),
+    scale=(4, 2, 1, 0.5),
+)
+_VIT_B32 = VitBackbone(
+    width=768,
+    depth=12,
+    heads=12,
+    patch=32,
+    grid=12,
+    taps=(2, 5, 8, 11),
+    channels=(96, 192, 384, 768),
+    scale=(8, 4, 2, 1),
+)
+_DPT = Decoder(features=256, upsample=(2, 2, 2, 2))
+_CLIP_VIT_B32 = ClipText(width=512, layers=12, heads=8)
+_CLIP_RN50X16 = ClipText(width=768, layers=12, heads=12)
 
 LSEG_MINI = Variant(
     name="lseg_mini",
@@ -61,10 +126,69 @@ LSEG_MINI = Variant(
     decoder=Decoder(features=96, upsample=(1, 2, 2, 1), separable=True),
     text="minilm_l6_v2",
     embed_dim=384,
-    mean=(0.5, 0.5, 0.5),
-    std=(0.5, 0.5, 0.5),
-    input_size=480,
-    weights=("lseg_mini.safetensors", "adea2cca40a5007238684aa283a2980bec2f959bfb1767b3d6baf9237717e7e1"),
+    weights=("lseg_mini.safetensors", "8d741396f09c7e540dbec297207584590ca3bfdef5b427fbd3c8b5f1026fc82b"),
+)
+LSEG_VIT_L16 = Variant("lseg_vit_l16", _VIT_L16, _DPT, _CLIP_VIT_B32, 512)
+LSEG_VIT_L16_RN50X16 = Variant("lseg_vit_l16_rn50x16", _VIT_L16, _DPT, _CLIP_RN50X16, 768)
+LSEG_VIT_B32 = Variant("lseg_vit_b32", _VIT_B32, _DPT, _CLIP_VIT_B32, 512)
+LSEG_RN101 = Variant(
+    "lseg_rn101",
+    CnnBackbone("resnet101", taps=(1, 2, 3, 4)),
+    _DPT,
+    _CLIP_VIT_B32,
+    512,
+    mean=(0.485, 0.456, 0.406),
+    std=(0.229, 0.224, 0.225),
+)
+VARIANTS = {v.name: v for v in (LSEG_MINI, LSEG_VIT_L16, LSEG_VIT_L16_RN50X16, LSEG_VIT_B32, LSEG_RN101)}
+
+_SUFFIX = re.compile(
+    r"(?P<name>\w+)\+(?P<kind>bottleneck|depthwise)(?P<depth>[1-9]\d?)(-(?P<activation>relu|lrelu|tanh))?"
 )
 
-VARIANTS = {v.name: v for v in (LSEG_MINI,)}
+
+def variant_named(name: str) -> Variant:
+    """A variant by name; `+bottleneck2`, `+depthwise3-tanh` and the like behind it add a head block.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
+    match = _SUFFIX.fullmatch(name)
+    base = match["name"] if match else name
+    if base not in VARIANTS:
+        raise ValueError(
+            f"there is no variant {name!r}; known: {', '.join(VARIANTS)}, each also with a head block, as in "
+            "lseg_vit_l16+bottleneck2 or lseg_vit_l16+depthwise1-tanh"
+        )
+    if match is None:
+        return VARIANTS[base]
+    block = HeadBlock(match["kind"], int(match["depth"]), match["activation"] or "lrelu")
+    return replace(VARIANTS[base], name=name, head_block=block, weights=None)
+
+
+def to_json(variant: Variant) -> str:
+    """All numbers of a variant but its weights file."""
+    return json.dumps(asdict(replace(variant, weights=None)))
+
+
+def from_json(text: str) -> Variant:
+    """The variant that `to_json` wrote; raises ValueError where the text is not one."""
+    try:
+        raw: dict[str, Any] = _tuples(json.loads(text))
+        backbone = VitBackbone if "patch" in raw["backbone"] else CnnBackbone
+        raw["backbone"] = backbone(**raw["backbone"])
+        raw["decoder"] = Decoder(**raw["decoder"])
+        if isinstance(raw["text"], dict):
+            raw["text"] = ClipText(**raw["text"])
+        if raw["head_block"] is not None:
+            raw["head_block"] = HeadBlock(**raw["head_block"])
+        return Variant(**raw)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"not the description of a variant: {error}") from error
+
+
+def _tuples(value: Any) -> Any:
+    """JSON's lists as tuples, so that variants compare equal."""
+    if isinstance(value, dict):
+        return {k: _tuples(v) for k, v in value.items()}
+    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value

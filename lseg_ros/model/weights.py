@@ -1,90 +1,179 @@
-"""Weights on disk: one safetensors file with the image encoder and decoder, and what it is in its metadata."""
+"""Networks from weights files, and weights files from networks."""
 
-import json
 import logging
+import os
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
+from lseg_ros.model.keymap import from_original, is_original
 from lseg_ros.model.net import LSegNet
-from lseg_ros.model.text import TEXT_ENCODERS, check_sha256
-from lseg_ros.model.variants import VARIANTS, Variant
+from lseg_ros.model.reader import CheckpointError, read_weights
+from lseg_ros.model.text import TextEncoder, build_text_encoder, check_sha256
+from lseg_ros.model.variants import VARIANTS, ClipText, Variant, from_json, to_json, variant_named
 
 FORMAT = "lseg_ros.v1"
 logger = logging.getLogger(__name__)
 
 
-class CheckpointError(ValueError):
-    """A weights file that cannot be used; the message says which, why, and what to do."""
-
-
-def load_model(name_or_path: str | Path) -> LSegNet:
+def load_model(name_or_path: str | Path, variant: str | Variant | None = None) -> LSegNet:
     """A network with its weights, in eval mode on the CPU.
 
     Args:
-        name_or_path: a named variant that comes with weights ("lseg_mini"), or a file written by `save_model`.
+        name_or_path: a named variant whose weights are here (see `lseg models`), or a file: ours, or a checkpoint of
+            the original LSeg.
+        variant: what the file holds, where it cannot tell; a name or the numbers.
 
     Raises:
         ValueError: no such variant, or the file is damaged or does not fit (CheckpointError).
         FileNotFoundError: no such file.
     """
-    variant = VARIANTS.get(str(name_or_path))
-    if variant is not None and variant.weights is not None:
-        file, pinned = variant.weights
-        path = Path(str(files("lseg_ros") / "weights" / file))
-        check_sha256(path, pinned)
+    path = weights_path(name_or_path)
+    if isinstance(variant, str):
+        variant = variant_named(variant)
+    state, metadata = read_weights(path)
+    if "format" in metadata:
+        variant = _described(metadata, path)
     else:
-        path = Path(name_or_path)
-        if not path.exists() and not path.suffix:
-            raise ValueError(f"there is no model {str(name_or_path)!r}; known: {', '.join(VARIANTS)}, or a file's path")
-    state, metadata = read_safetensors(path)
-    variant = _variant_of(metadata, path)
-    net = LSegNet(variant, TEXT_ENCODERS[variant.text]())
-    load_image_state(net, state, path)
+        if is_original(state):
+            state, _ = from_original(state)
+        variant = variant or recognise(state, path)
+    net = _empty(variant, build_text_encoder(variant))
+    _fill(net, state, path)
     net.licence = metadata.get("licence", "unknown")
     logger.info("weights %s (%s), licence %s", path.name, variant.name, net.licence)
     return net.eval()
 
 
-def image_state(net: LSegNet) -> dict[str, Tensor]:
-    """The network's tensors without the text encoder, which is frozen and kept elsewhere."""
-    return {k: v for k, v in net.state_dict().items() if not k.startswith("text_encoder.")}
+def weights_path(name_or_path: str | Path) -> Path:
+    """Where the weights of a named variant are or should be, or the path itself.
+
+    Raises:
+        ValueError: neither a known name nor a path.
+        FileNotFoundError: the variant is known and its weights are not where they should be.
+    """
+    name = str(name_or_path)
+    path = Path(name_or_path)
+    if path.suffix or len(path.parts) > 1 or path.exists():
+        return path
+    variant = variant_named(name)
+    if variant.weights is not None:
+        file, pinned = variant.weights
+        path = Path(str(files("lseg_ros") / "weights" / file))
+        check_sha256(path, pinned)
+        return path
+    expected = user_weights(variant)
+    found = next((p for p in expected if p.is_file()), None)
+    if found is None:
+        raise FileNotFoundError(
+            f"the weights of {name} do not come with this package; put them at {' or '.join(map(str, expected))}, "
+            "or give the path of a checkpoint"
+        )
+    return found
 
 
-def load_image_state(net: LSegNet, state: dict[str, Tensor], path: Path) -> None:
-    """Fills everything but the text encoder; raises CheckpointError naming the keys that do not fit."""
-    own = image_state(net)
-    problems = [f"missing {k}" for k in own if k not in state]
-    problems += [f"unexpected {k}" for k in state if k not in own]
-    problems += [
-        f"{k} has shape {tuple(state[k].shape)}, expected {tuple(v.shape)}"
-        for k, v in own.items()
-        if k in state and state[k].shape != v.shape
-    ]
-    if problems:
-        more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
+def user_weights(variant: Variant) -> list[Path]:
+    """Where users put the weights of a variant that comes without, in the order of looking.
+
+    The folder is $LSEG_WEIGHTS, or lseg_ros in the user's cache.
+    """
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = Path(os.environ.get("LSEG_WEIGHTS") or cache / "lseg_ros")
+    return [folder / f"{variant.name}{suffix}" for suffix in (".safetensors", ".ckpt")]
+
+
+def recognise(state: Mapping[str, Tensor], path: Path) -> Variant:
+    """The named variant whose tensors have just these names and shapes.
+
+    Raises:
+        CheckpointError: none has, or what the tensors say is not enough; names the candidates.
+    """
+    if any(key.startswith("head_block.") for key in state):
         raise CheckpointError(
-            f"{path} does not fit the network {net.variant.name!r}: {'; '.join(problems[:5])}{more}; "
+            f"{path} has a head block, whose kind and depth its weights do not tell; give the variant, such as "
+            "lseg_vit_l16+bottleneck2 or lseg_vit_l16+depthwise1"
+        )
+    shapes = {key: tuple(tensor.shape) for key, tensor in state.items()}
+    distance = {}
+    for name, candidate in VARIANTS.items():
+        expected = expected_shapes(candidate)
+        if shapes == expected:
+            return candidate
+        distance[name] = len(shapes.items() ^ expected.items())
+    nearest = min(distance, key=lambda name: distance[name])
+    raise CheckpointError(
+        f"{path} is no variant known here ({', '.join(VARIANTS)}); the nearest is {nearest}, "
+        f"where {'; '.join(_differences(state, expected_shapes(VARIANTS[nearest])))}. Give the variant if it is another"
+    )
+
+
+def expected_shapes(variant: Variant) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of what a weights file of a variant holds."""
+    with torch.device("meta"):
+        text = build_text_encoder(variant) if isinstance(variant.text, ClipText) else _NoText()
+        net = LSegNet(variant, text)
+    return {key: tuple(tensor.shape) for key, tensor in own_state(net).items()}
+
+
+class _NoText(TextEncoder):
+    """Stands for a text encoder whose weights are not in the file."""
+
+    external = True
+
+
+def own_state(net: LSegNet) -> dict[str, Tensor]:
+    """The tensors that a weights file holds: all but those of an external text encoder."""
+    state = net.state_dict()
+    return {k: v for k, v in state.items() if not (net.text_encoder.external and k.startswith("text_encoder."))}
+
+
+def _empty(variant: Variant, text_encoder: TextEncoder) -> LSegNet:
+    """The network without memory for its image side: the file's tensors will take their place."""
+    with torch.device("meta"):
+        net = LSegNet(variant, nn.Identity())  # type: ignore[arg-type]
+    net.text_encoder = text_encoder
+    return net
+
+
+def _fill(net: LSegNet, state: Mapping[str, Tensor], path: Path) -> None:
+    """Gives the network the file's tensors, as float32; raises CheckpointError naming those that do not fit."""
+    own = own_state(net)
+    problems = _differences(state, {key: tuple(tensor.shape) for key, tensor in own.items()})
+    if problems:
+        raise CheckpointError(
+            f"{path} does not fit the network {net.variant.name!r}: {'; '.join(problems)}; "
             "use the file with the variant that it was written for"
         )
-    with torch.no_grad():
-        for key, tensor in own.items():
-            tensor.copy_(state[key])
+    floats = {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
+    net.load_state_dict(floats, strict=False, assign=True)
+    for name, parameter in net.named_parameters():
+        if name.startswith("text_encoder."):
+            parameter.requires_grad_(False)
 
 
-def save_model(net: LSegNet, path: Path, licence: str, dtype: torch.dtype = torch.float16) -> None:
-    """Writes the image side; floats as `dtype`, so that a small network makes a small file."""
-    state = {k: (v.to(dtype) if v.is_floating_point() else v).contiguous() for k, v in image_state(net).items()}
-    v = net.variant
+def _differences(state: Mapping[str, Tensor], expected: Mapping[str, tuple[int, ...]]) -> list[str]:
+    """What is missing, unexpected or mis-shaped, the first five of them."""
+    found = [f"{k} is missing" for k in expected if k not in state]
+    found += [f"{k} is unexpected" for k in state if k not in expected]
+    found += [
+        f"{k} has shape {tuple(state[k].shape)} instead of {shape}"
+        for k, shape in expected.items()
+        if k in state and tuple(state[k].shape) != shape
+    ]
+    return [*found[:5], f"and {len(found) - 5} more"] if len(found) > 5 else found
+
+
+def save_model(net: LSegNet, path: Path, licence: str, dtype: torch.dtype = torch.float32) -> None:
+    """Writes the network, floats as `dtype`, with all that is needed to build it again in the metadata."""
+    state = {k: (v.to(dtype) if v.is_floating_point() else v).contiguous() for k, v in own_state(net).items()}
     metadata = {
         "format": FORMAT,
-        "variant": v.name,
-        "text_encoder": v.text,
-        "normalisation": json.dumps({"mean": v.mean, "std": v.std}),
+        "variant": net.variant.name,
+        "config": to_json(net.variant),
         "licence": licence,
     }
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -93,36 +182,10 @@ def save_model(net: LSegNet, path: Path, licence: str, dtype: torch.dtype = torc
     part.replace(path)  # a stop half-way leaves the old file
 
 
-def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """(tensors, metadata) of a safetensors file; raises CheckpointError or FileNotFoundError in one sentence."""
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no weights file at {path}; check the path")
+def _described(metadata: Mapping[str, str], path: Path) -> Variant:
+    if metadata["format"] != FORMAT:
+        raise CheckpointError(f"{path} has the format {metadata['format']!r}, and this version reads {FORMAT!r}")
     try:
-        with safe_open(path, framework="pt") as file:
-            return {k: file.get_tensor(k) for k in file.keys()}, file.metadata() or {}  # noqa: SIM118 (no iterator)
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} cannot be read as safetensors: {_what_is_it(path)}") from error
-
-
-def _what_is_it(path: Path) -> str:
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        head = file.read(256).lstrip().lower()
-    if size == 0:
-        return "it is empty; fetch it again"
-    if head.startswith(b"version https://git-lfs"):
-        return "it is a Git LFS pointer, not the weights; run: git lfs pull"
-    if head.startswith((b"<!doctype", b"<html")):
-        return "it is a web page, not the weights; download the file itself"
-    if head.startswith((b"pk\x03\x04", b"\x80")):
-        return "it is a pickled PyTorch checkpoint; only safetensors files are read"
-    return f"its {size} bytes are damaged or cut short; fetch it again"
-
-
-def _variant_of(metadata: dict[str, str], path: Path) -> Variant:
-    if metadata.get("format") != FORMAT:
-        raise CheckpointError(f"{path} does not say that lseg_ros wrote it (metadata 'format' should be {FORMAT!r})")
-    name = metadata.get("variant", "")
-    if name not in VARIANTS:
-        raise CheckpointError(f"{path} is for the variant {name!r}, which is not known here: {', '.join(VARIANTS)}")
-    return VARIANTS[name]
+        return from_json(metadata.get("config", ""))
+    except ValueError as error:
+        raise CheckpointError(f"{path} does not say what network it is for: {error}") from error

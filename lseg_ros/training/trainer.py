@@ -17,9 +17,9 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from lseg_ros.model.net import LSegNet
-from lseg_ros.model.text import TEXT_ENCODERS
+from lseg_ros.model.text import build_text_encoder
 from lseg_ros.model.variants import VARIANTS
-from lseg_ros.model.weights import image_state, save_model
+from lseg_ros.model.weights import own_state, save_model
 from lseg_ros.training.config import TrainConfig
 from lseg_ros.training.data import IGNORE, Source, augment
 
@@ -44,12 +44,12 @@ class Trainer:
         self.sources = {name: Source(source, data) for name, source in config.sources.items()}
         torch.manual_seed(config.seed)
         variant = VARIANTS[config.variant]
-        self.net = LSegNet(variant, TEXT_ENCODERS[variant.text]())
+        self.net = LSegNet(variant, build_text_encoder(variant))
         missing = self.net.encoder.cnn.load_state_dict(load_file(data / config.init), strict=False).missing_keys
         if missing:
             raise ValueError(f"{data / config.init} lacks {missing[0]} and {len(missing) - 1} more of the backbone")
         self.net.to(self.device).to(memory_format=torch.channels_last)
-        self.ema = copy.deepcopy(image_state(self.net))
+        self.ema = copy.deepcopy(own_state(self.net))
         self.text = self._encode_phrases()
         self.optimizer = torch.optim.AdamW(
             [
@@ -149,7 +149,7 @@ class Trainer:
     @torch.no_grad()
     def _average(self) -> None:
         decay = min(self.config.ema, self.step / (self.step + 10))
-        for key, value in image_state(self.net).items():
+        for key, value in own_state(self.net).items():
             if value.is_floating_point():
                 self.ema[key].lerp_(value, 1 - decay)
             else:
@@ -159,7 +159,7 @@ class Trainer:
         """Writes `last.pt` so that a stop at any moment leaves a whole one."""
         state = {
             "step": self.step,
-            "net": image_state(self.net),
+            "net": own_state(self.net),
             "ema": self.ema,
             "optimizer": self.optimizer.state_dict(),
             "schedule": {k: v for k, v in self.schedule.state_dict().items() if k != "lr_lambdas"},
@@ -184,5 +184,6 @@ class Trainer:
         net = copy.deepcopy(self.net).eval()
         net.load_state_dict(self.ema, strict=False)
         path = self.out / f"{self.config.variant}.safetensors"
-        save_model(net, path, self.config.licence)
+        # Half precision halves the file, and the figures in the model card are measured with it.
+        save_model(net, path, self.config.licence, torch.float16)
         return path

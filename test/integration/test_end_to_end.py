@@ -121,7 +121,7 @@ def test_sigterm_ends_the_node_while_frames_flow(graph: Graph, start: Start, pho
     [
         ({"labels": "['sky', '']"}, "label 2 of 2 is empty or blank"),
         ({"labels": "[]"}, "parameter 'labels' is empty"),
-        ({"model": "lseg_maxi"}, "there is no model 'lseg_maxi'"),
+        ({"model": "lseg_maxi"}, "there is no variant 'lseg_maxi'"),
         ({"model": "/nowhere/a.safetensors"}, "there is no weights file at /nowhere/a.safetensors"),
         ({"device": "cuda:99"}, "cuda:99"),
         ({"threshold": 7.0}, "threshold"),

@@ -8,13 +8,15 @@ from safetensors.torch import save_file
 from tiny import TINY, HashText, tiny_net
 
 from lseg_ros.model import text, variants, weights
-from lseg_ros.model.weights import CheckpointError, image_state, load_model, save_model
+from lseg_ros.model.reader import CheckpointError
+from lseg_ros.model.variants import to_json
+from lseg_ros.model.weights import load_model, own_state, save_model
 
 
 @pytest.fixture(autouse=True)
 def tiny_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(variants.VARIANTS, "tiny", TINY)
-    monkeypatch.setitem(text.TEXT_ENCODERS, "none", HashText)
+    monkeypatch.setattr(weights, "build_text_encoder", lambda variant: HashText())
 
 
 def test_round_trip(tmp_path: Path) -> None:
@@ -22,7 +24,7 @@ def test_round_trip(tmp_path: Path) -> None:
     save_model(net, tmp_path / "a.safetensors", "MIT", dtype=torch.float32)
     again = load_model(tmp_path / "a.safetensors")
     assert again.licence == "MIT" and not again.training
-    for key, value in image_state(net).items():
+    for key, value in own_state(net).items():
         torch.testing.assert_close(again.state_dict()[key], value, rtol=0, atol=0)
     assert not list(tmp_path.glob("*.part"))
 
@@ -33,7 +35,8 @@ def test_round_trip(tmp_path: Path) -> None:
         (b"", "empty"),
         (b"<!DOCTYPE html><html>", "web page"),
         (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
-        (b"PK\x03\x04" + b"\0" * 40, "pickled"),
+        (b"PK\x03\x04" + b"\0" * 40, "cut short"),
+        (b"\x80\x02}q\x00.", "before version 1.6"),
         (b"\x10\x00\x00\x00\x00\x00\x00\x00{}", "cut short"),
     ],
 )
@@ -54,25 +57,25 @@ def test_a_file_cut_short(tmp_path: Path) -> None:
 
 
 def test_keys_that_do_not_fit_are_named(tmp_path: Path) -> None:
-    state = {k: v.contiguous() for k, v in image_state(tiny_net()).items()}
+    state = {k: v.contiguous() for k, v in own_state(tiny_net()).items()}
     state.pop("decoder.head.bias")
     state["decoder.head.weight"] = torch.zeros(3, 8, 1, 1)
     state["extra"] = torch.zeros(1)
     path = tmp_path / "a.safetensors"
-    save_file(state, path, {"format": weights.FORMAT, "variant": "tiny"})
+    save_file(state, path, {"format": weights.FORMAT, "config": to_json(TINY)})
     with pytest.raises(CheckpointError) as caught:
         load_model(path)
-    for part in ("missing decoder.head.bias", "unexpected extra", "decoder.head.weight has shape (3, 8, 1, 1)"):
+    for part in ("decoder.head.bias is missing", "extra is unexpected", "decoder.head.weight has shape (3, 8, 1, 1)"):
         assert part in str(caught.value)
 
 
 def test_files_of_others_and_unknown_names(tmp_path: Path) -> None:
     save_file({"a": torch.zeros(1)}, tmp_path / "a.safetensors")
-    with pytest.raises(CheckpointError, match="does not say that lseg_ros wrote it"):
+    with pytest.raises(CheckpointError, match="is no variant known here"):
         load_model(tmp_path / "a.safetensors")
     with pytest.raises(FileNotFoundError, match=r"missing\.safetensors"):
         load_model(tmp_path / "missing.safetensors")
-    with pytest.raises(ValueError, match="there is no model 'lseg_maxi'; known: lseg_mini"):
+    with pytest.raises(ValueError, match="there is no variant 'lseg_maxi'; known: lseg_mini"):
         load_model("lseg_maxi")
 
 

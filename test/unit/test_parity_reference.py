@@ -1,0 +1,80 @@
+"""Against outputs of the original network, where they are at hand (see the README, "Numbers of the original")."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from lseg_ros import load_model
+from lseg_ros.model.net import LSegNet
+from lseg_ros.model.variants import ClipText, Decoder, Variant, VitBackbone
+
+REFERENCE = Path(__file__).parents[3] / "shared" / "reference"
+pytestmark = pytest.mark.skipif(not REFERENCE.is_dir(), reason="needs the original's outputs beside the project")
+TINY_VIT = Variant(
+    "tiny_vit",
+    VitBackbone(32, 8, 4, 16, 24, taps=(1, 3, 5, 7), channels=(8, 16, 32, 32), scale=(4, 2, 1, 0.5)),
+    Decoder(16, upsample=(2, 2, 2, 2)),
+    ClipText(16, 2, 2),
+    512,
+)
+CASES = ["seed0_96x96", "seed1_96x96", "seed2_96x96", "seed3_64x128"]
+LISTS = ["3", "7", "150"]
+
+
+@pytest.fixture(scope="module")
+def net() -> LSegNet:
+    return load_model(REFERENCE / "tiny.ckpt", variant=TINY_VIT)
+
+
+@pytest.fixture(scope="module")
+def reference() -> dict:
+    return torch.load(REFERENCE / "tiny_reference.pt", weights_only=True)
+
+
+def images(case: dict) -> torch.Tensor:
+    return (case["image_u8"].float() / 255 - 0.5) / 0.5
+
+
+@pytest.mark.parametrize("labels", LISTS)
+def test_text(net: LSegNet, reference: dict, labels: str) -> None:
+    expected = reference["text"][labels]
+    assert torch.equal(net.text_encoder.tokenize(reference["labels"][labels]).int(), expected["tokens"])
+    torch.testing.assert_close(net.encode_text(reference["labels"][labels]), expected["normalized"], rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("labels", LISTS)
+@pytest.mark.parametrize("name", CASES)
+def test_logits(net: LSegNet, reference: dict, name: str, labels: str) -> None:
+    case = reference["cases"][name]
+    expected = case["logits"][labels]
+    with torch.no_grad():
+        logits = net(images(case), net.encode_text(reference["labels"][labels]))
+    key = next(k for k in expected if k.startswith("logits_s"))
+    stride = int(key.removeprefix("logits_s"))
+    torch.testing.assert_close(logits[..., ::stride, ::stride], expected[key], rtol=0, atol=1e-4)
+    top = logits.topk(2, dim=1).values
+    decided = top[:, 0] - top[:, 1] > 1e-4
+    assert torch.equal(logits.argmax(1)[decided].byte(), expected["argmax_u8"][decided])
+    assert decided.float().mean() > 0.99
+
+
+@pytest.mark.parametrize("name", ["seed0_96x96", "seed3_64x128"])
+def test_intermediates(net: LSegNet, reference: dict, name: str) -> None:
+    case = reference["cases"][name]
+    expected, x = case["intermediates"], images(case)
+    with torch.no_grad():
+        tokens, grid = net.encoder.tokens(x)
+        pyramid = net.encoder(x)
+        levels = [project(level) for project, level in zip(net.decoder.project, pyramid, strict=True)]
+        paths = [net.decoder.fuse[3](levels[3])]
+        for level in (2, 1, 0):
+            paths.append(net.decoder.fuse[level](paths[-1], levels[level]))
+        found = {f"block_{i}": t for i, t in zip((1, 3, 5, 7), tokens, strict=True)}
+        found |= {f"layer_{i + 1}_s1": x for i, x in enumerate(pyramid)}
+        found |= {f"layer_{i + 1}_rn_s1": x for i, x in enumerate(levels)}
+        found |= {f"path_{4 - i}_s1": x for i, x in enumerate(paths)}
+        found["image_features_raw_s8"] = net.decoder.head(paths[-1])[..., ::8, ::8]
+        found["image_features_normalized_s8"] = net.encode_image(x)[..., ::8, ::8]
+    for key, value in found.items():
+        torch.testing.assert_close(value, expected[key], rtol=0, atol=1e-4, msg=lambda m, key=key: f"{key}: {m}")
