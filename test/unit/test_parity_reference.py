@@ -1,23 +1,13 @@
 """Against outputs of the original network, where they are at hand (see the README, "Numbers of the original")."""
 
-from pathlib import Path
-
 import pytest
 import torch
+from reference import REFERENCE, TINY_VIT
 
 from lseg_ros import load_model
 from lseg_ros.model.net import LSegNet
-from lseg_ros.model.variants import ClipText, Decoder, Variant, VitBackbone
 
-REFERENCE = Path(__file__).parents[3] / "shared" / "reference"
 pytestmark = pytest.mark.skipif(not REFERENCE.is_dir(), reason="needs the original's outputs beside the project")
-TINY_VIT = Variant(
-    "tiny_vit",
-    VitBackbone(32, 8, 4, 16, 24, taps=(1, 3, 5, 7), channels=(8, 16, 32, 32), scale=(4, 2, 1, 0.5)),
-    Decoder(16, upsample=(2, 2, 2, 2)),
-    ClipText(16, 2, 2),
-    512,
-)
 CASES = ["seed0_96x96", "seed1_96x96", "seed2_96x96", "seed3_64x128"]
 LISTS = ["3", "7", "150"]
 

@@ -1,0 +1,92 @@
+"""Slow and thorough: the original's evaluation over scales, mirror images and sliding windows.
+
+Source: PyTorch-Encoding's MultiEvalModule as the original LSeg uses it for its published figures.
+"""
+
+from collections.abc import Callable
+from math import ceil
+
+from torch import Tensor
+
+from lseg_ros.model.decoder import upsample
+
+SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
+BASE = 520  # longest side in pixels at scale 1
+CROP = 480  # side of the square windows
+STRIDE = CROP * 2 // 3
+
+Score = Callable[[Tensor], Tensor]
+
+
+def multiscale_logits(score: Score, image: Tensor, black: Tensor, *, flip: bool = True) -> Tensor:
+    """Logits of an image, summed over all passes.
+
+    Args:
+        score: [1,3,CROP,CROP] -> [1,N,CROP,CROP] logits.
+        image: [1,3,H,W] normalised.
+        black: [3] the normalised value of black, for padding.
+        flip: also score the mirror image of each window.
+
+    Returns:
+        [1,N,H,W] float32; divided by `passes(flip)` it is comparable to a single pass.
+    """
+    size = (image.shape[2], image.shape[3])
+    total: Tensor | float = 0.0
+    for scale in SCALES:
+        resized = upsample(image, _scaled(size, ceil(BASE * scale)))
+        total = total + upsample(_sliding(_with_mirror(score) if flip else score, resized, black), size)
+    assert isinstance(total, Tensor)
+    return total
+
+
+def passes(flip: bool = True) -> int:
+    """How many logits are summed at each pixel."""
+    return len(SCALES) * (2 if flip else 1)
+
+
+def _scaled(size: tuple[int, int], longest: int) -> tuple[int, int]:
+    height, width = size
+    if height > width:
+        return longest, int(width * longest / height + 0.5)
+    return int(height * longest / width + 0.5), longest
+
+
+def _with_mirror(score: Score) -> Score:
+    return lambda x: score(x) + score(x.flip(-1)).flip(-1)
+
+
+def _sliding(score: Score, image: Tensor, black: Tensor) -> Tensor:
+    """Mean of overlapping windows; [1,3,h,w] -> [1,N,h,w]."""
+    height, width = image.shape[2:]
+    if max(height, width) <= CROP:
+        return score(_pad(image, black))[..., :height, :width]
+    image = _pad(image, black)  # only where a side is shorter than a window
+    rows, columns = image.shape[2:]
+    total: Tensor | None = None
+    count = image.new_zeros(1, 1, rows, columns)
+    for top in range(0, _windows(rows) * STRIDE, STRIDE):
+        for left in range(0, _windows(columns) * STRIDE, STRIDE):
+            window = image[..., top : top + CROP, left : left + CROP]
+            h, w = window.shape[2:]
+            # The last window is not moved back into the image but filled up.
+            logits = score(_pad(window, black))[..., :h, :w]
+            if total is None:
+                total = logits.new_zeros(1, logits.shape[1], rows, columns)
+            total[..., top : top + h, left : left + w] += logits
+            count[..., top : top + h, left : left + w] += 1
+    assert total is not None
+    return (total / count)[..., :height, :width]
+
+
+def _windows(side: int) -> int:
+    return ceil((side - CROP) / STRIDE) + 1
+
+
+def _pad(image: Tensor, black: Tensor) -> Tensor:
+    """At least CROP x CROP, filled up with black on the right and at the bottom."""
+    height, width = image.shape[2:]
+    if height >= CROP and width >= CROP:
+        return image
+    padded = black.view(1, 3, 1, 1).expand(1, 3, max(height, CROP), max(width, CROP)).clone()
+    padded[..., :height, :width] = image
+    return padded
