@@ -5,26 +5,17 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count, repeat
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-RGB = npt.NDArray[np.uint8]
-
-_PHOTOS = {".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
-_VIDEOS = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"}
+from lseg_ros.inference.sources import RGB, SourceError, is_video, read_photo, read_video
 
 # Photos are decoded once while all of them fit in this much memory.
 _CACHE_BYTES = 256 * 2**20
 
 # While panning, the window moves by this part of its longer side each second: a camera that turns slowly.
 _PAN_SPEED = 0.25
-
-
-class SourceError(ValueError):
-    """A photo, folder or video that cannot be read; the text is one sentence that names it."""
 
 
 @dataclass(frozen=True)
@@ -50,28 +41,6 @@ class Camera:
     def __post_init__(self) -> None:
         if self.pan and not (self.width and self.height):
             raise SourceError(f"panning needs a window, set width and height (they are {self.width} and {self.height})")
-
-
-def expand(sources: Sequence[str]) -> list[Path]:
-    """List the files behind `sources`: a folder stands for its photos, sorted by name; anything else for itself.
-
-    Raises:
-        SourceError: A path does not exist, a folder holds no photos, or there are no sources.
-    """
-    files: list[Path] = []
-    for path in (Path(source).expanduser() for source in sources if source):
-        if path.is_dir():
-            photos = sorted(file for file in path.iterdir() if file.suffix.lower() in _PHOTOS)
-            if not photos:
-                raise SourceError(f"folder {path} holds no photos ({', '.join(sorted(_PHOTOS))})")
-            files += photos
-        elif path.exists():
-            files.append(path)
-        else:
-            raise SourceError(f"{path} does not exist")
-    if not files:
-        raise SourceError("nothing to play, set sources to photos, folders of photos or videos")
-    return files
 
 
 def frames(files: Sequence[Path], camera: Camera, warn: Callable[[str], object]) -> Iterator[RGB]:
@@ -107,8 +76,8 @@ def frames(files: Sequence[Path], camera: Camera, warn: Callable[[str], object])
 
 
 def _pictures(path: Path, camera: Camera, cache: dict[Path, RGB]) -> Iterator[RGB]:
-    if path.suffix.lower() in _VIDEOS:
-        yield from (_fit(picture, camera) for picture in _read_video(path))
+    if is_video(path):
+        yield from (_fit(picture, camera) for picture in read_video(path))
         return
     photo = cache.get(path)
     if photo is None:
@@ -116,38 +85,6 @@ def _pictures(path: Path, camera: Camera, cache: dict[Path, RGB]) -> Iterator[RG
         if photo.nbytes + sum(cached.nbytes for cached in cache.values()) <= _CACHE_BYTES:
             cache[path] = photo
     yield from repeat(photo, max(1, round(camera.hold * camera.rate)))
-
-
-def read_photo(path: Path) -> RGB:
-    """Read a photo upright (its EXIF rotation applied), as [H, W, 3] uint8 RGB; grey is spread, alpha dropped.
-
-    Raises:
-        SourceError: It cannot be read.
-    """
-    try:
-        picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    except cv2.error as error:  # larger than OpenCV allows
-        raise SourceError(f"photo {path} cannot be read: {error.err}") from error
-    if picture is None:
-        raise SourceError(f"photo {path} cannot be read: broken, not permitted or of an unknown format")
-    return _to_rgb(picture)
-
-
-def _read_video(path: Path) -> Iterator[RGB]:
-    video = cv2.VideoCapture(str(path))
-    try:
-        found, picture = video.read()
-        if not found:
-            raise SourceError(f"video {path} cannot be read: broken, empty or of an unknown format")
-        while found:
-            yield _to_rgb(picture)
-            found, picture = video.read()
-    finally:
-        video.release()
-
-
-def _to_rgb(picture: npt.NDArray[Any]) -> RGB:
-    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def _fit(picture: RGB, camera: Camera) -> RGB:

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from lseg_ros.ros.frame_source import Camera, SourceError, expand, frames, read_photo
+from lseg_ros.inference.sources import SourceError, expand, read_photo
+from lseg_ros.ros.frame_source import Camera, frames
 
 RGB = npt.NDArray[np.uint8]
 
