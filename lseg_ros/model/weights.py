@@ -1,19 +1,18 @@
 """Networks from weights files, and weights files from networks."""
 
 import logging
-import os
 from collections.abc import Mapping
-from importlib.resources import files
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from lseg_ros.model.files import weights_path
 from lseg_ros.model.keymap import from_original, is_original
 from lseg_ros.model.net import LSegNet
 from lseg_ros.model.reader import CheckpointError, read_weights
-from lseg_ros.model.text import TextEncoder, build_text_encoder, check_sha256
+from lseg_ros.model.text import TextEncoder, build_text_encoder
 from lseg_ros.model.variants import VARIANTS, ClipText, Variant, from_json, to_json, variant_named
 
 FORMAT = "lseg_ros.v1"
@@ -47,43 +46,6 @@ def load_model(name_or_path: str | Path, variant: str | Variant | None = None) -
     net.licence = metadata.get("licence", "unknown")
     logger.info("weights %s (%s), licence %s", path.name, variant.name, net.licence)
     return net.eval()
-
-
-def weights_path(name_or_path: str | Path) -> Path:
-    """Where the weights of a named variant are or should be, or the path itself.
-
-    Raises:
-        ValueError: neither a known name nor a path.
-        FileNotFoundError: the variant is known and its weights are not where they should be.
-    """
-    name = str(name_or_path)
-    path = Path(name_or_path)
-    if path.suffix or len(path.parts) > 1 or path.exists():
-        return path
-    variant = variant_named(name)
-    if variant.weights is not None:
-        file, pinned = variant.weights
-        path = Path(str(files("lseg_ros") / "weights" / file))
-        check_sha256(path, pinned)
-        return path
-    expected = user_weights(variant)
-    found = next((p for p in expected if p.is_file()), None)
-    if found is None:
-        raise FileNotFoundError(
-            f"the weights of {name} do not come with this package; put them at {' or '.join(map(str, expected))}, "
-            "or give the path of a checkpoint"
-        )
-    return found
-
-
-def user_weights(variant: Variant) -> list[Path]:
-    """Where users put the weights of a variant that comes without, in the order of looking.
-
-    The folder is $LSEG_WEIGHTS, or lseg_ros in the user's cache.
-    """
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = Path(os.environ.get("LSEG_WEIGHTS") or cache / "lseg_ros")
-    return [folder / f"{variant.name}{suffix}" for suffix in (".safetensors", ".ckpt")]
 
 
 def recognise(state: Mapping[str, Tensor], path: Path) -> Variant:

@@ -1,0 +1,56 @@
+"""Where weights lie. Needs no torch."""
+
+import hashlib
+import os
+from importlib.resources import files
+from pathlib import Path
+
+from lseg_ros.model.variants import Variant, variant_named
+
+
+def weights_path(name_or_path: str | Path) -> Path:
+    """Where the weights of a named variant are or should be, or the path itself.
+
+    Raises:
+        ValueError: neither a known name nor a path.
+        FileNotFoundError: the variant is known and its weights are not where they should be.
+    """
+    name = str(name_or_path)
+    path = Path(name_or_path)
+    if path.suffix or len(path.parts) > 1 or path.exists():
+        return path
+    variant = variant_named(name)
+    if variant.weights is not None:
+        file, pinned = variant.weights
+        path = Path(str(files("lseg_ros") / "weights" / file))
+        check_sha256(path, pinned)
+        return path
+    expected = user_weights(variant)
+    found = next((p for p in expected if p.is_file()), None)
+    if found is None:
+        raise FileNotFoundError(
+            f"the weights of {name} do not come with this package; put them at {' or '.join(map(str, expected))}, "
+            "or give the path of a checkpoint"
+        )
+    return found
+
+
+def user_weights(variant: Variant) -> list[Path]:
+    """Where users put the weights of a variant that comes without, in the order of looking.
+
+    The folder is $LSEG_WEIGHTS, or lseg_ros in the user's cache.
+    """
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = Path(os.environ.get("LSEG_WEIGHTS") or cache / "lseg_ros")
+    return [folder / f"{variant.name}{suffix}" for suffix in (".safetensors", ".ckpt")]
+
+
+def check_sha256(path: Path, pinned: str) -> None:
+    """Raises ValueError where the file's SHA-256 is not `pinned`, FileNotFoundError where there is no file."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing; install the package that carries it again")
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if found != pinned:
+        raise ValueError(
+            f"{path} is damaged or not the published file: its SHA-256 is {found}, expected {pinned}; install it again"
+        )
