@@ -285,7 +285,7 @@ def run(command, env=None, show=None, explain=None):
         if show and re.match(show, line):
             say("  " + re.sub(r"-(cp|py)\d\S*", "", line.strip())[:80])
     if process.wait():
-        sys.stderr.writelines(lines[-30:])
+        sys.stderr.writelines(f"{line.rstrip():.300}\n" for line in lines[-30:])
         raise SetupError(explain("".join(lines)) if explain else f"`{' '.join(map(str, command))}` failed.")
 
 
