@@ -15,7 +15,6 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-
 # What torch.load raises on files that are not what they seem.
 _UNREADABLE = (
     RuntimeError,
@@ -54,6 +53,17 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             f"{path} is in PyTorch's format from before version 1.6; load it with torch once, and save it again"
         )
     return _read_safetensors(path)
+
+
+def read_others(path: Path) -> dict[str, Any]:
+    """What a PyTorch checkpoint holds besides its state dict, such as epoch and optimizer state; tensors stay on disk.
+
+    Raises:
+        CheckpointError: as `read_weights` does.
+    """
+    content = _read_zip(path) if zipfile.is_zipfile(path) else {}
+    lightning = isinstance(content, dict) and isinstance(content.get("state_dict"), dict)
+    return {str(key): value for key, value in content.items() if key != "state_dict"} if lightning else {}
 
 
 def _not_weights(path: Path, head: bytes) -> str:

@@ -1,11 +1,10 @@
 """Networks from weights files, and weights files from networks."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from lseg_ros.model.files import weights_path
@@ -14,6 +13,7 @@ from lseg_ros.model.net import LSegNet
 from lseg_ros.model.reader import CheckpointError, read_weights
 from lseg_ros.model.text import TextEncoder, build_text_encoder
 from lseg_ros.model.variants import VARIANTS, ClipText, Variant, from_json, to_json, variant_named
+from lseg_ros.model.writer import write_safetensors
 
 FORMAT = "lseg_ros.v1"
 logger = logging.getLogger(__name__)
@@ -129,19 +129,29 @@ def _differences(state: Mapping[str, Tensor], expected: Mapping[str, tuple[int, 
     return [*found[:5], f"and {len(found) - 5} more"] if len(found) > 5 else found
 
 
-def save_model(net: LSegNet, path: Path, licence: str, dtype: torch.dtype = torch.float32) -> None:
-    """Writes the network, floats as `dtype`, with all that is needed to build it again in the metadata."""
-    state = {k: (v.to(dtype) if v.is_floating_point() else v).contiguous() for k, v in own_state(net).items()}
+def save_model(
+    net: LSegNet,
+    path: Path,
+    licence: str,
+    dtype: torch.dtype = torch.float32,
+    progress: Callable[[int], object] = lambda written: None,
+) -> None:
+    """Writes the network with all that is needed to build it again in the metadata.
+
+    Args:
+        net: the network.
+        path: replaced at the end; a stop half-way leaves the old file.
+        licence: of the weights.
+        dtype: of the floats in the file.
+        progress: told of the bytes of every tensor written.
+    """
     metadata = {
         "format": FORMAT,
         "variant": net.variant.name,
         "config": to_json(net.variant),
         "licence": licence,
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    save_file(state, part, metadata)
-    part.replace(path)  # a stop half-way leaves the old file
+    write_safetensors(path, own_state(net), metadata, dtype, progress)
 
 
 def _described(metadata: Mapping[str, str], path: Path) -> Variant:
