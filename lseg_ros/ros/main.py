@@ -9,7 +9,7 @@ from rclpy.signals import SignalHandlerOptions, install_signal_handlers
 
 from lseg_ros.inference.protocol import SegmenterLike
 from lseg_ros.ros.node import LsegNode
-from lseg_ros.ros.parameters import NodeParams
+from lseg_ros.ros.parameters import DEFAULT_MODEL, NodeParams
 
 
 def build_segmenter(params: NodeParams) -> SegmenterLike:
@@ -19,8 +19,13 @@ def build_segmenter(params: NodeParams) -> SegmenterLike:
     from lseg_ros.inference.segmenter import Segmenter
     from lseg_ros.model.weights import load_model
 
-    segmenter = Segmenter(
-        load_model(params.model),
+    if params.checkpoint:
+        # The default says nothing about a file that somebody brings, and its own files say what they are.
+        net = load_model(params.checkpoint, variant=None if params.model == DEFAULT_MODEL else params.model)
+    else:
+        net = load_model(params.model)
+    return Segmenter(
+        net,
         params.device,
         params.precision,
         params.input_size or None,
@@ -28,7 +33,6 @@ def build_segmenter(params: NodeParams) -> SegmenterLike:
         contrast=params.contrast,
         rules=IdRules(params.max_id, params.unknown_id, params.id_quarantine),
     )
-    return segmenter
 
 
 def main(args: list[str] | None = None) -> int:

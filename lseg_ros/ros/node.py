@@ -29,7 +29,7 @@ from lseg_ros.inference.label_file import read_label_file
 from lseg_ros.inference.labels import LabelError, LabelSet, LabelSpec, as_specs
 from lseg_ros.inference.protocol import SegmenterLike
 from lseg_ros.ros import qos
-from lseg_ros.ros.conversions import ImageError, to_rgb
+from lseg_ros.ros.conversions import ImageError, colour_backend, to_rgb
 from lseg_ros.ros.diagnostics import DiagnosticArray, Statistics, diagnostic_array
 from lseg_ros.ros.label_msgs import label_info_msg, label_set_msg, specs_from_request
 from lseg_ros.ros.logs import forward_logs
@@ -60,6 +60,7 @@ class LsegNode(Node):
         forward_logs(self.get_logger())
         self._params = declare(self)
         self._segmenter = make_segmenter(self._params)
+        self.get_logger().debug(f"colours are converted by {colour_backend()}")  # found out before the first image
         self._statistics = Statistics()
         self._last: tuple[Header, NDArray[np.uint8], Any] | None = None
         self._outputs = Outputs(self, self._params)

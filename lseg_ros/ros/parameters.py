@@ -11,6 +11,7 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
+DEFAULT_MODEL = "lseg_mini"
 DEFAULT_LABELS = ["sky", "building", "tree", "grass", "road", "sidewalk", "floor", "wall", "person", "car"]
 # mask_encoding -> (largest id, default unknown id)
 MASK_ENCODINGS = {"mono8": (255, 255), "16UC1": (65535, 65535), "16SC1": (32767, 32767), "32SC1": (65535, 65535)}
@@ -29,7 +30,8 @@ class Entry:
 
 
 TABLE = (
-    Entry("model", "lseg_mini", "Named variant, or path of a weights file."),
+    Entry("model", DEFAULT_MODEL, "Named variant; `lseg models` lists them."),
+    Entry("checkpoint", "", "Weights file instead of the model's own; `model` names its variant if the file cannot."),
     Entry("device", "auto", "auto, cpu, or a CUDA device such as cuda:0."),
     Entry("precision", "auto", "Of the image encoder.", choices=("auto", "float32", "float16", "bfloat16")),
     Entry("input_size", 0, "Longest side in pixels that the network sees; 0 for the model's own.", limits=(0, 4096)),
@@ -55,6 +57,7 @@ class NodeParams:
     """What the node starts with. Live ones (labels, threshold) are read again when they change."""
 
     model: str
+    checkpoint: str
     device: str
     precision: str
     input_size: int

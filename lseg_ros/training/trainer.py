@@ -132,7 +132,7 @@ class Trainer:
                     loss.backward()
                     nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
                     self.optimizer.step()
-                    recent.append(float(loss))
+                    recent.append(loss.item())
                 self.schedule.step()
                 self.step += 1
                 self._average()

@@ -11,10 +11,16 @@ from typing import IO, Any
 import cv2
 import numpy as np
 import pytest
+import torch
 from graph import Graph, pixels, stripes
 from lseg_ros.msg import FrameInfo, LabelSet
 from lseg_ros.srv import GetLabels, SetLabels
+from reference import TINY_VIT
 from sensor_msgs.msg import Image
+
+from lseg_ros.model.net import LSegNet
+from lseg_ros.model.text import build_text_encoder
+from lseg_ros.model.weights import save_model
 
 Start = Callable[..., subprocess.Popen[str]]
 LISTS = [["red thing", "grass"], ["grass", "sky", "car"], ["car"], ["red thing", "person, dog, or cat", "sky"]]
@@ -116,13 +122,23 @@ def test_sigterm_ends_the_node_while_frames_flow(graph: Graph, start: Start, pho
     assert "Traceback" not in (tmp_path / "lseg_node.log").read_text()
 
 
+def test_a_vision_transformer_through_the_node(graph: Graph, start: Start, photo: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    save_model(LSegNet(TINY_VIT, build_text_encoder(TINY_VIT)), tmp_path / "tiny.safetensors", "none")
+    start("lseg_node", checkpoint=str(tmp_path / "tiny.safetensors"), labels=["sky", "grass"])
+    start("image_player", sources=[str(photo)], rate=5.0)
+    masks = graph.collect(Image, "lseg/mask")
+    mask = graph.next(masks)
+    assert set(np.unique(pixels(mask))) <= {1, 2} and (mask.height, mask.width) == (120, 160)
+
+
 @pytest.mark.parametrize(
     ("parameters", "reason"),
     [
         ({"labels": "['sky', '']"}, "label 2 of 2 is empty or blank"),
         ({"labels": "[]"}, "parameter 'labels' is empty"),
         ({"model": "lseg_maxi"}, "there is no variant 'lseg_maxi'"),
-        ({"model": "/nowhere/a.safetensors"}, "there is no weights file at /nowhere/a.safetensors"),
+        ({"checkpoint": "/nowhere/a.safetensors"}, "there is no weights file at /nowhere/a.safetensors"),
         ({"device": "cuda:99"}, "cuda:99"),
         ({"threshold": 7.0}, "threshold"),
     ],
