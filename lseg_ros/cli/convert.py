@@ -1,0 +1,92 @@
+"""`lseg convert`."""
+
+import argparse
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lseg_ros.cli.describe import megabytes
+from lseg_ros.model.files import weights_path
+
+# Beginnings of names in the original's checkpoints -> what the tensors are.
+_UNUSED = {
+    "clip_pretrained.visual.": "CLIP's image tower",
+    "clip_pretrained.logit_scale": "CLIP's own logit scale",
+    "pretrained.model.": "classification head of the image encoder",
+    "scratch.refinenet4.": "decoder unit that gets no input",
+}
+
+
+def add_to(commands: Any) -> None:
+    """Adds the command to argparse's subparsers."""
+    parser = commands.add_parser(
+        "convert",
+        help="rewrite a checkpoint as a small file that says all about itself",
+        description="Reads a checkpoint of the original LSeg, a plain state dict or a file of ours, and writes "
+        "safetensors with all that is needed to load it again. What LSeg does not use is left out, and named.",
+    )
+    parser.add_argument("input", help="the checkpoint, or a variant whose weights are here")
+    parser.add_argument("output", type=Path, help="the file to write, *.safetensors")
+    parser.add_argument("--variant", help="what the checkpoint holds, where it cannot tell (see `lseg models`)")
+    parser.add_argument("--half", action="store_true", help="write float16: half the size, slightly other numbers")
+    parser.add_argument("--licence", help="of the weights, to be written into the file (default: as the input says)")
+    parser.add_argument("--force", action="store_true", help="overwrite the output")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Converts and says what was left out; returns the exit status."""
+    if options.output.suffix != ".safetensors":
+        raise ValueError(f"{options.output} must end in .safetensors, the format that is written")
+    if options.output.exists() and not options.force:
+        raise ValueError(f"{options.output} is there already; choose another name, or give --force")
+
+    import torch
+    from tqdm import tqdm
+
+    from lseg_ros.model.weights import load_model, own_state, save_model
+
+    path = weights_path(options.input)
+    net = load_model(path, options.variant)
+    dtype = torch.float16 if options.half else torch.float32
+    sizes = [x.numel() * (dtype if x.is_floating_point() else x.dtype).itemsize for x in own_state(net).values()]
+    with tqdm(total=sum(sizes), unit="B", unit_scale=True, disable=None, desc=options.output.name) as bar:
+        save_model(net, options.output, options.licence or net.licence, dtype, bar.update)
+    before, after = (megabytes(file.stat().st_size) for file in (path, options.output))
+    print(f"{path} ({before}) -> {options.output} ({after}): {net.variant.name}, {len(sizes)} tensors")
+    dropped = _dropped(path)
+    for what, size in sorted(dropped.items(), key=lambda item: -item[1]):
+        if size:
+            print(f"dropped: {what}, {megabytes(size)}")
+    small = [what for what, size in dropped.items() if not size]
+    if small:
+        print(f"dropped: {', '.join(small)}, no tensors")
+    return 0
+
+
+def _dropped(path: Path) -> dict[str, int]:
+    """What the file holds and LSeg does not need -> bytes of its tensors."""
+    from lseg_ros.model.keymap import from_original, is_original
+    from lseg_ros.model.reader import read_others, read_weights
+
+    state, _ = read_weights(path)
+    unused = from_original(state)[1] if is_original(state) else []
+    dropped: dict[str, int] = defaultdict(int)
+    for key in unused:
+        name = key.removeprefix("net.")
+        dropped[next((what for start, what in _UNUSED.items() if name.startswith(start)), name)] += state[key].nbytes
+    for name, value in read_others(path).items():
+        dropped[name] = _tensor_bytes(value)
+    return dict(dropped)
+
+
+def _tensor_bytes(value: object) -> int:
+    """Bytes of all tensors anywhere in a value."""
+    from torch import Tensor
+
+    if isinstance(value, Tensor):
+        return value.nbytes
+    if isinstance(value, Mapping):
+        return sum(map(_tensor_bytes, value.values()))
+    return sum(map(_tensor_bytes, value)) if isinstance(value, list | tuple) else 0

@@ -1,0 +1,40 @@
+"""Networks and tables in words."""
+
+from collections.abc import Sequence
+
+from lseg_ros.model.variants import ClipText, Variant, VitBackbone
+
+_VITS = {(1024, 24, 16): "ViT-L/16", (768, 12, 32): "ViT-B/32"}  # by width, depth and patch
+_CLIPS = {(512, 12): "CLIP ViT-B/32", (768, 12): "CLIP RN50x16"}  # by width and layers
+
+
+def image_encoder(variant: Variant) -> str:
+    """What turns images into vectors, and the head block behind it where there is one."""
+    backbone, block = variant.backbone, variant.head_block
+    if isinstance(backbone, VitBackbone):
+        numbers = (backbone.width, backbone.depth, backbone.patch)
+        name = _VITS.get(numbers, "ViT {}x{}, patch {}".format(*numbers))
+    else:
+        name = backbone.name
+    return name if block is None else f"{name}, {block.kind} block x{block.depth} ({block.activation})"
+
+
+def text_encoder(variant: Variant) -> str:
+    """What turns phrases into vectors."""
+    text = variant.text
+    if isinstance(text, ClipText):
+        return _CLIPS.get((text.width, text.layers), f"CLIP text {text.width}x{text.layers}")
+    return text
+
+
+def megabytes(size: int) -> str:
+    """Bytes, as people read them."""
+    return f"{size / 1e6:.1f} MB"
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Lines with aligned columns; the first row is the head."""
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )

@@ -1,0 +1,47 @@
+"""`lseg models`."""
+
+import argparse
+from typing import Any
+
+from lseg_ros.cli.describe import image_encoder, table, text_encoder
+from lseg_ros.model.files import user_weights, weights_path
+from lseg_ros.model.variants import VARIANTS, Variant
+
+# Whether a variant was run beside the original network with the same weights, and agreed.
+NUMBERS = {
+    "lseg_mini": "our own network",
+    "lseg_vit_l16": "same as the original's (on a reduced twin)",
+    "lseg_vit_l16_rn50x16": "unverified",
+    "lseg_vit_b32": "unverified",
+    "lseg_rn101": "unverified",
+}
+
+
+def add_to(commands: Any) -> None:
+    """Adds the command to argparse's subparsers."""
+    parser = commands.add_parser(
+        "models",
+        help="list the variants, and where their weights are",
+        description="Lists the variants, where their weights are expected, and whether they are there. The folder is "
+        "$LSEG_WEIGHTS, or lseg_ros in the user's cache. Each variant exists with a head block too, as in "
+        "lseg_vit_l16+bottleneck2 or lseg_vit_l16+depthwise1-tanh.",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Prints the table; returns the exit status."""
+    rows = [("variant", "image encoder", "text encoder", "numbers", "weights")]
+    for name, variant in VARIANTS.items():
+        rows.append((name, image_encoder(variant), text_encoder(variant), NUMBERS[name], _weights(variant)))
+    print(table(rows))
+    return 0
+
+
+def _weights(variant: Variant) -> str:
+    try:
+        return f"here: {weights_path(variant.name)}"
+    except FileNotFoundError:
+        return "missing: " + " or ".join(map(str, user_weights(variant)))
+    except ValueError as error:
+        return f"damaged: {error}"

@@ -1,0 +1,189 @@
+"""`lseg segment`."""
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lseg_ros.cli.describe import table
+
+if TYPE_CHECKING:
+    from lseg_ros.cli.outputs import Target
+    from lseg_ros.inference.labels import LabelSet
+    from lseg_ros.inference.postprocess import Segmentation
+    from lseg_ros.inference.segmenter import Segmenter
+    from lseg_ros.inference.sources import RGB
+
+_DEFAULT_RATE = 25.0  # frames per second, of videos that do not say
+
+_DESCRIPTION = """\
+Segments photos, folders of photos and videos by free text.
+
+What is written:
+  -o OUT.png, for one photo:  the overlay (labels in colour, with a legend), and OUT_mask.png beside it
+  -o OUT.mp4, for one video:  the overlay as a video
+  -o FOLDER, for any inputs:  NAME_overlay.png and NAME_mask.png for a photo, NAME_overlay.mp4 for a video
+  --scores, photos only:      NAME_scores.npz, an array for each label under its name, float16 in [0, 1]
+  --masks, videos only:       NAME_masks/000000.png and so on, the mask of each frame
+
+A mask holds the ids of the printed table, and 255 where the label is unknown (under its threshold, or background);
+it has 8 bits, or 16 and 65535 for unknown where there are more than 254 labels or larger ids.
+Inputs that cannot be read are named and left out, and the exit status is 1.
+"""
+
+
+def add_to(commands: Any) -> None:
+    """Adds the command to argparse's subparsers."""
+    parser = commands.add_parser(
+        "segment",
+        help="segment photos, folders of photos and videos",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="photo, folder of photos, or video")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="what to write, see above")
+    labels = parser.add_mutually_exclusive_group(required=True)
+    labels.add_argument("--labels", help='separated by commas, as in "dog, grass, other"')
+    labels.add_argument("--label-file", type=Path, help="YAML file with labels, as the node takes it")
+    parser.add_argument("--model", default="lseg_mini", help="variant or weights file (default: lseg_mini)")
+    parser.add_argument("--variant", help="what the weights file holds, where it cannot tell (see `lseg models`)")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+    parser.add_argument("--precision", default="auto", help="auto, float32, float16 or bfloat16 (default: auto)")
+    parser.add_argument("--input-size", type=int, help="longest side in pixels that the network sees")
+    parser.add_argument(
+        "--threshold", type=float, default=0.0, help="confidence, 0 to 1, below which a pixel is unknown"
+    )
+    parser.add_argument(
+        "--multiscale", action="store_true", help="six sizes and mirrored: better, and many times slower"
+    )
+    parser.add_argument("--scores", action="store_true", help="write every label's scores too")
+    parser.add_argument("--masks", action="store_true", help="write the masks of a video's frames too")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Segments, writes, and prints each label's share; returns the exit status."""
+    from lseg_ros.cli.outputs import targets
+    from lseg_ros.inference.sources import expand, is_video
+
+    if not 0 <= options.threshold <= 1:
+        raise ValueError(f"the threshold is {options.threshold:g}; it must be between 0 and 1")
+    planned = targets(expand(options.inputs), options.output)
+    videos = [target for target in planned if is_video(target.source)]
+    if options.scores and videos:
+        raise ValueError(f"--scores is for photos, and {videos[0].source} is a video; leave one of them out")
+    for target in videos if options.masks else []:
+        if target.masks.exists():
+            raise ValueError(f"{target.masks} is there already; remove it, or choose another output")
+
+    import torch  # the inputs are in order
+
+    segmenter = _segmenter(options)
+    segment = segmenter.segment_multiscale if options.multiscale else segmenter.segment
+    pixels: Counter[int] = Counter()
+    try:
+        failed = _segment_all(planned, segment, options, pixels)
+    except torch.cuda.OutOfMemoryError as error:
+        raise ValueError("the GPU has too little memory; try a smaller --input-size, or --device cpu") from error
+    if pixels:
+        print(_shares(segmenter.labels, segmenter.rules.unknown_id, pixels))
+    return 1 if failed else 0
+
+
+def _segmenter(options: argparse.Namespace) -> "Segmenter":
+    """The segmenter with the labels in force; raises ValueError where an option cannot be used."""
+    from lseg_ros import Segmenter, load_model
+    from lseg_ros.inference.label_file import read_label_file
+    from lseg_ros.inference.labels import IdRules, as_specs
+
+    labels = read_label_file(options.label_file) if options.label_file else as_specs(options.labels.split(","))
+    rules = IdRules()
+    if max([len(labels), *(label.class_id or 0 for label in labels)]) >= rules.unknown_id:
+        rules = IdRules(max_id=65535, unknown_id=65535)
+    segmenter = Segmenter(
+        load_model(options.model, options.variant),
+        options.device,
+        options.precision,
+        options.input_size,
+        threshold=options.threshold,
+        rules=rules,
+    )
+    segmenter.set_labels(labels)
+    return segmenter
+
+
+def _segment_all(
+    planned: "Sequence[Target]",
+    segment: "Callable[[RGB], Segmentation]",
+    options: argparse.Namespace,
+    pixels: Counter[int],
+) -> int:
+    """Segments and writes, counting pixels by id; returns how many inputs could not be read."""
+    import numpy as np
+    from tqdm import tqdm
+
+    from lseg_ros.inference.sources import SourceError, is_video, video_facts
+
+    failed = 0
+    counts = [video_facts(target.source)[1] if is_video(target.source) else 1 for target in planned]
+    with tqdm(total=sum(counts) if all(counts) else None, unit="picture", disable=None) as bar:
+        for target in planned:
+            target.overlay.parent.mkdir(parents=True, exist_ok=True)
+            work = _segment_video if is_video(target.source) else _segment_photo
+            try:
+                for result in work(target, segment, options):
+                    pixels.update(dict(enumerate(np.bincount(result.mask.ravel()).tolist())))
+                    bar.update()
+            except SourceError as error:
+                failed += 1
+                tqdm.write(f"lseg: {error}; left out", file=sys.stderr)
+    return failed
+
+
+def _segment_photo(
+    target: "Target", segment: "Callable[[RGB], Segmentation]", options: argparse.Namespace
+) -> "Iterator[Segmentation]":
+    from lseg_ros.cli.outputs import write_png, write_scores
+    from lseg_ros.inference.render import overlay
+    from lseg_ros.inference.sources import read_photo
+
+    rgb = read_photo(target.source)
+    result = segment(rgb)
+    if options.scores:
+        write_scores(target.scores, result)
+    write_png(target.masks, result.mask)
+    write_png(target.overlay, overlay(rgb, result.mask, result.labels))
+    yield result
+
+
+def _segment_video(
+    target: "Target", segment: "Callable[[RGB], Segmentation]", options: argparse.Namespace
+) -> "Iterator[Segmentation]":
+    from lseg_ros.cli.outputs import VideoWriter, replacing, write_png
+    from lseg_ros.inference.render import overlay
+    from lseg_ros.inference.sources import read_video, video_facts
+
+    rate = video_facts(target.source)[0] or _DEFAULT_RATE
+    with ExitStack() as stack:
+        masks = stack.enter_context(replacing(target.masks)) if options.masks else None
+        video = stack.enter_context(closing(VideoWriter(stack.enter_context(replacing(target.overlay)), rate)))
+        for number, rgb in enumerate(read_video(target.source)):
+            result = segment(rgb)
+            if masks is not None:
+                masks.mkdir(exist_ok=True)
+                write_png(masks / f"{number:06d}.png", result.mask)
+            video.write(overlay(rgb, result.mask, result.labels))
+            yield result
+
+
+def _shares(labels: "LabelSet", unknown: int, pixels: Counter[int]) -> str:
+    """A table of the labels, their ids, and their shares of all pixels."""
+    total = pixels.total()
+    rows = [("label", "id", "share of the picture")]
+    rows += [(x.name, str(x.class_id), f"{pixels[x.class_id] / total:.1%}") for x in labels.labels if not x.background]
+    if pixels[unknown]:
+        rows.append(("(unknown)", str(unknown), f"{pixels[unknown] / total:.1%}"))
+    return table(rows)
