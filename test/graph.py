@@ -49,10 +49,10 @@ class Graph:
         self.client.destroy_node()
         rclpy.shutdown(context=self.context)
 
-    def start(self, make_segmenter: Callable[..., Any], **parameters: object) -> LsegNode:
-        """Starts the node under test."""
+    def start(self, make_segmenter: Callable[..., Any], namespace: str = "", **parameters: object) -> LsegNode:
+        """Starts the node under test with these parameters."""
         overrides = [Parameter(name, value=value) for name, value in parameters.items()]
-        self.node = LsegNode(make_segmenter, context=self.context, parameter_overrides=overrides)
+        self.node = LsegNode(make_segmenter, context=self.context, namespace=namespace, parameter_overrides=overrides)
         self._node_executor = SingleThreadedExecutor(context=self.context)
         self._node_executor.add_node(self.node)
         self._thread = threading.Thread(target=self._node_executor.spin, daemon=True)

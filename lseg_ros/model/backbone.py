@@ -17,8 +17,8 @@ class CnnEncoder(nn.Module):
 
     def __init__(self, config: CnnBackbone) -> None:
         super().__init__()
-        padding = {} if config.pad_type is None else {"pad_type": config.pad_type}
-        self.cnn = timm.create_model(
+        padding: dict[str, Any] = {} if config.pad_type is None else {"pad_type": config.pad_type}
+        self.cnn: nn.Module = timm.create_model(
             config.name,
             features_only=True,
             pretrained=False,
@@ -65,7 +65,7 @@ class VitEncoder(nn.Module):
         self.patch_embed = nn.Conv2d(3, config.width, config.patch, stride=config.patch)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, config.width))
         self.pos_embed = nn.Parameter(torch.randn(1, 1 + config.grid**2, config.width) * 0.02)
-        norm = partial(nn.LayerNorm, eps=1e-6)
+        norm: Any = partial(nn.LayerNorm, eps=1e-6)
         self.blocks = nn.ModuleList(
             Block(config.width, config.heads, qkv_bias=True, norm_layer=norm) for _ in range(max(config.taps) + 1)
         )

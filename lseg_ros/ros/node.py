@@ -35,7 +35,7 @@ from lseg_ros.ros.label_msgs import label_info_msg, label_set_msg, specs_from_re
 from lseg_ros.ros.logs import forward_logs
 from lseg_ros.ros.outputs import Outputs
 from lseg_ros.ros.parameters import NodeParams, check, declare, on_change, was_given
-from lseg_ros.ros.worker import Worker
+from lseg_ros.ros.worker import Worker, WorkerStopped
 from lseg_ros.srv import GetLabels, SetLabels
 
 _ACK_TIMEOUT = Duration(seconds=0, nanoseconds=300_000_000)
@@ -173,8 +173,9 @@ class LsegNode(Node):
         self._worker.submit(self._rescore).add_done_callback(self._report)
 
     def _report(self, done: Any) -> None:
-        if done.exception() is not None:
-            self._on_failure(done.exception())
+        error = done.exception()
+        if error is not None and not isinstance(error, WorkerStopped):
+            self._on_failure(error)
 
     async def _on_set_labels(self, request: SetLabels.Request, response: SetLabels.Response) -> SetLabels.Response:
         try:

@@ -158,4 +158,4 @@ def on_change(
             apply(parameters)
         return result
 
-    node.set_parameters_atomically = change_and_apply
+    vars(node)["set_parameters_atomically"] = change_and_apply

@@ -2,6 +2,7 @@
 
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -77,6 +78,8 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
 
 def augment(sample: Sample, rng: np.random.Generator, crop: int, scale: tuple[float, float]) -> Sample:
     """Random resize, crop (padded with black and IGNORE), mirror, brightness and contrast."""
+    image: NDArray[Any]
+    mask: NDArray[Any]
     image, mask = sample
     factor = np.exp(rng.uniform(*np.log(scale)))
     size = (max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor)))

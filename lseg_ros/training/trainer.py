@@ -45,9 +45,7 @@ class Trainer:
         torch.manual_seed(config.seed)
         variant = VARIANTS[config.variant]
         self.net = LSegNet(variant, build_text_encoder(variant))
-        missing = self.net.encoder.cnn.load_state_dict(load_file(data / config.init), strict=False).missing_keys
-        if missing:
-            raise ValueError(f"{data / config.init} lacks {missing[0]} and {len(missing) - 1} more of the backbone")
+        self._load_backbone(data / config.init)
         self.net.to(self.device).to(memory_format=torch.channels_last)
         self.ema = copy.deepcopy(own_state(self.net))
         self.text = self._encode_phrases()
@@ -60,6 +58,14 @@ class Trainer:
         )
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._lr_factor)
         self.step = 0
+
+    def _load_backbone(self, path: Path) -> None:
+        """Fills the backbone from a file in timm's names; what else is in the file is left."""
+        state = {f"encoder.cnn.{key}": tensor for key, tensor in load_file(path).items()}
+        missing = self.net.load_state_dict(state, strict=False).missing_keys
+        missing = [key for key in missing if key.startswith("encoder.")]
+        if missing:
+            raise ValueError(f"{path} lacks {missing[0]} and {len(missing) - 1} more tensors of the backbone")
 
     def _encode_phrases(self) -> dict[str, Tensor]:
         phrases = {

@@ -5,6 +5,7 @@ import subprocess
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -72,7 +73,7 @@ def test_masks_belong_to_the_labels_that_their_frame_info_names(
     sets = {first.version: first}
     for labels in LISTS[1:]:
         frames = len(masks)
-        graph.until(lambda frames=frames: len(masks) >= frames + 3, "frames to flow")
+        graph.until(partial(at_least, masks, frames + 3), "frames to flow")
         response = graph.call(SetLabels, "set_labels", SetLabels.Request(labels=labels))
         assert response.success, response.message
         sets[response.label_set.version] = response.label_set
@@ -100,6 +101,10 @@ def test_masks_belong_to_the_labels_that_their_frame_info_names(
     assert node.returncode == 0
     log = (tmp_path / "lseg_node.log").read_text()
     assert "Traceback" not in log and "licence" in log
+
+
+def at_least(messages: list[Any], count: int) -> bool:
+    return len(messages) >= count
 
 
 def key(message: Any) -> tuple[int, int]:

@@ -1,6 +1,7 @@
 """The node under test, in this process, with a segmenter that names colours."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,7 @@ def segmenter() -> FakeSegmenter:
 def lseg(graph: Graph, segmenter: FakeSegmenter) -> Callable[..., None]:  # noqa: F811
     """Starts the node under test with the fake segmenter and these parameters."""
 
-    def start(**parameters: object) -> None:
+    def start(**parameters: Any) -> None:
         graph.start(lambda params: segmenter, **{"labels": ["red", "green", "blue"], **parameters})
 
     return start

@@ -2,6 +2,8 @@
 
 import threading
 from collections.abc import Callable
+from functools import partial
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -92,6 +94,11 @@ def test_nothing_is_computed_that_nobody_wants(
     graph.send(image(stripes(RED)))
     graph.until(lambda: any(value_of(r, "received") == "1" for r in reports), "the image to arrive")
     assert segmenter.embedded == 0 and not infos
+
+
+def received(reports: list[DiagnosticArray], count: str) -> bool:
+    """Whether the newest report has this count of images."""
+    return bool(reports) and value_of(reports[-1], "received") == count
 
 
 def value_of(report: DiagnosticArray, key: str) -> str:
@@ -234,7 +241,7 @@ def test_labels_as_a_parameter(graph: Graph, lseg: Callable[..., None]) -> None:
     graph.next(sets)
 
     def set_parameter(value: object) -> tuple[bool, str]:
-        message = Parameter("labels", value=value).to_parameter_msg()
+        message = Parameter("labels", value=cast(Any, value)).to_parameter_msg()
         request = SetParameters.Request(parameters=[message])
         result = graph.call(SetParameters, "lseg/set_parameters", request).results[0]
         return result.successful, result.reason
@@ -281,8 +288,7 @@ def test_only_the_newest_image_waits(graph: Graph, lseg: Callable[..., None], se
     for stamp in (2, 3, 4):
         graph.send(image(stripes(RED), stamp=stamp))
         # Each must have been taken in before the next is sent, or the middleware is who drops.
-        received = str(stamp)
-        graph.until(lambda received=received: value_of(reports[-1], "received") == received if reports else False)
+        graph.until(partial(received, reports, str(stamp)))
     segmenter.gate.set()
     assert [graph.next(masks).header.stamp.sec for _ in range(2)] == [1, 4]
     graph.until(lambda: value_of(reports[-1], "dropped") == "2", "the report of two dropped images")
@@ -296,7 +302,7 @@ def test_a_label_change_waits_for_the_frame_in_flight_and_no_longer(
     segmenter.gate.clear()
     graph.send(image(stripes(RED, WHITE)))
     graph.until(segmenter.entered.is_set, "a frame to be in flight")
-    client = graph.client.create_client(SetLabels, "set_labels")
+    client: Any = graph.client.create_client(SetLabels, "set_labels")
     graph.until(client.service_is_ready)
     future = client.call_async(SetLabels.Request(labels=["white"]))
     # While the change waits, the node still answers others.
@@ -369,16 +375,18 @@ def test_the_model_is_used_from_one_thread(graph: Graph, lseg: Callable[..., Non
     ],
 )
 def test_parameters_that_the_node_does_not_start_with(
-    graph: Graph, segmenter: FakeSegmenter, parameters: dict[str, object], reason: str
+    graph: Graph, segmenter: FakeSegmenter, parameters: dict[str, Any], reason: str
 ) -> None:
     with pytest.raises(ValueError, match=reason):
         graph.start(lambda params: segmenter, **parameters)
 
 
-def test_names_follow_the_namespace(graph: Graph, lseg: Callable[..., None]) -> None:
-    lseg()
-    topics = {name for name, _ in graph.client.get_topic_names_and_types()}
-    services = {name for name, _ in graph.client.get_service_names_and_types()}
-    expected = {f"/lseg/{name}" for name in ("mask", "confidence", "overlay", "color", "labels", "label_info")}
-    assert expected | {"/image", "/lseg/frame_info", "/diagnostics"} <= topics
-    assert {"/set_labels", "/get_labels"} <= services
+@pytest.mark.parametrize("namespace", ["", "/robot"])
+def test_names_follow_the_namespace(graph: Graph, segmenter: FakeSegmenter, namespace: str) -> None:
+    graph.start(lambda params: segmenter, namespace=namespace, labels=["red"])
+    relative = {f"lseg/{name}" for name in ("mask", "confidence", "overlay", "color", "labels", "label_info")}
+    relative |= {"image", "lseg/frame_info", "lseg/score/red"}
+    expected = {f"{namespace}/{name}" for name in relative} | {"/diagnostics"}
+    graph.until(lambda: expected <= {name for name, _ in graph.client.get_topic_names_and_types()}, str(expected))
+    services = {f"{namespace}/set_labels", f"{namespace}/get_labels"}
+    graph.until(lambda: services <= {name for name, _ in graph.client.get_service_names_and_types()}, str(services))
