@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
 def _weights(variant: Variant) -> str:
     try:
         return f"here: {weights_path(variant.name)}"
-    except FileNotFoundError:
-        return "missing: " + " or ".join(map(str, user_weights(variant)))
-    except ValueError as error:
-        return f"damaged: {error}"
+    except (FileNotFoundError, ValueError) as error:
+        if variant.weights is None:
+            return "missing: " + " or ".join(map(str, user_weights(variant)))
+        return f"not usable: {error}"
