@@ -49,13 +49,13 @@ def run(options: argparse.Namespace) -> int:
 
     path = weights_path(options.input)
     net = load_model(path, options.variant)
+    before, dropped = path.stat().st_size, _dropped(path)  # the output may take the input's place
     dtype = torch.float16 if options.half else torch.float32
     sizes = [x.numel() * (dtype if x.is_floating_point() else x.dtype).itemsize for x in own_state(net).values()]
     with tqdm(total=sum(sizes), unit="B", unit_scale=True, disable=None, desc=options.output.name) as bar:
         save_model(net, options.output, options.licence or net.licence, dtype, bar.update)
-    before, after = (megabytes(file.stat().st_size) for file in (path, options.output))
-    print(f"{path} ({before}) -> {options.output} ({after}): {net.variant.name}, {len(sizes)} tensors")
-    dropped = _dropped(path)
+    after = megabytes(options.output.stat().st_size)
+    print(f"{path} ({megabytes(before)}) -> {options.output} ({after}): {net.variant.name}, {len(sizes)} tensors")
     for what, size in sorted(dropped.items(), key=lambda item: -item[1]):
         if size:
             print(f"dropped: {what}, {megabytes(size)}")

@@ -88,4 +88,4 @@ def _short(value: object) -> str:
     """A number or text as it is; anything larger by its kind."""
     if isinstance(value, int | float | str):
         return str(value)
-    return f"({len(value)} entries)" if isinstance(value, dict | list | tuple) else f"({type(value).__name__})"
+    return f"({len(value)} inside)" if isinstance(value, dict | list | tuple) else f"({type(value).__name__})"

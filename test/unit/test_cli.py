@@ -345,8 +345,10 @@ def test_convert_keeps_the_numbers_and_says_what_it_drops(lseg: Any, original: P
     assert "dropped: epoch, lr_schedulers, no tensors\n" in done.out
     assert files(out.parent) == {"b.safetensors"}
 
+    size = f"({out.stat().st_size / 1e6:.1f} MB) ->"
     again = lseg("convert", out, out, "--force", "--half")  # onto itself
     assert again.status == 0
+    assert size in again.out
     assert "dropped" not in again.out
     assert out.stat().st_size < 0.6 * original.stat().st_size
     torch.testing.assert_close(logits(out), expected, rtol=0, atol=0.1)
@@ -443,7 +445,7 @@ def test_info_of_the_originals_files(lseg: Any, original: Path) -> None:
     assert found["format"] == "checkpoint of PyTorch Lightning, with the original's names"
     assert (found["variant"], found["image encoder"]) == ("tiny_vit", "ViT 32x4, patch 32")
     assert (found["text encoder"], found["epoch"]) == ("CLIP text 16x2", "3")
-    assert (found["optimizer_states"], found["licence"]) == ("(1 entries)", "unknown")
+    assert (found["optimizer_states"], found["licence"]) == ("(1 inside)", "unknown")
     assert re.fullmatch(r"\d+, and \d+ that LSeg does not use", found["tensors"])
     assert re.match(r"float32 [\d.]+ MB, float16 [\d.]+ MB, int64 0.0 MB", found["types"])
 
