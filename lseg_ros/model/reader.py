@@ -1,31 +1,24 @@
 """Reads weights files of any kind without running anything that is in them.
 
-PyTorch checkpoints are pickles, and a pickle can call whatever it names. Lightning's name a class of theirs besides
-tensors, so PyTorch's own safe mode refuses them. Here, what is not needed to rebuild tensors becomes an inert stand-in.
+PyTorch checkpoints are zip archives of tensors and a pickle, and a pickle calls whatever it names. Lightning's name a
+class of theirs, so PyTorch's safe mode refuses them; its other mode can be made to run TorchScript, to allocate without
+limit and to change what PyTorch's own functions do. Here, a pickle meets nothing but dictionaries, tensors that lie
+within its file, and an inert stand-in for all else.
 """
 
-import collections
+import io
 import pickle
+import struct
 import zipfile
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-# What torch.load raises on files that are not what they seem.
-_UNREADABLE = (
-    RuntimeError,
-    SafetensorError,
-    pickle.UnpicklingError,
-    EOFError,
-    KeyError,
-    ValueError,
-    TypeError,
-    AttributeError,
-)
+# Those of whole Lightning checkpoints are well below a megabyte.
+_LARGEST_PICKLE = 2**26
 
 
 class CheckpointError(ValueError):
@@ -63,7 +56,7 @@ def read_others(path: Path) -> dict[str, Any]:
     """
     content = _read_zip(path) if zipfile.is_zipfile(path) else {}
     lightning = isinstance(content, dict) and isinstance(content.get("state_dict"), dict)
-    return {str(key): value for key, value in content.items() if key != "state_dict"} if lightning else {}
+    return {k: v for k, v in content.items() if isinstance(k, str) and k != "state_dict"} if lightning else {}
 
 
 def _not_weights(path: Path, head: bytes) -> str:
@@ -90,8 +83,9 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 def _read_zip(path: Path) -> Any:
     try:
-        return torch.load(path, map_location="cpu", mmap=True, weights_only=False, pickle_module=_restricted_pickle())
-    except _UNREADABLE as error:
+        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+            return _Unpickler(file, archive).load()
+    except Exception as error:  # a pickle is a program, so a damaged one fails in any way there is
         whole = zipfile.is_zipfile(path)  # the directory of a zip archive is at its end
         reason = "a zip archive, but no PyTorch checkpoint" if whole else f"cut short at {path.stat().st_size} bytes"
         raise CheckpointError(f"{path} cannot be used: it is damaged, or {reason}; fetch it again") from error
@@ -106,8 +100,8 @@ class _Inert:
     def __init__(self, *args: object, **kwargs: object) -> None:
         pass
 
-    def __setstate__(self, state: object) -> None:
-        pass
+    def __call__(self, *args: object, **kwargs: object) -> "_Inert":
+        return self
 
     def __setitem__(self, key: object, value: object) -> None:
         pass
@@ -115,44 +109,98 @@ class _Inert:
     def append(self, item: object) -> None:
         """Takes what the pickle puts into a list."""
 
-    def extend(self, items: object) -> None:
-        """Takes what the pickle puts into a list."""
+    extend = add = append
 
 
-# What rebuilding tensors takes; none of it can do anything else.
-_ALLOWED: dict[tuple[str, str], Any] = {
-    ("collections", "OrderedDict"): collections.OrderedDict,
-    ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
-    ("torch._utils", "_rebuild_parameter"): torch._utils._rebuild_parameter,
-    ("torch", "Size"): torch.Size,
+_DTYPES = {
+    "DoubleStorage": torch.float64,
+    "FloatStorage": torch.float32,
+    "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16,
+    "LongStorage": torch.int64,
+    "IntStorage": torch.int32,
+    "ShortStorage": torch.int16,
+    "CharStorage": torch.int8,
+    "ByteStorage": torch.uint8,
+    "BoolStorage": torch.bool,
 }
 
 
-class _Unpickler(pickle.Unpickler):
+class _Unpickler(pickle._Unpickler):
+    """Python's own unpickler; the faster one, in C, allocates whatever the pickle asks for.
+
+    Tensors are parts of the file mapped to memory; their pages are read when they are used.
+    """
+
+    stack: list[Any]
+
+    def __init__(self, file: BinaryIO, archive: zipfile.ZipFile) -> None:
+        (info,) = (i for i in archive.infolist() if i.filename.count("/") == 1 and i.filename.endswith("/data.pkl"))
+        if info.file_size > _LARGEST_PICKLE:
+            raise pickle.UnpicklingError("too large")
+        super().__init__(io.BytesIO(archive.read(info)))
+        self._folder = info.filename.removesuffix("data.pkl")
+        self._file = file
+        self._archive = archive
+        self._size = file.seek(0, io.SEEK_END)
+        self._mapped = torch.UntypedStorage.from_file(file.name, False, self._size)
+
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) in _ALLOWED:
-            return _ALLOWED[module, name]
-        storage = getattr(torch, name, None) if module == "torch" and name.endswith("Storage") else None
-        return _Inert if storage is None else storage
+        if (module, name) == ("collections", "OrderedDict"):
+            return dict
+        if (module, name) == ("torch", "Size"):
+            return tuple
+        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
+            return _tensor
+        if (module, name) == ("torch._utils", "_rebuild_parameter"):
+            return _parameter
+        return _DTYPES.get(name, _Inert) if module == "torch" else _Inert
+
+    def load_build(self) -> None:
+        """Drops the state that a pickle gives to an object, which might change any attribute of it."""
+        self.stack.pop()
+
+    dispatch = {**pickle._Unpickler.dispatch, pickle.BUILD[0]: load_build}  # type: ignore[dict-item]
+
+    def persistent_load(self, pid: Any) -> tuple[torch.dtype, torch.UntypedStorage]:
+        kind, dtype, key = pid[:3]
+        info = self._archive.getinfo(f"{self._folder}data/{key}")
+        if kind != "storage" or info.compress_type != zipfile.ZIP_STORED:
+            raise pickle.UnpicklingError("not a stored tensor")
+        self._file.seek(info.header_offset + 26)
+        name_length, extra_length = struct.unpack("<HH", self._file.read(4))
+        start = info.header_offset + 30 + name_length + extra_length
+        if start + info.file_size > self._size:
+            raise pickle.UnpicklingError("a tensor beyond the file's end")
+        return dtype, self._mapped[start : start + info.file_size]
 
 
-def _restricted_pickle() -> ModuleType:
-    """A stand-in for the module `pickle`, in the form that torch.load asks for."""
-    module = ModuleType("restricted_pickle")
-    vars(module).update(Unpickler=_Unpickler, load=_refuse, loads=_refuse, UnpicklingError=pickle.UnpicklingError)
-    return module
+def _tensor(
+    stored: tuple[torch.dtype, torch.UntypedStorage],
+    offset: int,
+    size: tuple[int, ...],
+    stride: tuple[int, ...],
+    *_: Any,
+) -> Tensor:
+    dtype, storage = stored
+    last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
+    if min(0, offset, *size, *stride) < 0 or (0 not in size and last >= storage.nbytes() // dtype.itemsize):
+        raise pickle.UnpicklingError("a tensor beyond its storage's end")
+    return torch.empty(0, dtype=dtype).set_(storage, offset, size, stride)
 
 
-def _refuse(*args: object, **kwargs: object) -> None:
-    raise pickle.UnpicklingError("only the restricted reader may read this file")
+def _parameter(data: Tensor, *_: Any) -> Tensor:
+    return data
 
 
 def _state_dict(content: Any, path: Path) -> dict[str, Tensor]:
     """The tensors of a Lightning checkpoint (`state_dict` in it) or of a plain state dict."""
     state = content.get("state_dict", content) if isinstance(content, dict) else None
     if not isinstance(state, dict):
-        raise CheckpointError(f"{path} holds no state dict, but {type(content).__name__}; give a checkpoint of weights")
-    tensors = {str(key): value for key, value in state.items() if isinstance(value, Tensor)}
+        raise CheckpointError(
+            f"{path} holds no state dict; give a checkpoint of weights, not a whole model or a script"
+        )
+    tensors = {k: v for k, v in state.items() if isinstance(k, str) and isinstance(v, Tensor)}
     if not tensors:
         raise CheckpointError(f"{path} holds no tensors under the names of weights; give a checkpoint of weights")
     return tensors
