@@ -66,6 +66,9 @@ class Clip(TextEncoder):
         )
         if not any(isinstance(module, QuickGELU) for module in self.tower.modules()):
             raise RuntimeError("this version of open_clip ignores act_layer, so CLIP would answer wrongly")
+        # No weight, so no checkpoint brings it; a tower built on "meta" needs it too.
+        length = self.tower.context_length
+        self.tower.attn_mask = torch.full((length, length), float("-inf"), device="cpu").triu_(1)
         self.tokenizer = SimpleTokenizer()
         self.eval().requires_grad_(False)
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lseg_ros.model.files import weights_path
 from lseg_ros.model.keymap import from_original, is_original
@@ -41,7 +41,7 @@ def load_model(name_or_path: str | Path, variant: str | Variant | None = None) -
         if is_original(state):
             state, _ = from_original(state)
         variant = variant or recognise(state, path)
-    net = _empty(variant, build_text_encoder(variant))
+    net = _empty(variant)
     _fill(net, state, path)
     net.licence = metadata.get("licence", "unknown")
     logger.info("weights %s (%s), licence %s", path.name, variant.name, net.licence)
@@ -93,11 +93,13 @@ def own_state(net: LSegNet) -> dict[str, Tensor]:
     return {k: v for k, v in state.items() if not (net.text_encoder.external and k.startswith("text_encoder."))}
 
 
-def _empty(variant: Variant, text_encoder: TextEncoder) -> LSegNet:
-    """The network without memory for its image side: the file's tensors will take their place."""
+def _empty(variant: Variant) -> LSegNet:
+    """The network without memory for what the file holds: its tensors will take their place."""
+    own_text = isinstance(variant.text, ClipText)
     with torch.device("meta"):
-        net = LSegNet(variant, nn.Identity())  # type: ignore[arg-type]
-    net.text_encoder = text_encoder
+        net = LSegNet(variant, build_text_encoder(variant) if own_text else _NoText())
+    if not own_text:
+        net.text_encoder = build_text_encoder(variant)
     return net
 
 
