@@ -17,6 +17,8 @@ class CnnEncoder(nn.Module):
 
     def __init__(self, config: CnnBackbone) -> None:
         super().__init__()
+        if not timm.is_model(config.name):  # timm would also take addresses, and fetch what is there
+            raise ValueError(f"timm has no model {config.name!r}")
         padding: dict[str, Any] = {} if config.pad_type is None else {"pad_type": config.pad_type}
         self.cnn: nn.Module = timm.create_model(
             config.name,

@@ -14,12 +14,22 @@ from typing import Any
 import pytest
 import torch
 from original import original_shapes, save_lightning
+from safetensors.torch import save_file
 from torch import Tensor
 
 from lseg_ros.model.keymap import from_original
 from lseg_ros.model.reader import CheckpointError, read_others, read_weights
-from lseg_ros.model.variants import LSEG_RN101, LSEG_VIT_B32, LSEG_VIT_L16, LSEG_VIT_L16_RN50X16, HeadBlock, Variant
-from lseg_ros.model.weights import expected_shapes, load_model, recognise
+from lseg_ros.model.variants import (
+    LSEG_RN101,
+    LSEG_VIT_B32,
+    LSEG_VIT_L16,
+    LSEG_VIT_L16_RN50X16,
+    CnnBackbone,
+    HeadBlock,
+    Variant,
+    to_json,
+)
+from lseg_ros.model.weights import FORMAT, expected_shapes, load_model, recognise
 
 FULL_KEYS = Path(__file__).parents[3] / "shared" / "reference" / "full_keys.txt"
 FULL = {
@@ -283,3 +293,11 @@ def test_keys_that_do_not_fit_are_named(tmp_path: Path) -> None:
         "decoder.head.weight has shape (512, 256, 3, 3) instead of (512, 256, 1, 1)",
     ):
         assert part in str(caught.value)
+
+
+def test_a_file_cannot_name_an_address_to_fetch_from(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    elsewhere = replace(LSEG_RN101, backbone=CnnBackbone("hf-hub:somebody/something", taps=(1, 2, 3, 4)))
+    save_file({"a": torch.zeros(1)}, path, {"format": FORMAT, "config": to_json(elsewhere)})
+    with pytest.raises(ValueError, match="timm has no model 'hf-hub:somebody/something'"):
+        load_model(path)
