@@ -35,7 +35,7 @@ from sensor_msgs.msg import Image
 
 OUT = Path("demo_out")
 BEFORE = ["sky", "building", "tree", "person", "cat", "table", "cup", "wall"]
-AFTER = ["sky", "temple", "vegetation", "woman", "animal", "furniture", "mug", "background"]
+AFTER = ["sky", "pagoda", "bushes", "woman", "animal", "wooden table", "mug", "wall"]
 SCORE = ("cat", "cat")  # label and photo of the score picture
 RATE, HOLD = 8.0, 1.5  # frames a second, seconds for each photo
 STEP_TIMEOUT = 60.0  # seconds

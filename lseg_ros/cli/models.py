@@ -11,9 +11,9 @@ from lseg_ros.model.variants import VARIANTS, Variant
 NUMBERS = {
     "lseg_mini": "our own network",
     "lseg_vit_l16": "same as the original's (on a reduced twin)",
-    "lseg_vit_l16_rn50x16": "unverified",
-    "lseg_vit_b32": "unverified",
-    "lseg_rn101": "unverified",
+    "lseg_vit_l16_rn50x16": "same as the original's (on a reduced twin)",
+    "lseg_vit_b32": "same as the original's (on a reduced twin)",
+    "lseg_rn101": "same as the original's (with a reduced decoder)",
 }
 
 

@@ -15,10 +15,9 @@ def weights_path(name_or_path: str | Path) -> Path:
         ValueError: neither a known name nor a path.
         FileNotFoundError: the variant is known and its weights are not where they should be.
     """
+    if not is_name(name_or_path):
+        return Path(name_or_path)
     name = str(name_or_path)
-    path = Path(name_or_path)
-    if path.suffix or len(path.parts) > 1 or path.exists():
-        return path
     variant = variant_named(name)
     if variant.weights is not None:
         file, pinned = variant.weights
@@ -33,6 +32,12 @@ def weights_path(name_or_path: str | Path) -> Path:
             "or give the path of a checkpoint"
         )
     return found
+
+
+def is_name(name_or_path: str | Path) -> bool:
+    """Whether this names a variant, rather than a file: no suffix, no folder, and no file of that name."""
+    path = Path(name_or_path)
+    return not (path.suffix or len(path.parts) > 1 or path.exists())
 
 
 def user_weights(variant: Variant) -> list[Path]:

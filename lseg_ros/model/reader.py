@@ -6,6 +6,7 @@ limit and to change what PyTorch's own functions do. Here, a pickle meets nothin
 within its file, and an inert stand-in for all else.
 """
 
+import hashlib
 import io
 import pickle
 import struct
@@ -73,12 +74,26 @@ def _not_weights(path: Path, head: bytes) -> str:
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         with safe_open(path, framework="pt") as file:
-            return {k: file.get_tensor(k) for k in file.keys()}, file.metadata() or {}  # noqa: SIM118 (no iterator)
+            metadata = file.metadata() or {}
+            tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118 (no iterator)
     except (SafetensorError, OSError) as error:
         size = path.stat().st_size
         raise CheckpointError(
             f"{path} cannot be used: it is no weights file, or damaged or cut short at {size} bytes; fetch it again"
         ) from error
+    if "sha256" in metadata and _sha256_of_data(path) != metadata["sha256"]:
+        raise CheckpointError(f"{path} is damaged: its tensors do not have the checksum that it names; fetch it again")
+    return tensors, metadata
+
+
+def _sha256_of_data(path: Path) -> str:
+    """SHA-256 of what follows the header of a safetensors file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        file.seek(8 + int.from_bytes(file.read(8), "little"))
+        while chunk := file.read(2**22):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def _read_zip(path: Path) -> Any:

@@ -126,7 +126,7 @@ LSEG_MINI = Variant(
     decoder=Decoder(features=96, upsample=(1, 2, 2, 1), separable=True),
     text="minilm_l6_v2",
     embed_dim=384,
-    weights=("lseg_mini.safetensors", "8d741396f09c7e540dbec297207584590ca3bfdef5b427fbd3c8b5f1026fc82b"),
+    weights=("lseg_mini.safetensors", "19a33483c1dd9dd29e0185bb22a97cfe7ac5f2dc14c5d4bbee25158b0731adb6"),
 )
 LSEG_VIT_L16 = Variant("lseg_vit_l16", _VIT_L16, _DPT, _CLIP_VIT_B32, 512)
 LSEG_VIT_L16_RN50X16 = Variant("lseg_vit_l16_rn50x16", _VIT_L16, _DPT, _CLIP_RN50X16, 768)

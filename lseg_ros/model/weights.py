@@ -2,12 +2,13 @@
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from lseg_ros.model.files import weights_path
+from lseg_ros.model.files import is_name, weights_path
 from lseg_ros.model.keymap import from_original, is_original
 from lseg_ros.model.net import LSegNet
 from lseg_ros.model.reader import CheckpointError, read_weights
@@ -32,11 +33,13 @@ def load_model(name_or_path: str | Path, variant: str | Variant | None = None) -
         FileNotFoundError: no such file.
     """
     path = weights_path(name_or_path)
+    if variant is None and is_name(name_or_path):
+        variant = str(name_or_path)
     if isinstance(variant, str):
         variant = variant_named(variant)
     state, metadata = read_weights(path)
-    if "format" in metadata:
-        variant = _described(metadata, path)
+    if "config" in metadata:
+        variant = _described(metadata, path, asked=variant)
     else:
         if is_original(state):
             state, _ = from_original(state)
@@ -156,10 +159,17 @@ def save_model(
     write_safetensors(path, own_state(net), metadata, dtype, progress)
 
 
-def _described(metadata: Mapping[str, str], path: Path) -> Variant:
-    if metadata["format"] != FORMAT:
-        raise CheckpointError(f"{path} has the format {metadata['format']!r}, and this version reads {FORMAT!r}")
+def _described(metadata: Mapping[str, str], path: Path, asked: Variant | None) -> Variant:
+    """The variant that one of our files is for, which must be the one asked for, if one was."""
+    if metadata.get("format") != FORMAT:
+        raise CheckpointError(f"{path} has the format {metadata.get('format')!r}, and this version reads {FORMAT!r}")
     try:
-        return from_json(metadata.get("config", ""))
+        found = from_json(metadata["config"])
     except ValueError as error:
         raise CheckpointError(f"{path} does not say what network it is for: {error}") from error
+    if asked is not None and replace(asked, name="", weights=None) != replace(found, name=""):
+        raise CheckpointError(
+            f"{path} is for the variant {found.name!r}, and {asked.name!r} was asked for; "
+            "leave out the variant, or give the file that belongs to it"
+        )
+    return found

@@ -1,5 +1,6 @@
 """Writes the safetensors format one tensor at a time: little memory for large networks, and a progress to show."""
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+_NOT_YET = "#" * 64  # the place of the checksum, which is known once all is written
 _CODES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64"}
 
 
@@ -22,7 +24,7 @@ def write_safetensors(
     Args:
         path: replaced at the end; a stop half-way leaves the old file.
         state: tensors; floats are written as `dtype`.
-        metadata: texts that the file carries along.
+        metadata: texts that the file carries along; `sha256` joins them, that of all bytes behind the header.
         dtype: of the floats.
         progress: told of the bytes of every tensor written.
 
@@ -32,7 +34,7 @@ def write_safetensors(
     types = {name: dtype if tensor.is_floating_point() else tensor.dtype for name, tensor in state.items()}
     # The largest items first: every tensor then starts at a multiple of its item's size, which readers rely on.
     order = sorted(state, key=lambda name: (-types[name].itemsize, name))
-    header: dict[str, object] = {"__metadata__": dict(metadata)}
+    header: dict[str, object] = {"__metadata__": {**metadata, "sha256": _NOT_YET}}
     end = 0
     for name in order:
         start, end = end, end + state[name].numel() * types[name].itemsize
@@ -42,12 +44,17 @@ def write_safetensors(
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     try:
+        digest = hashlib.sha256()
         with part.open("wb") as file:
             file.write(len(head).to_bytes(8, "little") + head)
             for name in order:
-                data = state[name].detach().to("cpu", types[name]).contiguous()
-                file.write(data.reshape(-1).view(torch.uint8).numpy().data)
-                progress(data.nbytes)
+                tensor = state[name].detach().to("cpu", types[name]).contiguous()
+                data = tensor.reshape(-1).view(torch.uint8).numpy().data
+                digest.update(data)
+                file.write(data)
+                progress(tensor.nbytes)
+            file.seek(8 + head.index(_NOT_YET.encode()))
+            file.write(digest.hexdigest().encode())
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)

@@ -85,3 +85,29 @@ def test_a_damaged_text_encoder_is_refused(tmp_path: Path) -> None:
         text.check_sha256(tmp_path / "x", "0" * 64)
     with pytest.raises(FileNotFoundError, match="is missing"):
         text.check_sha256(tmp_path / "y", "0" * 64)
+
+
+def test_a_flipped_bit_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    save_model(tiny_net(), path, "MIT")
+    content = bytearray(path.read_bytes())
+    content[-1000] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="do not have the checksum"):
+        load_model(path)
+
+
+def test_a_file_of_another_variant_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LSEG_WEIGHTS", str(tmp_path))
+    save_model(tiny_net(), tmp_path / "lseg_rn101.safetensors", "MIT")
+    with pytest.raises(CheckpointError, match="is for the variant 'tiny', and 'lseg_rn101' was asked for"):
+        load_model("lseg_rn101")
+    with pytest.raises(CheckpointError, match="and 'lseg_mini' was asked for"):
+        load_model(tmp_path / "lseg_rn101.safetensors", variant="lseg_mini")
+    assert load_model(tmp_path / "lseg_rn101.safetensors", variant="tiny").variant.name == "tiny"
+
+
+def test_metadata_of_others_does_not_matter(tmp_path: Path) -> None:
+    state = {k: v.contiguous() for k, v in own_state(tiny_net(4)).items()}
+    save_file(state, tmp_path / "a.safetensors", {"format": "pt"})
+    assert load_model(tmp_path / "a.safetensors").variant.name == "tiny"  # by its names and shapes
