@@ -42,13 +42,14 @@ class FakeSegmenter:
     ) -> LabelSet:
         planned = assign(self.labels, as_specs(labels, class_ids), self.rules, now=0.0, force=force)
         for label in planned.labels:
-            if len(label.name) > 100:
+            if len(label.name) > 256:
                 raise LabelError(f"the label {label.name[:20]!r} is too long")
         return planned
 
     def set_labels(
         self, labels: Sequence[str | LabelSpec], class_ids: Sequence[int] | None = None, *, force: bool = False
     ) -> LabelSet:
+        self.threads.add(threading.get_ident())
         self.labels = self.plan(labels, class_ids, force=force)
         return self.labels
 
@@ -63,6 +64,7 @@ class FakeSegmenter:
         return FakeEmbedding(rgb, {"preprocess": 0.0, "encode": 0.0})
 
     def score(self, image: FakeEmbedding) -> Segmentation:
+        self.threads.add(threading.get_ident())
         size = image.rgb.shape[0], image.rgb.shape[1]
         pixels = torch.from_numpy(image.rgb.astype(np.float32))
         targets = torch.tensor([COLORS.get(name, (999, 999, 999)) for name in self.labels.names]).float()

@@ -338,7 +338,7 @@ def main() -> int:
     """Runs the demo; returns the exit status."""
     # A domain of its own on this machine only: the photographs should reach no robot.
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    os.environ.setdefault("ROS_DOMAIN_ID", "86")
+    os.environ.setdefault("ROS_DOMAIN_ID", "101")
     OUT.mkdir(exist_ok=True)
     for old in OUT.glob("*"):
         old.unlink()

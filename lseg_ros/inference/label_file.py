@@ -21,7 +21,7 @@ def read_label_file(path: Path) -> list[LabelSpec]:
     """Reads a label file; raises LabelError naming the file and what is wrong with it."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
         raise LabelError(f"the label file {path} cannot be read: {' '.join(str(error).split())}") from error
     entries = content.get("labels") if isinstance(content, dict) else None
     if not isinstance(entries, list):
@@ -40,20 +40,27 @@ def _spec(entry: Any, path: Path) -> LabelSpec:
     try:
         return LabelSpec(
             name=entry["name"],
-            class_id=None if entry.get("class_id") is None else int(entry["class_id"]),
-            prompts=tuple(str(p) for p in entry.get("prompts", ())),
-            threshold=float(entry.get("threshold", 0.0)),
-            background=bool(entry.get("background", False)),
+            class_id=_typed(entry.get("class_id"), int, "a whole number"),
+            prompts=tuple(_typed(p, str, "a text") for p in _typed(entry.get("prompts", []), list, "a list of texts")),
+            threshold=float(_typed(entry.get("threshold", 0.0), (int, float), "a number")),
+            background=_typed(entry.get("background", False), bool, "true or false"),
             color=_color(entry.get("color")),
         )
     except (TypeError, ValueError) as error:
         raise LabelError(f"the label {entry['name']!r} in {path} has a value that cannot be used: {error}") from error
 
 
+def _typed(value: Any, kind: type | tuple[type, ...], what: str) -> Any:
+    """The value, if it is None or of that kind; YAML's `no` and `3.7` are not what their readers may expect."""
+    if value is None or (isinstance(value, kind) and (kind is bool or not isinstance(value, bool))):
+        return value
+    raise TypeError(f"{value!r} is not {what}")
+
+
 def _color(value: Any) -> tuple[int, int, int] | None:
     if value is None:
         return None
-    red, green, blue = (int(c) for c in value)
+    red, green, blue = (_typed(c, int, "a whole number") for c in _typed(value, list, "a list of three numbers"))
     if not all(0 <= c <= 255 for c in (red, green, blue)):
         raise ValueError(f"color {value} is not three numbers from 0 to 255")
     return red, green, blue

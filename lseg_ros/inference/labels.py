@@ -110,7 +110,7 @@ class _Ids:
             if i not in taken and i not in self.retired:
                 return i
         for i in self.retired:
-            if i not in taken:
+            if i > 0 and i not in taken:
                 return i
         count = self.rules.max_id + 1 - len({0, self.rules.unknown_id} & set(range(self.rules.max_id + 1)))
         raise LabelError(

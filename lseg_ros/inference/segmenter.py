@@ -1,5 +1,6 @@
 """Segmenter: an RGB image and labels in, a `Segmentation` out."""
 
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -70,7 +71,11 @@ class Segmenter:
             raise ValueError(f"input_size is {self.input_size}; it must be at least 1 pixel")
         self.output_size = output_size
         self.threshold = threshold
-        self.contrast = tuple(contrast)
+        self.contrast = tuple(phrase.strip() for phrase in contrast)
+        for phrase in self.contrast:
+            if not phrase:
+                raise ValueError("a contrast phrase is empty or blank; remove it")
+            net.text_encoder.check(phrase)
         self.rules = IdRules() if rules is None else rules
         self.labels = LabelSet()
         self._net = net.eval().to(self.device).to(memory_format=torch.channels_last)
@@ -189,12 +194,13 @@ class Segmenter:
 def _device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ValueError(f"device {name!r} is none that torch knows; use auto, cpu, or cuda") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device {name!r} was asked for, and torch finds no GPU here; use auto or cpu")
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+        raise ValueError(f"device {name!r} is not known; use auto, cpu, cuda, or one GPU as in cuda:0")
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ValueError(
+            f"device {name!r} was asked for, and torch finds {torch.cuda.device_count()} GPUs here; use auto or cpu"
+        )
     return device
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
 _FAILING = 3  # failures in a row that are an error
+_OTHER_CLOCK_MS = 3_600_000  # an image older than this has its stamp from another clock
 
 
 class Statistics:
@@ -25,10 +26,11 @@ class Statistics:
             self._counts[what] += 1
 
     def segmented(self, latency_ms: float) -> None:
-        """Counts a published frame, `latency_ms` after its stamp."""
+        """Counts a published frame, `latency_ms` after its stamp; what cannot be a latency is not averaged."""
         with self._lock:
             self._counts["segmented"] += 1
-            self._latency_ms.append(latency_ms)
+            if 0 <= latency_ms < _OTHER_CLOCK_MS:
+                self._latency_ms.append(latency_ms)
             self._failures_in_a_row = 0
 
     def error(self, what: str, message: str) -> None:

@@ -17,6 +17,8 @@ from lseg_ros.inference.labels import Color, LabelError, LabelSet, LabelSpec, as
 if TYPE_CHECKING:
     from lseg_ros.srv import SetLabels
 
+_LONGEST_SLUG = 100  # characters; a topic's whole name may have 247
+
 
 def specs_from_request(request: "SetLabels.Request") -> list[LabelSpec]:
     """What a set_labels request asks for; raises LabelError unless exactly one of its forms is used, and rightly."""
@@ -73,7 +75,10 @@ def _color(color: Color) -> ColorRGBA:
 
 
 def label_info_msg(labels: LabelSet, threshold: float, stamp: Time) -> LabelInfo:
-    """Ids and names for costmaps: the labels in force, and retired ones whose id still means them."""
+    """Ids and names for costmaps: the labels in force but background ones, and retired ids that still mean a label.
+
+    A label that has become background is of the latter: masks with its id may still be on their way.
+    """
     pairs = [(label.class_id, label.name) for label in labels.labels if not label.background]
     pairs += [(retired.class_id, retired.name) for retired in labels.retired]
     message = LabelInfo(threshold=threshold)
@@ -88,16 +93,11 @@ def slugs(labels: LabelSet, before: Mapping[str, str]) -> dict[str, str]:
     for label in labels.labels:
         if label.name in found:
             continue
-        slug = _slug(label.name)
+        plain = unicodedata.normalize("NFKD", label.name).encode("ascii", "ignore").decode().lower()
+        slug = re.sub(r"[^a-z0-9]", "_", plain)[:_LONGEST_SLUG]
         if not slug.strip("_") or slug[0].isdigit():
             slug = f"id{label.class_id}"
         while slug in found.values():
             slug = f"{slug}_{label.class_id}"
         found[label.name] = slug
     return found
-
-
-def _slug(name: str) -> str:
-    """Lower case without accents; a topic name has room for ASCII letters, digits and the underscore only."""
-    plain = "".join(c for c in unicodedata.normalize("NFKD", name).lower() if not unicodedata.combining(c))
-    return re.sub(r"[^a-z0-9]", "_", plain)

@@ -5,7 +5,7 @@ import signal
 import rclpy
 from rclpy.executors import ExternalShutdownException
 from rclpy.logging import get_logger
-from rclpy.signals import SignalHandlerOptions, install_signal_handlers
+from rclpy.signals import SignalHandlerOptions, install_signal_handlers, uninstall_signal_handlers
 
 from lseg_ros.inference.protocol import SegmenterLike
 from lseg_ros.ros.node import LsegNode
@@ -40,9 +40,9 @@ def main(args: list[str] | None = None) -> int:
     # rclpy's handlers only end spinning. Until then ours interrupt the loading of torch and weights.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     node = None
     try:
+        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
         node = LsegNode(build_segmenter)
         install_signal_handlers()
         rclpy.spin(node)
@@ -54,6 +54,10 @@ def main(args: list[str] | None = None) -> int:
         get_logger("lseg").fatal(f"cannot start: {error}")
         return 1
     finally:
+        # It ends already: a second Ctrl-C has nothing to add.
+        uninstall_signal_handlers()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
         if node is not None:
             node.close()
         rclpy.try_shutdown()

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,6 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.task import Future
-from rclpy.time import Time
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from vision_msgs.msg import LabelInfo
@@ -38,6 +37,7 @@ from lseg_ros.ros.parameters import NodeParams, check, declare, on_change, was_g
 from lseg_ros.ros.worker import Worker, WorkerStopped
 from lseg_ros.srv import GetLabels, SetLabels
 
+Result = TypeVar("Result")
 _ACK_TIMEOUT = Duration(seconds=0, nanoseconds=300_000_000)
 _CHANGE_TIMEOUT = 60.0  # seconds for which a parameter change waits until it is in force
 _STOP_TIMEOUT = 10.0  # seconds for the frame in flight
@@ -62,7 +62,9 @@ class LsegNode(Node):
         self._segmenter = make_segmenter(self._params)
         self.get_logger().debug(f"colours are converted by {colour_backend()}")  # found out before the first image
         self._statistics = Statistics()
-        self._last: tuple[Header, NDArray[np.uint8], Any] | None = None
+        self._last: Image | None = None
+        self._seen: tuple[Header, NDArray[np.uint8], Any] | None = None  # the last image, once it was embedded
+        self._storing = False
         self._outputs = Outputs(self, self._params)
         # Plain publishers: a lifecycle node's own drop what is published while it is inactive.
         self._labels_publisher = self.create_publisher(lseg_msgs.LabelSet, "~/labels", qos.LATCHED)
@@ -102,8 +104,8 @@ class LsegNode(Node):
 
     def _on_frame(self, frame: tuple[Image, float]) -> None:
         message, received = frame
+        self._last, self._seen = message, None
         if not self._outputs.wanted():
-            self._last = None
             return
         taken = time.perf_counter()
         try:
@@ -114,17 +116,20 @@ class LsegNode(Node):
             return
         decoded = time.perf_counter()
         embedding = self._segmenter.embed(rgb)
-        self._last = (message.header, rgb, embedding)
+        self._seen = (message.header, rgb, embedding)
         before = {"wait": 1e3 * (taken - received), "decode": 1e3 * (decoded - taken), **embedding.stage_ms}
         self._outputs.publish(message.header, rgb, self._segmenter.score(embedding), before, rescored=False)
-        age = self.get_clock().now() - Time.from_msg(message.header.stamp, clock_type=self.get_clock().clock_type)
-        self._statistics.segmented(age.nanoseconds / 1e6)
+        stamp = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
+        self._statistics.segmented((self.get_clock().now().nanoseconds - stamp) / 1e6)
 
     def _rescore(self) -> None:
-        """Publishes the last image again, under the labels now in force."""
+        """Publishes the last image under the labels now in force."""
         if self._last is None or not self._outputs.wanted():
             return
-        header, rgb, embedding = self._last
+        if self._seen is None:  # nobody listened when it came
+            self._on_frame((self._last, time.perf_counter()))
+            return
+        header, rgb, embedding = self._seen
         self._outputs.publish(header, rgb, self._segmenter.score(embedding), {}, rescored=True)
         self._statistics.count("rescored")
 
@@ -148,8 +153,12 @@ class LsegNode(Node):
         return read_label_file(Path(path))
 
     def _put_in_force(self, specs: list[LabelSpec], *, force: bool) -> LabelSet:
-        labels = self._segmenter.set_labels(specs, force=force)
-        self._outputs.update_labels(labels)
+        # What can fail comes before what cannot be taken back.
+        self._outputs.add_topics(self._segmenter.plan(specs, force=force))
+        try:
+            labels = self._segmenter.set_labels(specs, force=force)
+        finally:
+            self._outputs.drop_topics(self._segmenter.labels)
         self._announce()
         return labels
 
@@ -164,10 +173,11 @@ class LsegNode(Node):
             if publisher.get_subscription_count():
                 publisher.wait_for_all_acked(_ACK_TIMEOUT)
 
-    def _change_labels(self, specs: list[LabelSpec], *, force: bool) -> None:
+    def _change_labels(self, specs: list[LabelSpec], *, force: bool) -> lseg_msgs.LabelSet:
         labels = self._put_in_force(specs, force=force)
         self.get_logger().info(f"labels, version {labels.version}: {', '.join(labels.names)}")
         self._rescore_next()
+        return self._label_set
 
     def _rescore_next(self) -> None:
         self._worker.submit(self._rescore).add_done_callback(self._report)
@@ -180,41 +190,45 @@ class LsegNode(Node):
     async def _on_set_labels(self, request: SetLabels.Request, response: SetLabels.Response) -> SetLabels.Response:
         try:
             specs = specs_from_request(request)
-            await self._on_worker(partial(self._change_labels, specs, force=request.force))
+            # The set that this request made: another one may be in force by the time this goes on.
+            response.label_set = await self._on_worker(partial(self._change_labels, specs, force=request.force))
             response.success, response.message = True, f"{len(specs)} labels in force"
-        except LabelError as error:
-            response.success, response.message = False, str(error)
         except Exception as error:
-            self._on_failure(error)
-            response.success, response.message = False, f"the labels could not be changed: {error}"
+            if not isinstance(error, LabelError):
+                self.get_logger().error(f"a change of labels failed: {type(error).__name__}: {error}")
+            response.success, response.message = False, " ".join(str(error).split())
+            response.label_set = self._label_set
         self._store_labels()
-        response.label_set = self._label_set
         return response
 
     def _on_get_labels(self, request: GetLabels.Request, response: GetLabels.Response) -> GetLabels.Response:
         response.label_set = self._label_set
         return response
 
-    async def _on_worker(self, job: Callable[[], None]) -> None:
-        """Runs a job on the worker without blocking the executor; raises what the job raises."""
+    async def _on_worker(self, job: Callable[[], Result]) -> Result:
+        """Runs a job on the worker without blocking the executor; returns or raises what the job does."""
         executor = self.executor
         done: Future = Future(executor=executor)
 
-        def finish(finished: Any) -> None:
-            done.set_result(finished.exception())
+        def finish(_: object) -> None:
+            done.set_result(None)
             if executor is not None:
                 executor.wake()
 
-        self._worker.submit(job).add_done_callback(finish)
-        error = await done
-        if error is not None:
-            raise error
+        running = self._worker.submit(job)
+        running.add_done_callback(finish)
+        await done
+        return running.result()
 
     # Parameters
 
     def _store_labels(self) -> None:
-        """Makes the parameter say what is in force; setting it to that changes nothing else."""
-        self.set_parameters([Parameter("labels", Parameter.Type.STRING_ARRAY, self._segmenter.labels.names)])
+        """Makes the parameter say what is in force, which changes nothing else."""
+        self._storing = True
+        try:
+            self.set_parameters([Parameter("labels", Parameter.Type.STRING_ARRAY, self._segmenter.labels.names)])
+        finally:
+            self._storing = False
 
     def _validate(self, parameters: list[Parameter]) -> SetParametersResult:
         reasons = [reason for reason in map(check, parameters) if reason]
@@ -227,7 +241,10 @@ class LsegNode(Node):
         return SetParametersResult(successful=not reasons, reason="; ".join(reasons))
 
     def _is_new(self, parameter: Parameter) -> bool:
-        return list(parameter.value) != self._segmenter.labels.names
+        """Whether a list of names asks for something else than what is in force, prompts and all."""
+        labels = self._segmenter.labels
+        plain = all(x.prompts == (x.name,) and not x.threshold and not x.background for x in labels.labels)
+        return not self._storing and not (plain and list(parameter.value) == labels.names)
 
     def _apply(self, parameters: list[Parameter]) -> None:
         """Puts changed parameters in force before the caller that set them gets its answer."""
@@ -238,7 +255,7 @@ class LsegNode(Node):
             elif parameter.name == "threshold" and parameter.value != self._segmenter.threshold:
                 self._wait_for(partial(self._change_threshold, parameter.value))
 
-    def _wait_for(self, job: Callable[[], None]) -> None:
+    def _wait_for(self, job: Callable[[], object]) -> None:
         try:
             self._worker.submit(job).result(_CHANGE_TIMEOUT)
         except Exception as error:

@@ -30,15 +30,16 @@ class Outputs:
         self._node, self._params = node, params
         self._slugs: dict[str, str] = {}
         self._scores: dict[str, Publisher] = {}
-        self._mask = self._image_publisher("mask")
-        self._confidence = self._image_publisher("confidence")
-        self._color = self._image_publisher("color")
-        self._overlay = self._image_publisher("overlay")
-        self._frame_info = node.create_publisher(FrameInfo, "~/frame_info", qos.OUTPUT)
+        self._silent: set[str] = set()  # labels whose topic has not had an image yet
+        self._mask = self._publisher(Image, "mask")
+        self._confidence = self._publisher(Image, "confidence")
+        self._color = self._publisher(Image, "color")
+        self._overlay = self._publisher(Image, "overlay")
+        self._frame_info = self._publisher(FrameInfo, "frame_info")
 
-    def _image_publisher(self, name: str) -> Publisher:
+    def _publisher(self, kind: type, name: str) -> Publisher:
         return self._node.create_publisher(
-            Image, f"~/{name}", qos.OUTPUT, qos_overriding_options=QoSOverridingOptions.with_default_policies()
+            kind, f"~/{name}", qos.OUTPUT, qos_overriding_options=QoSOverridingOptions.with_default_policies()
         )
 
     @property
@@ -46,15 +47,27 @@ class Outputs:
         """The full topic name of each label's score image."""
         return {name: publisher.topic_name for name, publisher in self._scores.items()}
 
-    def update_labels(self, labels: LabelSet) -> None:
-        """Creates score topics for new labels and removes those of labels that are gone; survivors keep theirs."""
-        self._slugs = slugs(labels, self._slugs)
-        for name in self._scores.keys() - self._slugs.keys():
+    def add_topics(self, planned: LabelSet) -> None:
+        """Creates score topics for the labels of `planned` that have none; all of them, or none and an exception."""
+        found = slugs(planned, self._slugs)
+        created: dict[str, Publisher] = {}
+        try:
+            for name in found.keys() - self._scores.keys():
+                created[name] = self._node.create_publisher(Image, f"~/score/{found[name]}", qos.LATCHED)
+        except Exception:
+            for publisher in created.values():
+                self._node.destroy_publisher(publisher)
+            raise
+        self._scores |= created
+        self._slugs |= found
+        self._silent |= created.keys()
+
+    def drop_topics(self, labels: LabelSet) -> None:
+        """Removes the score topics of all labels that are not in `labels`; survivors keep theirs."""
+        for name in self._scores.keys() - set(labels.names):
             self._node.destroy_publisher(self._scores.pop(name))
-        for name, slug in self._slugs.items():
-            if name not in self._scores:
-                # Latched: whoever subscribes to a topic that has just appeared still sees the image it came with.
-                self._scores[name] = self._node.create_publisher(Image, f"~/score/{slug}", qos.LATCHED)
+            self._slugs.pop(name)
+            self._silent.discard(name)
 
     def wanted(self) -> bool:
         """Whether anybody listens to an image topic."""
@@ -103,7 +116,10 @@ class Outputs:
                 confidence = np.maximum(_to_bytes(confidence), 1)
             found.append((self._confidence, image_msg(confidence, params.confidence_encoding, header)))
         for name, publisher in self._scores.items():
-            if publisher.get_subscription_count():
+            # The first image of a new topic goes out in any case: it is latched, so that whoever learns of the topic
+            # and subscribes sees something at once.
+            if publisher.get_subscription_count() or name in self._silent:
+                self._silent.discard(name)
                 score = segmentation.scores(name)
                 score = _to_bytes(score) if params.score_encoding == "mono8" else score
                 found.append((publisher, image_msg(score, params.score_encoding, header)))

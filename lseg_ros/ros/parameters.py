@@ -38,7 +38,7 @@ TABLE = (
     Entry("labels", DEFAULT_LABELS, "Labels, as a list of strings; same as the service set_labels.", live=True),
     Entry("label_file", "", "YAML file with labels, read at start; `labels` wins where both are set."),
     Entry("threshold", 0.0, "Pixels with less confidence than this are unknown.", limits=(0.0, 1.0), live=True),
-    Entry("contrast", ["other"], "Phrases that compete unseen where there are fewer than two labels."),
+    Entry("contrast", ["other"], "Phrases that compete unseen with a label that is alone; empty: it wins everywhere."),
     Entry("mask_encoding", "mono8", "Encoding of ~/mask.", choices=tuple(MASK_ENCODINGS)),
     Entry("unknown_id", -1, "Value of unknown pixels; -1 for the encoding's largest.", limits=(-1, 65535)),
     Entry("confidence_encoding", "mono8", "mono8 is 0..255, 32FC1 is 0..1.", choices=("mono8", "32FC1")),
@@ -88,7 +88,7 @@ def declare(node: Node) -> NodeParams:
         reason = check(parameter)
         if reason:
             raise ParameterError(reason)
-        values[entry.name] = parameter.value
+        values[entry.name] = parameter.value if entry.name != "contrast" else list(parameter.value or [])
     max_id, unknown_id = MASK_ENCODINGS[values["mask_encoding"]]
     if values["unknown_id"] < 0:
         values["unknown_id"] = unknown_id
@@ -104,21 +104,21 @@ def check(parameter: Parameter) -> str:
     entry = ENTRIES.get(parameter.name)
     if entry is None:
         return ""
-    if entry.name == "labels":
-        return _check_labels(parameter)
+    if isinstance(entry.default, list):
+        return _check_list(parameter, may_be_empty=entry.name != "labels")
     if entry.choices and parameter.value not in entry.choices:
         return f"parameter {entry.name!r} is {parameter.value!r}; it must be one of {', '.join(entry.choices)}"
     return ""
 
 
-def _check_labels(parameter: Parameter) -> str:
+def _check_list(parameter: Parameter, *, may_be_empty: bool) -> str:
     value = parameter.value
     if parameter.type_ == Parameter.Type.STRING_ARRAY:
         return ""
     # An empty list has no type of its own and arrives as bytes, or not at all.
     if value is None or (not isinstance(value, (str, bool, int, float)) and len(value) == 0):
-        return "parameter 'labels' is empty; give at least one label"
-    return f"parameter 'labels' is {value!r}, of type {parameter.type_.name}; it must be a list of strings"
+        return "" if may_be_empty else f"parameter {parameter.name!r} is empty; give at least one label"
+    return f"parameter {parameter.name!r} is {value!r}, of type {parameter.type_.name}; it must be a list of strings"
 
 
 def was_given(node: Node, name: str) -> bool:
@@ -130,8 +130,8 @@ def _descriptor(entry: Entry) -> ParameterDescriptor:
     descriptor = ParameterDescriptor(description=entry.description, read_only=not entry.live)
     if entry.choices:
         descriptor.additional_constraints = "one of " + ", ".join(entry.choices)
-    # A list of labels may be given as an empty one, which comes with another type. It is checked here instead.
-    descriptor.dynamic_typing = entry.name == "labels"
+    # An empty list comes with another type, so the type of lists is checked here.
+    descriptor.dynamic_typing = isinstance(entry.default, list)
     if entry.limits is not None:
         low, high = entry.limits
         if isinstance(entry.default, int):

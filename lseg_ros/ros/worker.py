@@ -57,10 +57,6 @@ class Worker(Generic[Frame]):
                 self._wakeup.notify()
         return future
 
-    def on_thread(self) -> bool:
-        """Whether the caller is the worker itself."""
-        return threading.current_thread() is self._thread
-
     def stop(self, timeout: float) -> bool:
         """Lets the frame or job in flight end and no other begin. False if that took longer than `timeout` seconds."""
         with self._wakeup:

@@ -127,6 +127,26 @@ def test_sigterm_ends_the_node_while_frames_flow(graph: Graph, start: Start, pho
     assert "Traceback" not in (tmp_path / "lseg_node.log").read_text()
 
 
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("library", ["_rclpy_pybind11", "libtorch_cpu"])
+def test_a_signal_while_loading(graph: Graph, start: Start, tmp_path: Path, how: signal.Signals, library: str) -> None:
+    node = start("lseg_node")
+    maps = Path(f"/proc/{node.pid}/maps")
+    graph.until(lambda: library in maps.read_text(), f"{library} to be loaded")
+    assert stop(node, how) < 2
+    assert node.returncode == 0
+    assert "Traceback" not in (tmp_path / "lseg_node.log").read_text()
+
+
+def test_a_second_signal_changes_nothing(graph: Graph, start: Start, tmp_path: Path) -> None:
+    node = start("lseg_node", labels=["sky"])
+    graph.call(GetLabels, "get_labels", GetLabels.Request())
+    node.send_signal(signal.SIGINT)
+    assert stop(node, signal.SIGINT) < 2
+    assert node.returncode == 0
+    assert "Traceback" not in (tmp_path / "lseg_node.log").read_text()
+
+
 def test_a_vision_transformer_through_the_node(graph: Graph, start: Start, photo: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
     save_model(LSegNet(TINY_VIT, build_text_encoder(TINY_VIT)), tmp_path / "tiny.safetensors", "none")

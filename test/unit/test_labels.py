@@ -68,6 +68,14 @@ def test_more_labels_than_ids_are_refused() -> None:
         change(LabelSet(), ["a", "b", "c", "d"], rules=rules)
 
 
+def test_no_automatic_id_is_zero_even_when_it_was_used() -> None:
+    labels = change(change(LabelSet(), ["sky"], [0]), ["a"])
+    assert [(r.name, r.class_id) for r in labels.retired] == [("sky", 0)]
+    with pytest.raises(LabelError, match="has 254"):
+        change(labels, [f"label {i}" for i in range(255)])
+    assert ids(change(labels, ["sky"])) == {"sky": 0}  # only its own label gets it back
+
+
 def test_254_labels_fit_mono8() -> None:
     names = [f"label {i}" for i in range(254)]
     assert sorted(ids(change(LabelSet(), names)).values()) == list(range(1, 255))
@@ -188,6 +196,11 @@ def test_label_file(tmp_path: Path) -> None:
         ("labels: [{prompt: sky}]", "with 'name'"),
         ("labels: [{name: sky, id: 3}]", "unknown key 'id'"),
         ("labels: [{name: sky, class_id: three}]", "cannot be used"),
+        ("labels: [{name: sky, class_id: 3.7}]", "3.7 is not a whole number"),
+        ("labels: [{name: sky, class_id: true}]", "True is not a whole number"),
+        ("labels: [{name: sky, prompts: blue}]", "'blue' is not a list of texts"),
+        ("labels: [{name: sky, background: 'no'}]", "'no' is not true or false"),
+        ("labels: " + 3000 * "[" + 3000 * "]", "cannot be read"),
         ("labels: [{name: sky, color: [1, 2]}]", "cannot be used"),
         ("labels: [{name: sky, color: [1, 2, 256]}]", "0 to 255"),
     ],

@@ -159,6 +159,10 @@ def test_views_and_read_only_images_are_fine() -> None:
         ({"device": "tpu9"}, "device 'tpu9'"),
         ({"precision": "int4"}, "precision 'int4'"),
         ({"input_size": -3}, "input_size is -3"),
+        ({"device": "meta"}, "device 'meta'"),
+        ({"device": "cuda:99"}, "device 'cuda:99' was asked for, and torch finds"),
+        ({"contrast": ["other", " "]}, "contrast phrase is empty"),
+        ({"contrast": ["x" * 78]}, "too long"),
     ],
 )
 def test_bad_arguments(arguments: dict[str, object], reason: str) -> None:
