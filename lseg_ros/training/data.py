@@ -9,12 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lseg_ros.training.config import SourceConfig
-
-IGNORE = 255
-Sample = tuple[NDArray[np.uint8], NDArray[np.uint8]]
+from lseg_ros.training.datasets.common import IGNORE, Dataset, Sample, read_image, read_mask
 
 
-class Source:
+class Source(Dataset):
     """One data set: RGB images and masks whose ids index `phrases`; 255 is ignored.
 
     All pictures are kept in memory once read.
@@ -42,13 +40,17 @@ class Source:
             for mask in masks:
                 if not mask.is_file():
                     raise FileNotFoundError(f"the mask {mask} is missing; each image needs a .png of the same name")
-        self.sample = cache(self._read)
+        self.name = config.images
+        self._cached = cache(self._read)
 
     def __len__(self) -> int:
         return len(self._files)
 
-    def _read(self, index: int) -> Sample:
+    def sample(self, index: int) -> Sample:
         """(HxWx3 RGB, HxW ids) of one picture; raises ValueError naming a file that cannot be decoded or fits not."""
+        return self._cached(index)
+
+    def _read(self, index: int) -> Sample:
         path, mask_paths = self._files[index]
         image = read_image(path)
         merged = np.full(image.shape[:2], IGNORE, np.uint8)
@@ -58,22 +60,6 @@ class Source:
                 raise ValueError(f"{mask_path} is {mask.shape} pixels and its image {merged.shape}; they must be equal")
             merged = np.where(merged == IGNORE, table[mask], merged)
         return image, merged
-
-
-def read_image(path: Path) -> NDArray[np.uint8]:
-    """HxWx3 RGB; raises ValueError naming a file that cannot be decoded."""
-    bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if bgr is None:
-        raise ValueError(f"{path} cannot be decoded as an image; replace or remove it")
-    return np.ascontiguousarray(bgr[..., ::-1]).astype(np.uint8, copy=False)
-
-
-def read_mask(path: Path) -> NDArray[np.uint8]:
-    """HxW ids; raises ValueError naming a file that cannot be decoded."""
-    mask = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if mask is None or mask.ndim != 2 or mask.dtype != np.uint8:
-        raise ValueError(f"{path} is not an 8-bit single-channel mask; replace or remove it")
-    return mask.astype(np.uint8, copy=False)
 
 
 def augment(sample: Sample, rng: np.random.Generator, crop: int, scale: tuple[float, float]) -> Sample:
