@@ -119,7 +119,13 @@ class _Ids:
 
 
 def as_specs(labels: Iterable[str | LabelSpec], class_ids: Sequence[int] | None = None) -> list[LabelSpec]:
-    """Names or specs -> specs with surrounding blanks removed and, where given, one class id each."""
+    """Names or specs -> specs with surrounding blanks removed and, where given, one class id each.
+
+    Raises:
+        LabelError: the numbers of labels and ids differ, or a single text was given where a list belongs.
+    """
+    if isinstance(labels, str):
+        raise LabelError(f"labels are a list of texts; put {labels!r} into one")
     specs = [LabelSpec(label) if isinstance(label, str) else label for label in labels]
     if class_ids is not None and len(class_ids) > 0:
         if len(class_ids) != len(specs):

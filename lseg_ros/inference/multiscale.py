@@ -47,8 +47,8 @@ def passes(flip: bool = True) -> int:
 def _scaled(size: tuple[int, int], longest: int) -> tuple[int, int]:
     height, width = size
     if height > width:
-        return longest, int(width * longest / height + 0.5)
-    return int(height * longest / width + 0.5), longest
+        return longest, max(1, int(width * longest / height + 0.5))
+    return max(1, int(height * longest / width + 0.5)), longest
 
 
 def _with_mirror(score: Score) -> Score:

@@ -39,7 +39,7 @@ class Segmenter:
     def __init__(
         self,
         net: LSegNet,
-        device: str = "auto",
+        device: str | torch.device = "auto",
         precision: str = "auto",
         input_size: int | None = None,
         *,
@@ -64,11 +64,15 @@ class Segmenter:
         Raises:
             ValueError: an argument is out of range, or the device is not there.
         """
-        self.device = _device(device)
+        self.device = _device(str(device))
         self.precision = _precision(precision, self.device)
         self.input_size = net.variant.input_size if input_size is None else input_size
         if self.input_size < 1:
             raise ValueError(f"input_size is {self.input_size}; it must be at least 1 pixel")
+        if output_size is not None and min(output_size) < 1:
+            raise ValueError(f"output_size is {output_size}; both sides must be at least 1 pixel")
+        if not 0.0 <= threshold <= 1.0:
+            raise ValueError(f"threshold is {threshold}; it must be between 0 and 1")
         self.output_size = output_size
         self.threshold = threshold
         self.contrast = tuple(phrase.strip() for phrase in contrast)
@@ -130,10 +134,10 @@ class Segmenter:
         check_rgb(rgb)
         sizes = geometry((rgb.shape[0], rgb.shape[1]), self.input_size)
         start = time.perf_counter()
-        with torch.inference_mode(), self._autocast():
+        with torch.inference_mode():
             images = to_input(rgb, sizes, self._net.variant, self.device)
             ready = time.perf_counter()
-            embedding = self._net.encode_image(images)
+            embedding = self._net.encode_image(images, self.precision)
         done = time.perf_counter()
         return ImageEmbedding(embedding, sizes, {"preprocess": 1e3 * (ready - start), "encode": 1e3 * (done - ready)})
 
@@ -164,18 +168,17 @@ class Segmenter:
         whole = Geometry(size, size, size)
         variant = self._net.variant
         black = torch.tensor([-m / s for m, s in zip(variant.mean, variant.std, strict=True)], device=self.device)
-        with torch.inference_mode(), self._autocast():
+        with torch.inference_mode():
             image = to_input(rgb, whole, variant, self.device)
             logits = multiscale_logits(self._window_logits, image, black) / passes()
         return Segmentation(logits, self.labels, whole, self.output_size or size, self.rules, self.threshold)
 
     def _window_logits(self, window: Tensor) -> Tensor:
         """[1,3,H,W] -> [1,N,H,W] for the labels in force."""
-        logits = best_prompt(self._net.logits(self._net.encode_image(window), self._text), self._prompt_counts)
+        logits = best_prompt(
+            self._net.logits(self._net.encode_image(window, self.precision), self._text), self._prompt_counts
+        )
         return upsample(logits.float(), (window.shape[2], window.shape[3]))
-
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32)
 
     def _check_labels(self) -> None:
         if not self.labels.labels:

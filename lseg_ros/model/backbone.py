@@ -62,6 +62,8 @@ class VitEncoder(nn.Module):
 
     def __init__(self, config: VitBackbone) -> None:
         super().__init__()
+        if not config.taps or not max(config.taps) < config.depth <= 256:
+            raise ValueError(f"taps {config.taps} of {config.depth} blocks; taps are blocks, and there are at most 256")
         self.config = config
         self.channels = list(config.channels)
         self.patch_embed = nn.Conv2d(3, config.width, config.patch, stride=config.patch)

@@ -16,7 +16,7 @@ def weights_path(name_or_path: str | Path) -> Path:
         FileNotFoundError: the variant is known and its weights are not where they should be.
     """
     if not is_name(name_or_path):
-        return Path(name_or_path)
+        return Path(name_or_path).expanduser()
     name = str(name_or_path)
     variant = variant_named(name)
     if variant.weights is not None:
@@ -37,7 +37,7 @@ def weights_path(name_or_path: str | Path) -> Path:
 def is_name(name_or_path: str | Path) -> bool:
     """Whether this names a variant, rather than a file: no suffix, no folder, and no file of that name."""
     path = Path(name_or_path)
-    return not (path.suffix or len(path.parts) > 1 or path.exists())
+    return not (path.suffix or len(path.parts) > 1 or path.is_file())
 
 
 def user_weights(variant: Variant) -> list[Path]:
@@ -46,7 +46,7 @@ def user_weights(variant: Variant) -> list[Path]:
     The folder is $LSEG_WEIGHTS, or lseg_ros in the user's cache.
     """
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = Path(os.environ.get("LSEG_WEIGHTS") or cache / "lseg_ros")
+    folder = Path(os.environ.get("LSEG_WEIGHTS") or cache / "lseg_ros").expanduser()
     return [folder / f"{variant.name}{suffix}" for suffix in (".safetensors", ".ckpt")]
 
 

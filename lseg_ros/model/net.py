@@ -43,18 +43,32 @@ class LSegNet(nn.Module):
         """N phrases, used as they are -> [N,D] float32 with unit rows.
 
         Raises:
-            ValueError: a phrase is longer than the text encoder reads; it is never cut.
+            ValueError: a phrase is longer than the text encoder reads; it is never cut. Or a single text was given
+                where a list of them belongs.
         """
-        return self.text_encoder(phrases).float()
+        if isinstance(phrases, str):
+            raise ValueError(f"encode_text takes a list of phrases; put {phrases!r} into one")
+        with torch.autocast(self.device.type, enabled=False):
+            return self.text_encoder(phrases)
 
-    def encode_image(self, images: Tensor) -> Tensor:
-        """[B,3,H,W] normalised with the variant's mean and std -> [B,D,h,w] unit vectors.
+    def encode_image(self, images: Tensor, precision: torch.dtype = torch.float32) -> Tensor:
+        """[B,3,H,W] normalised with the variant's mean and std -> [B,D,h,w] float32 unit vectors.
+
+        Args:
+            images: float32.
+            precision: of the image encoder, where most of the time goes. The decoder keeps to float32: in half
+                precision it would cost more accuracy than the original's own half precision does.
 
         Raises:
             ValueError: H or W is not a multiple of 32.
         """
         check_size(images.shape[-2], images.shape[-1])
-        return functional.normalize(self.decoder(self.encoder(images)), dim=1)
+        if precision == torch.float32:
+            pyramid = self.encoder(images)
+        else:
+            with torch.autocast(images.device.type, precision):
+                pyramid = [level.float() for level in self.encoder(images)]
+        return functional.normalize(self.decoder(pyramid).float(), dim=1)
 
     def logits(self, embedding: Tensor, text: Tensor) -> Tensor:
         """[B,D,h,w] and [N,D] -> [B,N,h,w] at decoder resolution: cosine times 1/0.07, then any head block."""

@@ -6,8 +6,10 @@ limit and to change what PyTorch's own functions do. Here, a pickle meets nothin
 within its file, and an inert stand-in for all else.
 """
 
+import ctypes
 import hashlib
 import io
+import mmap
 import pickle
 import struct
 import zipfile
@@ -42,7 +44,7 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise CheckpointError(f"{path} cannot be used: {problem}")
     if head.startswith(b"PK\x03\x04"):
         return _state_dict(_read_zip(path), path), {}
-    if head.startswith(b"\x80"):
+    if head.startswith(b"\x80") and head[8:9] != b"{":  # safetensors begins with eight bytes of length, then JSON
         raise CheckpointError(
             f"{path} is in PyTorch's format from before version 1.6; load it with torch once, and save it again"
         )
@@ -61,12 +63,12 @@ def read_others(path: Path) -> dict[str, Any]:
 
 
 def _not_weights(path: Path, head: bytes) -> str:
-    start = head.lstrip().lower()
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     if not head:
         return "it is empty; fetch it again"
     if start.startswith(b"version https://git-lfs"):
         return "it is a Git LFS pointer, not the weights; run: git lfs pull"
-    if start.startswith((b"<!doctype", b"<html", b"<?xml")):
+    if start.startswith(b"<") and head[8:9] != b"{":
         return "it is a web page, not the weights; download the file itself"
     return ""
 
@@ -104,6 +106,24 @@ def _read_zip(path: Path) -> Any:
         whole = zipfile.is_zipfile(path)  # the directory of a zip archive is at its end
         reason = "a zip archive, but no PyTorch checkpoint" if whole else f"cut short at {path.stat().st_size} bytes"
         raise CheckpointError(f"{path} cannot be used: it is damaged, or {reason}; fetch it again") from error
+
+
+def own_copy(tensor: Tensor) -> Tensor:
+    """The tensor as float32, or as it is where it holds no floats, in memory of its own.
+
+    What `read_weights` returns is the mapped file, and whoever rewrites that would change a running network. The pages
+    read for the copy are given back at once, so that loading takes little more memory than the network.
+    """
+    copy = tensor.float() if tensor.is_floating_point() else tensor
+    if copy.data_ptr() == tensor.data_ptr():
+        copy = copy.clone()
+    # Whole pages within the tensor only: their content is in the file, and nobody else's is touched.
+    page = mmap.PAGESIZE
+    start, end = tensor.data_ptr(), tensor.data_ptr() + tensor.nbytes
+    start, end = -(-start // page) * page, end // page * page
+    if tensor.is_contiguous() and start < end and hasattr(mmap, "MADV_DONTNEED"):
+        ctypes.CDLL(None).madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), mmap.MADV_DONTNEED)
+    return copy
 
 
 class _Inert:
@@ -175,7 +195,15 @@ class _Unpickler(pickle._Unpickler):
         """Drops the state that a pickle gives to an object, which might change any attribute of it."""
         self.stack.pop()
 
-    dispatch = {**pickle._Unpickler.dispatch, pickle.BUILD[0]: load_build}  # type: ignore[dict-item]
+    def load_bytearray8(self) -> None:
+        """Refused: it allocates as much as the pickle asks for, and no checkpoint needs it."""
+        raise pickle.UnpicklingError("a bytearray")
+
+    dispatch = {
+        **pickle._Unpickler.dispatch,
+        pickle.BUILD[0]: load_build,  # type: ignore[dict-item]
+        pickle.BYTEARRAY8[0]: load_bytearray8,  # type: ignore[dict-item]
+    }
 
     def persistent_load(self, pid: Any) -> tuple[torch.dtype, torch.UntypedStorage]:
         kind, dtype, key = pid[:3]

@@ -134,6 +134,8 @@ class MiniLm(TextEncoder):
 
     def forward(self, phrases: Sequence[str]) -> Tensor:
         """N phrases -> [N,384] float32, unit rows."""
+        if not phrases:
+            return torch.empty(0, self.dim)
         for phrase in phrases:
             self.check(phrase)
         encodings = self.tokenizer.encode_batch(list(phrases))

@@ -182,9 +182,24 @@ def from_json(text: str) -> Variant:
             raw["text"] = ClipText(**raw["text"])
         if raw["head_block"] is not None:
             raw["head_block"] = HeadBlock(**raw["head_block"])
-        return Variant(**raw)
-    except (KeyError, TypeError, ValueError) as error:
+        variant = Variant(**raw)
+        _check_numbers(raw)
+        return variant
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"not the description of a variant: {error}") from error
+
+
+def _check_numbers(value: Any) -> None:
+    """Raises ValueError for a number that no network has; from a damaged file it might take all memory."""
+    if isinstance(value, (VitBackbone, CnnBackbone, Decoder, ClipText, HeadBlock)):
+        value = vars(value)
+    if isinstance(value, dict):
+        value = tuple(value.values())
+    if isinstance(value, tuple):
+        for part in value:
+            _check_numbers(part)
+    elif isinstance(value, (int, float)) and not 0 <= value <= 65536:
+        raise ValueError(f"{value} is out of range")
 
 
 def _tuples(value: Any) -> Any:

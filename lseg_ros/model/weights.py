@@ -11,7 +11,7 @@ from torch import Tensor
 from lseg_ros.model.files import is_name, weights_path
 from lseg_ros.model.keymap import from_original, is_original
 from lseg_ros.model.net import LSegNet
-from lseg_ros.model.reader import CheckpointError, read_weights
+from lseg_ros.model.reader import CheckpointError, own_copy, read_weights
 from lseg_ros.model.text import TextEncoder, build_text_encoder
 from lseg_ros.model.variants import VARIANTS, ClipText, Variant, from_json, to_json, variant_named
 from lseg_ros.model.writer import write_safetensors
@@ -44,7 +44,12 @@ def load_model(name_or_path: str | Path, variant: str | Variant | None = None) -
         if is_original(state):
             state, _ = from_original(state)
         variant = variant or recognise(state, path)
-    net = _empty(variant)
+    try:
+        net = _empty(variant)
+    except FileNotFoundError:
+        raise  # the text encoder's
+    except Exception as error:  # numbers that fit no network fail in any way there is
+        raise CheckpointError(f"{path} describes no network that can be built: {error}") from error
     _fill(net, state, path)
     net.licence = metadata.get("licence", "unknown")
     logger.info("weights %s (%s), licence %s", path.name, variant.name, net.licence)
@@ -57,23 +62,31 @@ def recognise(state: Mapping[str, Tensor], path: Path) -> Variant:
     Raises:
         CheckpointError: none has, or what the tensors say is not enough; names the candidates.
     """
-    if any(key.startswith("head_block.") for key in state):
-        raise CheckpointError(
-            f"{path} has a head block, whose kind and depth its weights do not tell; give the variant, such as "
-            "lseg_vit_l16+bottleneck2 or lseg_vit_l16+depthwise1"
-        )
-    shapes = {key: tuple(tensor.shape) for key, tensor in state.items()}
-    distance = {}
+    plain = {key: tensor for key, tensor in state.items() if not key.startswith("head_block.")}
+    shared = {}
     for name, candidate in VARIANTS.items():
+        relevant = {key: tuple(tensor.shape) for key, tensor in _relevant(plain, candidate).items()}
         expected = expected_shapes(candidate)
-        if shapes == expected:
+        if relevant == expected and len(plain) == len(state):
             return candidate
-        distance[name] = len(shapes.items() ^ expected.items())
-    nearest = min(distance, key=lambda name: distance[name])
+        if relevant == expected:
+            raise CheckpointError(
+                f"{path} has a head block, whose kind and depth its weights do not tell; give the variant: "
+                f"{name}+bottleneck1, {name}+bottleneck2, ..., or {name}+depthwise1, {name}+depthwise2, ..."
+            )
+        shared[name] = len(relevant.items() & expected.items())
+    nearest = max(shared, key=lambda name: shared[name])
     raise CheckpointError(
-        f"{path} is no variant known here ({', '.join(VARIANTS)}); the nearest is {nearest}, "
-        f"where {'; '.join(_differences(state, expected_shapes(VARIANTS[nearest])))}. Give the variant if it is another"
+        f"{path} is no variant known here ({', '.join(VARIANTS)}); the nearest is {nearest}, where "
+        f"{'; '.join(_differences(_relevant(state, VARIANTS[nearest]), expected_shapes(VARIANTS[nearest])))}. If it is "
+        "another network, give its numbers as the variant: heads and taps are not in its weights"
     )
+
+
+def _relevant(state: Mapping[str, Tensor], variant: Variant) -> dict[str, Tensor]:
+    """What a weights file of a variant has to do with: not a text encoder that comes from elsewhere."""
+    own_text = isinstance(variant.text, ClipText)
+    return {key: tensor for key, tensor in state.items() if own_text or not key.startswith("text_encoder.")}
 
 
 def expected_shapes(variant: Variant) -> dict[str, tuple[int, ...]]:
@@ -109,14 +122,20 @@ def _empty(variant: Variant) -> LSegNet:
 def _fill(net: LSegNet, state: Mapping[str, Tensor], path: Path) -> None:
     """Gives the network the file's tensors, as float32; raises CheckpointError naming those that do not fit."""
     own = own_state(net)
+    state = _relevant(state, net.variant)
     problems = _differences(state, {key: tuple(tensor.shape) for key, tensor in own.items()})
+    problems += [
+        f"{key} holds {str(state[key].dtype).removeprefix('torch.')}"
+        for key, tensor in own.items()
+        if key in state and state[key].is_floating_point() != tensor.is_floating_point()
+    ][:1]
     if problems:
         raise CheckpointError(
             f"{path} does not fit the network {net.variant.name!r}: {'; '.join(problems)}; "
             "use the file with the variant that it was written for"
         )
-    floats = {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
-    net.load_state_dict(floats, strict=False, assign=True)
+    copies = {key: own_copy(state.pop(key)) for key in own}
+    net.load_state_dict(copies, strict=False, assign=True)
     for name, parameter in net.named_parameters():
         if name.startswith("text_encoder."):
             parameter.requires_grad_(False)
@@ -167,7 +186,7 @@ def _described(metadata: Mapping[str, str], path: Path, asked: Variant | None) -
         found = from_json(metadata["config"])
     except ValueError as error:
         raise CheckpointError(f"{path} does not say what network it is for: {error}") from error
-    if asked is not None and replace(asked, name="", weights=None) != replace(found, name=""):
+    if asked is not None and to_json(replace(asked, name="")) != to_json(replace(found, name="")):
         raise CheckpointError(
             f"{path} is for the variant {found.name!r}, and {asked.name!r} was asked for; "
             "leave out the variant, or give the file that belongs to it"

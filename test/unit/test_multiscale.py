@@ -65,6 +65,7 @@ def test_segmenter_gives_the_same_kind_of_result() -> None:
     result = segmenter.segment_multiscale(rgb)
     assert result.mask.shape == (40, 60) and set(np.unique(result.mask)) <= {1, 2}
     assert result.labels is segmenter.labels
+    assert segmenter.segment_multiscale(np.zeros((1, 700, 3), np.uint8)).mask.shape == (1, 700)
     np.testing.assert_allclose(result.scores("road") + result.scores("grass"), 1, atol=1e-5)
 
 

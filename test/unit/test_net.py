@@ -94,4 +94,19 @@ def test_a_pinned_number() -> None:
     assert TINY.embed_dim == 16
 
 
+def test_text_is_a_list_of_phrases() -> None:
+    net = tiny_net()
+    with pytest.raises(ValueError, match="takes a list of phrases"):
+        net.encode_text("road")
+
+
+def test_unit_vectors_also_under_autocast() -> None:
+    net = tiny_net()
+    with torch.autocast("cpu", torch.bfloat16):
+        embedding, text = net.encode_image(torch.randn(1, 3, 32, 32)), net.encode_text(TEXT)
+    for vectors in (embedding.movedim(1, -1), text):
+        assert vectors.dtype == torch.float32
+        torch.testing.assert_close(vectors.norm(dim=-1), torch.ones(vectors.shape[:-1]))
+
+
 PINNED = [1.875627, -6.679339, -2.417020]

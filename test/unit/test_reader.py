@@ -161,6 +161,12 @@ def test_memory_that_a_pickle_asks_for(tmp_path: Path, data: bytes) -> None:
     torch.testing.assert_close(read_weights(tmp_path / "a.ckpt")[0], {"a": torch.arange(4.0)})
 
 
+def test_a_bytearray_is_refused_before_it_is_made(tmp_path: Path) -> None:
+    write_zip(tmp_path / "a.ckpt", b"\x80\x05\x96" + (2**40).to_bytes(8, "little"))
+    with pytest.raises(CheckpointError, match="cannot be used"):
+        read_weights(tmp_path / "a.ckpt")
+
+
 @pytest.mark.parametrize(
     "tensor",
     [
@@ -276,7 +282,7 @@ def test_the_rule_for_names_is_the_original_s() -> None:
 
 def test_what_shapes_do_not_tell() -> None:
     ours, _ = from_original(meta(replace(LSEG_VIT_L16, head_block=HeadBlock("depthwise", 1))))
-    with pytest.raises(CheckpointError, match=r"give the variant, such as lseg_vit_l16\+bottleneck2"):
+    with pytest.raises(CheckpointError, match=r"give the variant: lseg_vit_l16\+bottleneck1"):
         recognise(ours, Path("a.ckpt"))
 
 

@@ -120,7 +120,7 @@ def test_known_phrases_are_not_encoded_again() -> None:
 def test_a_refused_list_leaves_the_old_one() -> None:
     segmenter = Segmenter(tiny_net(), "cpu")
     old = segmenter.set_labels(["road", "grass"])
-    for labels in (["road", ""], ["x" * 78]):
+    for labels in (["road", ""], ["x" * 78], "road"):
         with pytest.raises(LabelError):
             segmenter.set_labels(labels)
     assert segmenter.labels is old
@@ -160,6 +160,8 @@ def test_views_and_read_only_images_are_fine() -> None:
         ({"precision": "int4"}, "precision 'int4'"),
         ({"input_size": -3}, "input_size is -3"),
         ({"device": "meta"}, "device 'meta'"),
+        ({"threshold": 2.0}, "threshold is 2.0"),
+        ({"output_size": (0, 3)}, "output_size is"),
         ({"device": "cuda:99"}, "device 'cuda:99' was asked for, and torch finds"),
         ({"contrast": ["other", " "]}, "contrast phrase is empty"),
         ({"contrast": ["x" * 78]}, "too long"),

@@ -1,5 +1,6 @@
 """Weights files: what is written comes back, and what cannot be used is named."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,9 @@ def test_round_trip(tmp_path: Path) -> None:
     [
         (b"", "empty"),
         (b"<!DOCTYPE html><html>", "web page"),
+        (b"\xef\xbb\xbf<!doctype html>", "web page"),
+        (b"<!-- saved from --><html>", "web page"),
+        (b"<head><title>Sign in", "web page"),
         (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
         (b"PK\x03\x04" + b"\0" * 40, "cut short"),
         (b"\x80\x02}q\x00.", "before version 1.6"),
@@ -111,3 +115,94 @@ def test_metadata_of_others_does_not_matter(tmp_path: Path) -> None:
     state = {k: v.contiguous() for k, v in own_state(tiny_net(4)).items()}
     save_file(state, tmp_path / "a.safetensors", {"format": "pt"})
     assert load_model(tmp_path / "a.safetensors").variant.name == "tiny"  # by its names and shapes
+
+
+@pytest.mark.parametrize("length", range(0, 256, 8))
+def test_any_length_of_the_header_will_do(tmp_path: Path, length: int) -> None:
+    path = tmp_path / "a.safetensors"
+    save_model(tiny_net(), path, "x" * length)
+    assert load_model(path).licence == "x" * length
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "pt"])
+def test_a_loaded_network_does_not_depend_on_its_file(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a.{suffix}"
+    if suffix == "pt":
+        torch.save(own_state(tiny_net(1)), path)
+    else:
+        save_model(tiny_net(1), path, "MIT")
+    net = load_model(path)
+    x, text = torch.randn(1, 3, 32, 32), net.encode_text(["a", "b"])
+    before = net(x, text)
+    with path.open("r+b") as file:
+        file.write(bytes(path.stat().st_size))  # in place
+    torch.testing.assert_close(net(x, text), before, rtol=0, atol=0)
+    path.write_bytes(b"")
+    torch.testing.assert_close(net(x, text), before, rtol=0, atol=0)
+
+
+def test_a_state_dict_with_an_external_text_encoder_in_it(tmp_path: Path) -> None:
+    state = tiny_net().state_dict() | {"text_encoder.words.weight": torch.zeros(3, 3)}
+    torch.save(state, tmp_path / "a.pt")
+    assert load_model(tmp_path / "a.pt").variant.name == "tiny"
+
+
+@pytest.mark.parametrize(
+    ("part", "change"),
+    [
+        ("backbone", {"name": 5}),
+        ("backbone", {"name": "no_such_network"}),
+        ("backbone", {"taps": [9]}),
+        ("backbone", {"taps": []}),
+        ("decoder", {"features": "8"}),
+        ("decoder", {"features": -4}),
+        ("decoder", {"features": 10**9}),
+        ("decoder", {"upsample": [1, 2]}),
+        ("decoder", {"unheard_of": 1}),
+    ],
+)
+def test_metadata_that_describes_no_network(tmp_path: Path, part: str, change: dict[str, object]) -> None:
+    config = json.loads(to_json(TINY))
+    config[part] |= change
+    path = tmp_path / "a.safetensors"
+    save_file({"a": torch.zeros(1)}, path, {"format": weights.FORMAT, "config": json.dumps(config)})
+    with pytest.raises(CheckpointError) as caught:
+        load_model(path)
+    assert str(path) in str(caught.value)
+
+
+def test_metadata_that_is_no_description(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    for config in ("", "[]", "null", "[" * 100_000):
+        save_file({"a": torch.zeros(1)}, path, {"format": weights.FORMAT, "config": config})
+        with pytest.raises(CheckpointError, match="does not say what network it is for"):
+            load_model(path)
+
+
+def test_weights_of_another_kind_are_named(tmp_path: Path) -> None:
+    state = own_state(tiny_net())
+    state["decoder.head.bias"] = state["decoder.head.bias"].long()
+    torch.save(state, tmp_path / "a.pt")
+    with pytest.raises(CheckpointError, match=r"decoder\.head\.bias holds int64"):
+        load_model(tmp_path / "a.pt", variant="tiny")
+
+
+def test_the_candidates_for_a_head_block_are_of_the_rest(tmp_path: Path) -> None:
+    state = own_state(tiny_net()) | {"head_block.conv.weight": torch.zeros(1, 1, 3, 3)}
+    torch.save(state, tmp_path / "a.pt")
+    with pytest.raises(CheckpointError, match=r"give the variant: tiny\+bottleneck1, .* tiny\+depthwise1"):
+        load_model(tmp_path / "a.pt")
+
+
+def test_a_folder_of_a_variants_name_does_not_hide_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LSEG_WEIGHTS", str(tmp_path / "weights"))
+    (tmp_path / "tiny").mkdir()
+    save_model(tiny_net(), tmp_path / "weights" / "tiny.safetensors", "MIT")
+    assert load_model("tiny").variant.name == "tiny"
+
+
+def test_home_is_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    save_model(tiny_net(), tmp_path / "a.safetensors", "MIT")
+    assert load_model("~/a.safetensors").variant.name == "tiny"
