@@ -9,15 +9,16 @@ from lseg_ros.training.datasets.common import Sample, existing, package_lines, r
 from lseg_ros.training.datasets.episodes import Draw, EpisodeSet, Split
 
 LAYOUT = "FSS-1000/<class>/{1..10}.jpg with {1..10}.png beside them"
-# HSNet numbers the classes in this order, each list sorted.
-LISTS: tuple[Split, ...] = ("trn", "val", "test")
+# In the order of the names, which are sorted within each split.
+CLASSES: dict[Split, range] = {"trn": range(520), "val": range(520, 760), "test": range(760, 1000)}
 
 
 class Fss1000(EpisodeSet):
     """520 classes to train, 240 to validate and 240 to test; each of their images is the query of one episode.
 
     In a test with one shot, the first image of a class is the shot of all others and no query itself. Masks are those
-    pixels that are at least 128. Source: HSNet's data/fss.py and its split lists, which the package brings.
+    pixels that are at least 128. Source: HSNet's data/fss.py and its split lists, one after the
+    other in labels/fewshot_fss.txt.
     """
 
     def __init__(self, root: Path, split: Split, shots: int = 0, seed: int = 0) -> None:
@@ -30,9 +31,8 @@ class Fss1000(EpisodeSet):
             FileNotFoundError: a class or its images are missing; names the folder and the layout.
         """
         super().__init__(split, shots, seed)
-        lists = {name: sorted(package_lines(f"splits/fss/{name}.txt")) for name in LISTS}
-        self.labels = [label for name in LISTS for label in lists[name]]
-        self.class_ids = [i for i, label in enumerate(self.labels) if label in set(lists[split])]
+        self.labels = package_lines("labels/fewshot_fss.txt")
+        self.class_ids = list(CLASSES[split])
         self._root = existing(root / "FSS-1000", LAYOUT)
         self._queries: list[tuple[str, int]] = []
         for class_id in self.class_ids:
