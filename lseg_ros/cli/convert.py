@@ -73,20 +73,31 @@ def _dropped(path: Path) -> dict[str, int]:
     state, _ = read_weights(path)
     unused = from_original(state)[1] if is_original(state) else []
     dropped: dict[str, int] = defaultdict(int)
+    seen: set[int] = set()
     for key in unused:
         name = key.removeprefix("net.")
         dropped[next((what for start, what in _UNUSED.items() if name.startswith(start)), name)] += state[key].nbytes
-    for name, value in read_others(path).items():
-        dropped[name] = _tensor_bytes(value)
+    others = read_others(path)
+    for name, value in others.items():
+        dropped[name] = _tensor_bytes(value, seen)
     return dict(dropped)
 
 
-def _tensor_bytes(value: object) -> int:
-    """Bytes of all tensors anywhere in a value."""
+def _tensor_bytes(value: object, seen: set[int]) -> int:
+    """Bytes of all tensors anywhere in a value, but for those in `seen`, the ids of what was counted; adds to it."""
     from torch import Tensor
 
-    if isinstance(value, Tensor):
-        return value.nbytes
-    if isinstance(value, Mapping):
-        return sum(map(_tensor_bytes, value.values()))
-    return sum(map(_tensor_bytes, value)) if isinstance(value, list | tuple) else 0
+    # No recursion, and nothing twice: a file's lists may hold themselves, or share their parts at every level.
+    size, left = 0, [value]
+    while left:
+        item = left.pop()
+        if id(item) in seen:
+            continue
+        seen.add(id(item))
+        if isinstance(item, Tensor):
+            size += item.nbytes
+        elif isinstance(item, Mapping):
+            left += item.values()
+        elif isinstance(item, list | tuple):
+            left += item
+    return size

@@ -1,6 +1,7 @@
 """What `lseg segment` writes. A file takes its name only when it is whole."""
 
-import shutil
+import errno
+import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,9 @@ from lseg_ros.inference.sources import PHOTOS, RGB, VIDEOS, is_video
 
 if TYPE_CHECKING:
     from lseg_ros.inference.postprocess import Segmentation
+
+
+_PART = ".part-"  # how the names of what is not whole yet begin
 
 
 @dataclass(frozen=True)
@@ -80,20 +84,19 @@ def _names(files: Sequence[Path]) -> list[str]:
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A free name for a file or folder; what is there at the end becomes `path`, and is removed if something fails."""
-    part = path.with_name(f"{path.stem}.part{path.suffix}")
-    _remove(part)
+    parent = path.parent.absolute()
+    temporary = str(parent / _PART)  # how its name begins, until there is one
     try:
-        yield part
-        part.replace(path)
-    finally:
-        _remove(part)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+        # A folder of its own: nobody else's file is in the way, and what is made in it gets the usual permissions.
+        with tempfile.TemporaryDirectory(prefix=_PART, dir=parent) as temporary:
+            part = Path(temporary, path.name)
+            yield part
+            part.replace(path)
+    except OSError as error:
+        # People know the name they asked for. Errors while writing, such as a full disk, name no file at all.
+        if error.strerror and (error.filename is None or str(error.filename).startswith(temporary)):
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
 
 
 def write_png(path: Path, image: NDArray[np.integer]) -> None:
@@ -128,7 +131,7 @@ class VideoWriter:
             codec = cv2.VideoWriter.fourcc(*"mp4v")  # the one that every build of OpenCV can write
             self._video = cv2.VideoWriter(str(self._path), codec, self._rate, (width, height))
             if not self._video.isOpened():
-                raise OSError(f"{self._path} cannot be written: OpenCV opens no mp4 video there")
+                raise OSError(errno.EIO, "OpenCV cannot write an mp4 video there", str(self._path))
         self._video.write(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
 
     def close(self) -> None:

@@ -1,5 +1,6 @@
 """The command line: what each command writes and prints, and its errors."""
 
+import errno
 import importlib
 import os
 import re
@@ -466,3 +467,65 @@ def test_info_of_strange_files(lseg: Any, tmp_path: Path) -> None:
         assert done.err.startswith(f"lseg: {tmp_path / name} cannot be used: {reason}")
         assert done.err.count("\n") == 1
     assert lseg("info", tmp_path / "none.ckpt").err.startswith("lseg: there is no weights file at")
+
+
+def test_a_part_of_somebody_elses_is_left_alone(lseg: Any, tiny: Path, tmp_path: Path) -> None:
+    photo = save(tmp_path / "out.part.png")
+    theirs = [tmp_path / "out_mask.part.png" / "a.txt", tmp_path / "b.safetensors.part"]
+    theirs[0].parent.mkdir()
+    for path in theirs:
+        path.write_text("theirs")
+    before = photo.read_bytes()
+    out, weights_file = tmp_path / "out.png", tmp_path / "b.safetensors"
+    assert lseg("segment", photo, "--model", tiny, "--labels", "road, sky", "-o", out).status == 0
+    write_safetensors(weights_file, {"a": torch.zeros(1)}, {}, torch.float32, lambda written: None)
+    assert photo.read_bytes() == before
+    assert [path.read_text() for path in theirs] == ["theirs", "theirs"]
+    assert len(list(tmp_path.iterdir())) == 6
+    plain = tmp_path / "plain"
+    plain.touch()
+    for path in (out, tmp_path / "out_mask.png", weights_file):
+        assert path.stat().st_mode == plain.stat().st_mode
+
+
+def test_errors_of_writing_name_what_was_asked_for(
+    lseg: Any, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    film, photo = video(tmp_path / "film.mp4"), save(tmp_path / "a.png")
+    folders = [tmp_path / "out_mask.png", tmp_path / "out.mp4", tmp_path / "b.safetensors"]
+    arguments = ("--model", tiny, "--labels", "road, sky", "-o")
+    for folder in folders:
+        (folder / "full").mkdir(parents=True)
+    done = lseg("segment", photo, *arguments, tmp_path / "out.png")
+    assert (done.status, done.err) == (1, f"lseg: {folders[0]}: Is a directory\n")
+    with pytest.raises(IsADirectoryError) as caught:
+        write_safetensors(folders[2], {"a": torch.zeros(1)}, {}, torch.float32, lambda written: None)
+    assert caught.value.filename == str(folders[2])
+
+    monkeypatch.setattr(cv2.VideoWriter, "isOpened", lambda self: False)
+    done = lseg("segment", film, *arguments, tmp_path / "new.mp4")
+    assert (done.status, done.err) == (1, f"lseg: {tmp_path / 'new.mp4'}: OpenCV cannot write an mp4 video there\n")
+
+    def full(self: Path, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    done = lseg("segment", film, *arguments, tmp_path / "new", "--masks")
+    mask = re.fullmatch(r"lseg: (\S+): No space left on device\n", done.err)
+    assert mask is not None and mask[1] == str(tmp_path / "new" / "film_masks")
+    assert not files(tmp_path / "new")
+
+
+def test_convert_survives_hostile_nesting(lseg: Any, original: Path, tmp_path: Path) -> None:
+    checkpoint = torch.load(original, weights_only=True)
+    shared = torch.zeros(1_000_000)
+    itself: list[Any] = [shared]
+    itself.append(itself)
+    nested: list[Any] = [shared]
+    for _ in range(40):
+        nested = [nested, nested]
+    torch.save({"state_dict": checkpoint["state_dict"], "itself": itself, "nested": nested}, original)
+    done = lseg("convert", original, tmp_path / "b.safetensors")
+    assert (done.status, done.err) == (0, "")
+    assert "dropped: itself, 4.0 MB\n" in done.out
+    assert "dropped: nested, no tensors\n" in done.out
