@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lseg_ros.cli.describe import megabytes
+from lseg_ros.cli.options import VARIANT_HELP, output_path, variant_option
 from lseg_ros.model.files import weights_path
 
 # Beginnings of names in the original's checkpoints -> what the tensors are.
@@ -27,8 +28,8 @@ def add_to(commands: Any) -> None:
         "safetensors with all that is needed to load it again. What LSeg does not use is left out, and named.",
     )
     parser.add_argument("input", help="the checkpoint, or a variant whose weights are here")
-    parser.add_argument("output", type=Path, help="the file to write, *.safetensors")
-    parser.add_argument("--variant", help="what the checkpoint holds, where it cannot tell (see `lseg models`)")
+    parser.add_argument("output", type=output_path, help="the file to write, *.safetensors")
+    parser.add_argument("--variant", help=VARIANT_HELP)
     parser.add_argument("--half", action="store_true", help="write float16: half the size, slightly other numbers")
     parser.add_argument("--licence", help="of the weights, to be written into the file (default: as the input says)")
     parser.add_argument("--force", action="store_true", help="overwrite the output")
@@ -39,6 +40,7 @@ def run(options: argparse.Namespace) -> int:
     """Converts and says what was left out; returns the exit status."""
     if options.output.suffix != ".safetensors":
         raise ValueError(f"{options.output} must end in .safetensors, the format that is written")
+    variant = variant_option(options.variant)
     if options.output.exists() and not options.force:
         raise ValueError(f"{options.output} is there already; choose another name, or give --force")
 
@@ -48,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
     from lseg_ros.model.weights import load_model, own_state, save_model
 
     path = weights_path(options.input)
-    net = load_model(path, options.variant)
+    net = load_model(path, variant)
     before, dropped = path.stat().st_size, _dropped(path)  # the output may take the input's place
     dtype = torch.float16 if options.half else torch.float32
     sizes = [x.numel() * (dtype if x.is_floating_point() else x.dtype).itemsize for x in own_state(net).values()]

@@ -29,7 +29,9 @@ def text_encoder(variant: Variant) -> str:
 
 def megabytes(size: int) -> str:
     """Bytes, as people read them."""
-    return f"{size / 1e6:.1f} MB"
+    if size < 1000:
+        return f"{size} bytes"
+    return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB"
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:

@@ -5,6 +5,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from lseg_ros.cli.options import output_path
+
 
 def add_to(commands: Any) -> None:
     """Adds the command to argparse's subparsers."""
@@ -14,7 +16,7 @@ def add_to(commands: Any) -> None:
     parser.add_argument("--model", default="lseg_mini", help="named variant or weights file (default: lseg_mini)")
     parser.add_argument("--labels", help="other words for the config's labels, in its order, separated by commas")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
-    parser.add_argument("--json", type=Path, help="write the figures here too")
+    parser.add_argument("--json", type=output_path, help="write the figures here too")
     parser.set_defaults(run=run)
 
 

@@ -4,19 +4,31 @@ A command's module imports what its work needs inside `run`: torch takes seconds
 """
 
 import argparse
+import os
 import sys
 
 from lseg_ros.cli import convert, evaluate, info, models, segment, train
 
+_BROKEN_PIPE = 141  # the exit status that shells give programs that the signal of a broken pipe has ended
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; returns the exit status."""
-    options = _parser().parse_args(arguments)
     try:
-        status: int = options.run(options)
+        try:
+            options = _parser().parse_args(arguments)
+            status: int = options.run(options)
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()  # here, where it can still be handled that nobody reads any more
+    except BrokenPipeError:
+        # As in `lseg info X | head`. What is still buffered must go somewhere, or Python complains when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _BROKEN_PIPE
     except OSError as error:
         # The system's own errors come with a number and a tuple; ours are a sentence.
-        print(f"lseg: {f'{error.filename}: {error.strerror}' if error.strerror else error}", file=sys.stderr)
+        reason = error.strerror or str(error)
+        print(f"lseg: {f'{error.filename}: {reason}' if error.filename else reason}", file=sys.stderr)
         return 1
     except ValueError as error:
         print(f"lseg: {error}", file=sys.stderr)

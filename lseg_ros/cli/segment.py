@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lseg_ros.cli.describe import table
+from lseg_ros.cli.options import VARIANT_HELP, output_path, variant_option
 
 if TYPE_CHECKING:
     from lseg_ros.cli.outputs import Target
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from lseg_ros.inference.sources import RGB
 
 _DEFAULT_RATE = 25.0  # frames per second, of videos that do not say
+# PyTorch has no class of its own for what does not fit into main memory: in such an error, and where even the number
+# of bytes is too large.
+_TOO_LARGE = ("can't allocate memory", "not enough memory", "Storage size calculation overflowed")
 
 _DESCRIPTION = """\
 Segments photos, folders of photos and videos by free text.
@@ -31,6 +35,7 @@ What is written:
 
 A mask holds the ids of the printed table, and 255 where the label is unknown (under its threshold, or background);
 it has 8 bits, or 16 and 65535 for unknown where there are more than 254 labels or larger ids.
+Of an animation (GIF, WebP, PNG) or a TIFF of several pages the first picture is segmented, and a line says so.
 Inputs that cannot be read are named and left out, and the exit status is 1.
 """
 
@@ -44,12 +49,12 @@ def add_to(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("inputs", nargs="+", metavar="INPUT", help="photo, folder of photos, or video")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="what to write, see above")
+    parser.add_argument("-o", "--output", type=output_path, required=True, help="what to write, see above")
     labels = parser.add_mutually_exclusive_group(required=True)
     labels.add_argument("--labels", help='separated by commas, as in "dog, grass, other"')
     labels.add_argument("--label-file", type=Path, help="YAML file with labels, as the node takes it")
     parser.add_argument("--model", default="lseg_mini", help="variant or weights file (default: lseg_mini)")
-    parser.add_argument("--variant", help="what the weights file holds, where it cannot tell (see `lseg models`)")
+    parser.add_argument("--variant", help=VARIANT_HELP)
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     parser.add_argument("--precision", default="auto", help="auto, float32, float16 or bfloat16 (default: auto)")
     parser.add_argument("--input-size", type=int, help="longest side in pixels that the network sees")
@@ -81,13 +86,17 @@ def run(options: argparse.Namespace) -> int:
 
     import torch  # the inputs are in order
 
-    segmenter = _segmenter(options)
-    segment = segmenter.segment_multiscale if options.multiscale else segmenter.segment
     pixels: Counter[int] = Counter()
     try:
+        segmenter = _segmenter(options)
+        segment = segmenter.segment_multiscale if options.multiscale else segmenter.segment
         failed = _segment_all(planned, segment, options, pixels)
     except torch.cuda.OutOfMemoryError as error:
         raise ValueError("the GPU has too little memory; try a smaller --input-size, or --device cpu") from error
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not any(sign in str(error) for sign in _TOO_LARGE):
+            raise
+        raise ValueError("there is too little memory; try a smaller --input-size") from error
     if pixels:
         print(_shares(segmenter.labels, segmenter.rules.unknown_id, pixels))
     return 1 if failed else 0
@@ -104,7 +113,7 @@ def _segmenter(options: argparse.Namespace) -> "Segmenter":
     if max([len(labels), *(label.class_id or 0 for label in labels)]) >= rules.unknown_id:
         rules = IdRules(max_id=65535, unknown_id=65535)
     segmenter = Segmenter(
-        load_model(options.model, options.variant),
+        load_model(options.model, variant_option(options.variant)),
         options.device,
         options.precision,
         options.input_size,
@@ -146,11 +155,16 @@ def _segment_all(
 def _segment_photo(
     target: "Target", segment: "Callable[[RGB], Segmentation]", options: argparse.Namespace
 ) -> "Iterator[Segmentation]":
+    from tqdm import tqdm
+
     from lseg_ros.cli.outputs import write_png, write_scores
     from lseg_ros.inference.render import overlay
-    from lseg_ros.inference.sources import read_photo
+    from lseg_ros.inference.sources import picture_count, read_photo
 
     rgb = read_photo(target.source)
+    count = picture_count(target.source)
+    if count > 1:
+        tqdm.write(f"lseg: {target.source} holds {count} pictures; only the first is segmented", file=sys.stderr)
     result = segment(rgb)
     if options.scores:
         write_scores(target.scores, result)

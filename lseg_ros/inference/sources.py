@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 RGB = npt.NDArray[np.uint8]
 
-PHOTOS = {".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+PHOTOS = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 VIDEOS = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"}
 
 
@@ -58,6 +58,8 @@ def video_facts(path: Path) -> tuple[float, int]:
 def read_photo(path: Path) -> RGB:
     """Read a photo upright (its EXIF rotation applied), as [H, W, 3] uint8 RGB; grey is spread, alpha dropped.
 
+    Of an animation it is the first picture.
+
     Raises:
         SourceError: It cannot be read.
     """
@@ -68,6 +70,11 @@ def read_photo(path: Path) -> RGB:
     if picture is None:
         raise SourceError(f"photo {path} cannot be read: broken, not permitted or of an unknown format")
     return _to_rgb(picture)
+
+
+def picture_count(path: Path) -> int:
+    """How many pictures a photo's file holds: more than one in an animation, or a TIFF of several pages."""
+    return int(cv2.imcount(str(path)))
 
 
 def read_video(path: Path) -> Iterator[RGB]:

@@ -21,11 +21,12 @@ from tiny import HashText, tiny_net
 
 import lseg_ros
 from lseg_ros import Segmenter, load_model
+from lseg_ros.cli.describe import megabytes
 from lseg_ros.cli.main import main
 from lseg_ros.cli.models import NUMBERS
 from lseg_ros.inference.render import overlay
 from lseg_ros.model import variants, weights
-from lseg_ros.model.variants import VARIANTS, ClipText, Decoder, Variant, VitBackbone
+from lseg_ros.model.variants import VARIANTS, ClipText, Decoder, Variant, VitBackbone, to_json
 from lseg_ros.model.weights import save_model
 from lseg_ros.model.writer import write_safetensors
 
@@ -335,18 +336,18 @@ def test_convert_keeps_the_numbers_and_says_what_it_drops(lseg: Any, original: P
     expected = logits(original)
     assert torch.equal(logits(out), expected)
     assert load_model(out).licence == "MIT"
-    sizes = dict(re.findall(r"^dropped: (.+), ([\d.]+) MB$", done.out, re.MULTILINE))
+    sizes = dict(re.findall(r"^dropped: (.+), ([\d.]+ (?:MB|kB|bytes))$", done.out, re.MULTILINE))
     assert sizes.keys() == {
         "optimizer_states",
         "CLIP's image tower",
         "classification head of the image encoder",
         "decoder unit that gets no input",
     } | {"CLIP's own logit scale"}
-    assert sizes["optimizer_states"] == "4.0"
+    assert sizes["optimizer_states"] == "4.0 MB"
     assert "dropped: epoch, lr_schedulers, no tensors\n" in done.out
     assert files(out.parent) == {"b.safetensors"}
 
-    size = f"({out.stat().st_size / 1e6:.1f} MB) ->"
+    size = f"({megabytes(out.stat().st_size)}) ->"
     again = lseg("convert", out, out, "--force", "--half")  # onto itself
     assert again.status == 0
     assert size in again.out
@@ -448,7 +449,7 @@ def test_info_of_the_originals_files(lseg: Any, original: Path) -> None:
     assert (found["text encoder"], found["epoch"]) == ("CLIP text 16x2", "3")
     assert (found["optimizer_states"], found["licence"]) == ("(1 inside)", "unknown")
     assert re.fullmatch(r"\d+, and \d+ that LSeg does not use", found["tensors"])
-    assert re.match(r"float32 [\d.]+ MB, float16 [\d.]+ MB, int64 0.0 MB", found["types"])
+    assert re.match(r"float32 [\d.]+ MB, float16 [\d.]+ MB, int64 128 bytes", found["types"])
 
 
 def test_info_of_strange_files(lseg: Any, tmp_path: Path) -> None:
@@ -529,3 +530,90 @@ def test_convert_survives_hostile_nesting(lseg: Any, original: Path, tmp_path: P
     assert (done.status, done.err) == (0, "")
     assert "dropped: itself, 4.0 MB\n" in done.out
     assert "dropped: nested, no tensors\n" in done.out
+
+
+def test_a_reader_that_has_gone(original: Path, tmp_path: Path) -> None:
+    code = "import sys; from lseg_ros.cli.main import main; sys.exit(main())"
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-c", code, "info", original],
+        stdout=write,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.parametrize("size", [20_000_000, 2_000_000_000])
+def test_too_little_memory(lseg: Any, tiny: Path, tmp_path: Path, size: int) -> None:
+    photo = save(tmp_path / "a.png")
+    arguments = ("--model", tiny, "--labels", "road, sky", "--device", "cpu", "-o", tmp_path / "o.png")
+    done = lseg("segment", photo, *arguments, "--input-size", size)
+    assert (done.status, done.err) == (1, "lseg: there is too little memory; try a smaller --input-size\n")
+    assert files(tmp_path) == {"a.png"}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["segment", "a.png", "--labels", "road", "-o", ""],
+        ["convert", "a.ckpt", ""],
+        ["train", "--config", "a.yaml", "--data", ".", "--out", ""],
+        ["eval", "--config", "a.yaml", "--data", ".", "--json", ""],
+    ],
+)
+def test_an_output_without_name(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    assert end.value.code == 2
+    assert capsys.readouterr().err.endswith(": the name is empty\n")
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".webp"])
+def test_of_an_animation_the_first_picture(lseg: Any, tiny: Path, tmp_path: Path, suffix: str) -> None:
+    image = pytest.importorskip("PIL.Image")
+    pictures = [image.fromarray(np.full((20, 30, 3), shade, np.uint8)) for shade in (0, 100, 200)]
+    moving, still = tmp_path / "in" / f"moving{suffix}", tmp_path / "in" / f"still{suffix}"
+    moving.parent.mkdir()
+    pictures[1].save(moving, save_all=True, append_images=pictures[2:] + pictures[:1], lossless=True)
+    pictures[1].save(still, lossless=True)
+    if cv2.imread(str(still)) is None:
+        pytest.skip(f"this OpenCV reads no {suffix}")
+    arguments = ("--model", tiny, "--labels", "road, sky", "--device", "cpu", "-o", tmp_path / "out")
+    for inputs in ([moving.parent], [moving, still]):
+        done = lseg("segment", *inputs, *arguments)
+        assert done.status == 0
+        assert done.err == f"lseg: {moving} holds 3 pictures; only the first is segmented\n"
+        assert files(tmp_path / "out") == {f"{n}_{k}.png" for n in ("moving", "still") for k in ("mask", "overlay")}
+        first, alone = (load(tmp_path / "out" / f"{name}_overlay.png") for name in ("moving", "still"))
+        np.testing.assert_array_equal(first, alone)
+
+
+def test_sizes_as_people_read_them() -> None:
+    sizes = {0: "0 bytes", 999: "999 bytes", 1000: "1.0 kB", 49_900: "49.9 kB", 100_000: "0.1 MB", 2_540_000: "2.5 MB"}
+    assert {size: megabytes(size) for size in sizes} == sizes
+
+
+def test_a_variant_from_a_json_file(lseg: Any, original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = logits(original)
+    monkeypatch.delitem(variants.VARIANTS, VIT.name)
+    numbers, out = tmp_path / "mine.json", tmp_path / "b.safetensors"
+    numbers.write_text(to_json(replace(VIT, name="mine")))
+    done = lseg("convert", original, out, "--variant", numbers)
+    assert (done.status, done.err) == (0, "")
+    assert load_model(out).variant.name == "mine"
+    assert torch.equal(logits(out), expected)
+    photo = save(tmp_path / "a.png")
+    segmenting = ("segment", photo, "--model", original, "--labels", "road, sky", "-o", tmp_path / "o.png")
+    assert lseg(*segmenting, "--variant", numbers).status == 0
+
+    for text in ("{}", "no JSON", "[" * 100_000, '{"backbone": 3}'):
+        numbers.write_text(text)
+        done = lseg(*segmenting, "--variant", numbers)
+        assert done.status == 1
+        assert re.fullmatch(rf"lseg: {numbers} cannot be used: .+\n", done.err)
+    done = lseg(*segmenting, "--variant", tmp_path / "none.json")
+    assert (done.status, done.err) == (1, f"lseg: {tmp_path / 'none.json'}: No such file or directory\n")
