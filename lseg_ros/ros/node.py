@@ -104,8 +104,8 @@ class LsegNode(Node):
 
     def _on_frame(self, frame: tuple[Image, float]) -> None:
         message, received = frame
-        self._last, self._seen = message, None
         if not self._outputs.wanted():
+            self._last, self._seen = message, None
             return
         taken = time.perf_counter()
         try:
@@ -116,7 +116,7 @@ class LsegNode(Node):
             return
         decoded = time.perf_counter()
         embedding = self._segmenter.embed(rgb)
-        self._seen = (message.header, rgb, embedding)
+        self._last, self._seen = message, (message.header, rgb, embedding)
         before = {"wait": 1e3 * (taken - received), "decode": 1e3 * (decoded - taken), **embedding.stage_ms}
         self._outputs.publish(message.header, rgb, self._segmenter.score(embedding), before, rescored=False)
         stamp = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
@@ -127,7 +127,8 @@ class LsegNode(Node):
         if self._last is None or not self._outputs.wanted():
             return
         if self._seen is None:  # nobody listened when it came
-            self._on_frame((self._last, time.perf_counter()))
+            unseen, self._last = self._last, None
+            self._on_frame((unseen, time.perf_counter()))
             return
         header, rgb, embedding = self._seen
         self._outputs.publish(header, rgb, self._segmenter.score(embedding), {}, rescored=True)

@@ -276,6 +276,22 @@ def test_an_image_that_nobody_wanted_is_scored_once_somebody_does(graph: Graph, 
     assert graph.next(masks).header.stamp.sec == 7
 
 
+def test_a_bad_image_does_not_take_the_place_of_the_last(graph: Graph, lseg: Callable[..., None]) -> None:
+    lseg()
+    masks, reports = graph.collect(Image, "lseg/mask"), graph.collect(DiagnosticArray, "diagnostics")
+    graph.send(image(stripes(RED), stamp=1))
+    graph.next(masks)
+    bad = image(stripes(RED), stamp=2)
+    bad.encoding = "jpeg"
+    graph.send(bad)
+    graph.until(lambda: any(value_of(r, "refused") == "1" for r in reports), "the refusal to be reported")
+    assert graph.call(SetLabels, "set_labels", SetLabels.Request(labels=["white", "red"])).success
+    assert graph.next(masks).header.stamp.sec == 1
+    reports.clear()
+    graph.until(lambda: bool(reports), "a report")
+    assert value_of(reports[-1], "refused") == "1"
+
+
 @pytest.mark.parametrize("sec", [0, -1, -(2**31), 2**31 - 1])
 def test_any_stamp_will_do(graph: Graph, lseg: Callable[..., None], sec: int) -> None:
     lseg()
