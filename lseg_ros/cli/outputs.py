@@ -1,10 +1,8 @@
 """What `lseg segment` writes. A file takes its name only when it is whole."""
 
 import errno
-import tempfile
 import zipfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,12 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lseg_ros.inference.sources import PHOTOS, RGB, VIDEOS, is_video
+from lseg_ros.model.files import replacing
 
 if TYPE_CHECKING:
     from lseg_ros.inference.postprocess import Segmentation
-
-
-_PART = ".part-"  # how the names of what is not whole yet begin
 
 
 @dataclass(frozen=True)
@@ -79,24 +75,6 @@ def _names(files: Sequence[Path]) -> list[str]:
             raise ValueError(f"{seen[name]} and {file} would be written to the same files; segment them separately")
         seen[name] = file
     return names
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A free name for a file or folder; what is there at the end becomes `path`, and is removed if something fails."""
-    parent = path.parent.absolute()
-    temporary = str(parent / _PART)  # how its name begins, until there is one
-    try:
-        # A folder of its own: nobody else's file is in the way, and what is made in it gets the usual permissions.
-        with tempfile.TemporaryDirectory(prefix=_PART, dir=parent) as temporary:
-            part = Path(temporary, path.name)
-            yield part
-            part.replace(path)
-    except OSError as error:
-        # People know the name they asked for. Errors while writing, such as a full disk, name no file at all.
-        if error.strerror and (error.filename is None or str(error.filename).startswith(temporary)):
-            raise OSError(error.errno, error.strerror, str(path)) from error
-        raise
 
 
 def write_png(path: Path, image: NDArray[np.integer]) -> None:

@@ -176,9 +176,10 @@ def _segment_photo(
 def _segment_video(
     target: "Target", segment: "Callable[[RGB], Segmentation]", options: argparse.Namespace
 ) -> "Iterator[Segmentation]":
-    from lseg_ros.cli.outputs import VideoWriter, replacing, write_png
+    from lseg_ros.cli.outputs import VideoWriter, write_png
     from lseg_ros.inference.render import overlay
     from lseg_ros.inference.sources import read_video, video_facts
+    from lseg_ros.model.files import replacing
 
     rate = video_facts(target.source)[0] or _DEFAULT_RATE
     with ExitStack() as stack:

@@ -149,7 +149,7 @@ class Segmenter:
         """
         self._check_labels()
         with torch.inference_mode():
-            logits = best_prompt(self._net.logits(image.embedding, self._text), self._prompt_counts)
+            logits = self._logits(image.embedding)
         output = self.output_size or image.sizes.image
         return Segmentation(logits, self.labels, image.sizes, output, self.rules, self.threshold)
 
@@ -175,10 +175,12 @@ class Segmenter:
 
     def _window_logits(self, window: Tensor) -> Tensor:
         """[1,3,H,W] -> [1,N,H,W] for the labels in force."""
-        logits = best_prompt(
-            self._net.logits(self._net.encode_image(window, self.precision), self._text), self._prompt_counts
-        )
+        logits = self._logits(self._net.encode_image(window, self.precision))
         return upsample(logits.float(), (window.shape[2], window.shape[3]))
+
+    def _logits(self, embedding: Tensor) -> Tensor:
+        """[1,D,h,w] -> [1,N,h,w] for the labels in force, the best prompt of each."""
+        return best_prompt(self._net.logits(embedding, self._text), self._prompt_counts)
 
     def _check_labels(self) -> None:
         if not self.labels.labels:

@@ -1,11 +1,16 @@
-"""Where weights lie. Needs no torch."""
+"""Where weights lie, and how files are written whole. Needs no torch."""
 
 import hashlib
 import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 
 from lseg_ros.model.variants import Variant, variant_named
+
+_PART = ".part-"  # how the names of what is not whole yet begin
 
 
 def weights_path(name_or_path: str | Path) -> Path:
@@ -59,3 +64,21 @@ def check_sha256(path: Path, pinned: str) -> None:
         raise ValueError(
             f"{path} is damaged or not the published file: its SHA-256 is {found}, expected {pinned}; install it again"
         )
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A free name for a file or folder; what is there at the end becomes `path`, and is removed if something fails."""
+    parent = path.parent.absolute()
+    temporary = str(parent / _PART)  # how its name begins, until there is one
+    try:
+        # A folder of its own: nobody else's file is in the way, and what is made in it gets the usual permissions.
+        with tempfile.TemporaryDirectory(prefix=_PART, dir=parent) as temporary:
+            part = Path(temporary, path.name)
+            yield part
+            part.replace(path)
+    except OSError as error:
+        # People know the name they asked for. Errors while writing, such as a full disk, name no file at all.
+        if error.strerror and (error.filename is None or str(error.filename).startswith(temporary)):
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise

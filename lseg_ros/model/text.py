@@ -136,9 +136,11 @@ class MiniLm(TextEncoder):
         """N phrases -> [N,384] float32, unit rows."""
         if not phrases:
             return torch.empty(0, self.dim)
-        for phrase in phrases:
-            self.check(phrase)
         encodings = self.tokenizer.encode_batch(list(phrases))
+        for phrase, encoding in zip(phrases, encodings, strict=True):
+            tokens_used = sum(encoding.attention_mask)  # without the padding to the longest of them
+            if tokens_used > self.max_tokens:
+                raise too_long(phrase, tokens_used, self.max_tokens)
         device = self.words.weight.device
         tokens = torch.tensor([e.ids for e in encodings], device=device)
         mask = torch.tensor([e.attention_mask for e in encodings], device=device, dtype=torch.bool)

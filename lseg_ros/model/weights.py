@@ -63,10 +63,10 @@ def recognise(state: Mapping[str, Tensor], path: Path) -> Variant:
         CheckpointError: none has, or what the tensors say is not enough; names the candidates.
     """
     plain = {key: tensor for key, tensor in state.items() if not key.startswith("head_block.")}
-    shared = {}
+    expectations, shared = {}, {}
     for name, candidate in VARIANTS.items():
         relevant = {key: tuple(tensor.shape) for key, tensor in _relevant(plain, candidate).items()}
-        expected = expected_shapes(candidate)
+        expected = expectations[name] = expected_shapes(candidate)
         if relevant == expected and len(plain) == len(state):
             return candidate
         if relevant == expected:
@@ -78,7 +78,7 @@ def recognise(state: Mapping[str, Tensor], path: Path) -> Variant:
     nearest = max(shared, key=lambda name: shared[name])
     raise CheckpointError(
         f"{path} is no variant known here ({', '.join(VARIANTS)}); the nearest is {nearest}, where "
-        f"{'; '.join(_differences(_relevant(state, VARIANTS[nearest]), expected_shapes(VARIANTS[nearest])))}. If it is "
+        f"{'; '.join(_differences(_relevant(state, VARIANTS[nearest]), expectations[nearest]))}. If it is "
         "another network, give its numbers as the variant: heads and taps are not in its weights"
     )
 
@@ -91,10 +91,12 @@ def _relevant(state: Mapping[str, Tensor], variant: Variant) -> dict[str, Tensor
 
 def expected_shapes(variant: Variant) -> dict[str, tuple[int, ...]]:
     """Names and shapes of what a weights file of a variant holds."""
-    with torch.device("meta"):
-        text = build_text_encoder(variant) if isinstance(variant.text, ClipText) else _NoText()
-        net = LSegNet(variant, text)
-    return {key: tuple(tensor.shape) for key, tensor in own_state(net).items()}
+    return {key: tuple(tensor.shape) for key, tensor in own_state(_skeleton(variant)).items()}
+
+
+def own_state(net: LSegNet) -> dict[str, Tensor]:
+    """The tensors that a weights file holds: all but those of an external text encoder."""
+    return _relevant(net.state_dict(), net.variant)
 
 
 class _NoText(TextEncoder):
@@ -103,18 +105,16 @@ class _NoText(TextEncoder):
     external = True
 
 
-def own_state(net: LSegNet) -> dict[str, Tensor]:
-    """The tensors that a weights file holds: all but those of an external text encoder."""
-    state = net.state_dict()
-    return {k: v for k, v in state.items() if not (net.text_encoder.external and k.startswith("text_encoder."))}
+def _skeleton(variant: Variant) -> LSegNet:
+    """The network without memory for its tensors, and without a text encoder that comes from elsewhere."""
+    with torch.device("meta"):
+        return LSegNet(variant, build_text_encoder(variant) if isinstance(variant.text, ClipText) else _NoText())
 
 
 def _empty(variant: Variant) -> LSegNet:
-    """The network without memory for what the file holds: its tensors will take their place."""
-    own_text = isinstance(variant.text, ClipText)
-    with torch.device("meta"):
-        net = LSegNet(variant, build_text_encoder(variant) if own_text else _NoText())
-    if not own_text:
+    """The network, waiting for the file's tensors."""
+    net = _skeleton(variant)
+    if net.text_encoder.external:
         net.text_encoder = build_text_encoder(variant)
     return net
 

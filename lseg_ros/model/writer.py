@@ -2,12 +2,13 @@
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor
+
+from lseg_ros.model.files import replacing
 
 _NOT_YET = "#" * 64  # the place of the checksum, which is known once all is written
 _CODES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64"}
@@ -43,22 +44,14 @@ def write_safetensors(
     head = json.dumps(header).encode()
     head += b" " * (-len(head) % 8)
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        # A folder of its own: nobody else's file is in the way, and what is made in it gets the usual permissions.
-        with tempfile.TemporaryDirectory(prefix=".part-", dir=path.parent) as folder:
-            part = Path(folder, path.name)
-            digest = hashlib.sha256()
-            with part.open("wb") as file:
-                file.write(len(head).to_bytes(8, "little") + head)
-                for name in order:
-                    tensor = state[name].detach().to("cpu", types[name]).contiguous()
-                    data = tensor.reshape(-1).view(torch.uint8).numpy().data
-                    digest.update(data)
-                    file.write(data)
-                    progress(tensor.nbytes)
-                file.seek(8 + head.index(_NOT_YET.encode()))
-                file.write(digest.hexdigest().encode())
-            part.replace(path)
-    except OSError as error:
-        # It names the temporary file, or none; people know the name they asked for.
-        raise OSError(error.errno, error.strerror, str(path)) from error
+    digest = hashlib.sha256()
+    with replacing(path) as part, part.open("wb") as file:
+        file.write(len(head).to_bytes(8, "little") + head)
+        for name in order:
+            tensor = state[name].detach().to("cpu", types[name]).contiguous()
+            data = tensor.reshape(-1).view(torch.uint8).numpy().data
+            digest.update(data)
+            file.write(data)
+            progress(tensor.nbytes)
+        file.seek(8 + head.index(_NOT_YET.encode()))
+        file.write(digest.hexdigest().encode())

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lseg_ros.training.config import SourceConfig
-from lseg_ros.training.datasets.common import IGNORE, Dataset, Sample, read_image, read_mask
+from lseg_ros.training.datasets.common import IGNORE, Dataset, Sample, pair_files, read_image, read_mask_of
 
 
 class Source(Dataset):
@@ -20,10 +20,6 @@ class Source(Dataset):
 
     def __init__(self, config: SourceConfig, root: Path) -> None:
         """Raises FileNotFoundError naming the first image folder or mask that is missing under `root`."""
-        folder = root / config.images
-        images = sorted(p for p in folder.glob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
-        if not images:
-            raise FileNotFoundError(f"no images in {folder}; the configuration expects .jpg or .png files there")
         names: dict[str, int] = {}
         self.phrases: list[list[str]] = []
         self._tables: list[NDArray[np.uint8]] = []
@@ -35,11 +31,9 @@ class Source(Dataset):
                     self.phrases.append(phrases)
                 table[mask_id] = names[phrases[0]]
             self._tables.append(table)
-        self._files = [(p, [root / layer.masks / f"{p.stem}.png" for layer in config.layers]) for p in images]
-        for _, masks in self._files:
-            for mask in masks:
-                if not mask.is_file():
-                    raise FileNotFoundError(f"the mask {mask} is missing; each image needs a .png of the same name")
+        layout = "a folder of .jpg or .png images, and for each layer one of .png masks of the same names"
+        layers = [pair_files(root / config.images, root / layer.masks, layout) for layer in config.layers]
+        self._files = [(pairs[0][0], [mask for _, mask in pairs]) for pairs in zip(*layers, strict=True)]
         self.name = config.images
         self._cached = cache(self._read)
 
@@ -55,9 +49,7 @@ class Source(Dataset):
         image = read_image(path)
         merged = np.full(image.shape[:2], IGNORE, np.uint8)
         for mask_path, table in zip(mask_paths, self._tables, strict=True):
-            mask = read_mask(mask_path)
-            if mask.shape != merged.shape:
-                raise ValueError(f"{mask_path} is {mask.shape} pixels and its image {merged.shape}; they must be equal")
+            mask = read_mask_of(image, mask_path)
             merged = np.where(merged == IGNORE, table[mask], merged)
         return image, merged
 

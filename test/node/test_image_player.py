@@ -1,6 +1,5 @@
 """The image player over real DDS, each test in a domain of its own."""
 
-import itertools
 import os
 import signal
 import subprocess
@@ -32,14 +31,13 @@ from lseg_ros.ros.conversions import to_rgb  # noqa: E402
 TIMEOUT = 20.0
 RELIABLE = QoSProfile(depth=100)
 BEST_EFFORT = QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT)
-_domains = itertools.count()
 
 
 class Listener:
     """A node that keeps what it hears in a domain of its own."""
 
-    def __init__(self) -> None:
-        self.domain = 20 + (os.getpid() + next(_domains)) % 60
+    def __init__(self, domain: int) -> None:
+        self.domain = domain
         self.context = Context()
         rclpy.init(context=self.context, domain_id=self.domain)
         self.executor = SingleThreadedExecutor(context=self.context)
@@ -80,8 +78,8 @@ class Listener:
 
 
 @pytest.fixture
-def listener() -> Iterator[Listener]:
-    listener = Listener()
+def listener(domain: int) -> Iterator[Listener]:
+    listener = Listener(domain)
     yield listener
     listener.close()
 

@@ -96,10 +96,16 @@ def package_lines(path: str) -> list[str]:
 
 def read_pair(image_path: Path, mask_path: Path) -> Sample:
     """(HxWx3 RGB, HxW values of the mask); raises ValueError naming a file that cannot be decoded or does not fit."""
-    image, mask = read_image(image_path), read_mask(mask_path)
+    image = read_image(image_path)
+    return image, read_mask_of(image, mask_path)
+
+
+def read_mask_of(image: NDArray[np.uint8], path: Path) -> NDArray[np.uint8]:
+    """HxW values of the mask of an image; raises ValueError naming a file that cannot be decoded or does not fit."""
+    mask = read_mask(path)
     if mask.shape != image.shape[:2]:
-        raise ValueError(f"{mask_path} is {mask.shape} pixels and its image {image.shape[:2]}; they must be equal")
-    return image, mask
+        raise ValueError(f"{path} is {mask.shape} pixels and its image {image.shape[:2]}; they must be equal")
+    return mask
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
