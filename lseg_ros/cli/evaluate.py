@@ -1,11 +1,23 @@
 """`lseg eval`."""
 
 import argparse
-import json
+import hashlib
+from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from lseg_ros.cli.options import output_path
+
+if TYPE_CHECKING:
+    from lseg_ros.training.datasets.common import Dataset
+    from lseg_ros.training.datasets.episodes import EpisodeSet
+    from lseg_ros.training.evaluation.config import EvalConfig
+    from lseg_ros.training.evaluation.scoring import Scorer
+    from lseg_ros.training.evaluation.subject import Subject
+    from lseg_ros.training.metrics import EpisodeMetrics, Metrics
 
 
 def add_to(commands: Any) -> None:
@@ -16,25 +28,132 @@ def add_to(commands: Any) -> None:
     parser.add_argument("--model", default="lseg_mini", help="named variant or weights file (default: lseg_mini)")
     parser.add_argument("--labels", help="other words for the config's labels, in its order, separated by commas")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
-    parser.add_argument("--json", type=output_path, help="write the figures here too")
+    parser.add_argument(
+        "--multiscale", action="store_true", help="measure the original's slow evaluation over scales and mirrors, too"
+    )
+    parser.add_argument(
+        "--limit", type=_count, help="measure this many images or episodes, evenly spread (default: all)"
+    )
+    parser.add_argument("--out", type=output_path, help="folder for report.json and report.html, with all analyses")
     parser.set_defaults(run=run)
 
 
-def run(options: argparse.Namespace) -> int:
-    """Measures and prints a table; returns the exit status."""
-    from lseg_ros import Segmenter, load_model
-    from lseg_ros.training.config import read_source
-    from lseg_ros.training.data import Source
-    from lseg_ros.training.evaluate import evaluate, table
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of images; give 1 or more")
+    return int(text)
 
-    source = Source(read_source(options.config), options.data)
-    segmenter = Segmenter(load_model(options.model), options.device)
-    words = None if options.labels is None else options.labels.split(",")
-    names, metrics = evaluate(segmenter, source, words)
-    print(table(names, metrics))
-    if options.json:
-        figures = {"pixel_accuracy": metrics.pixel_accuracy, "mean_iou": metrics.mean_iou}
-        options.json.write_text(
-            json.dumps({**figures, "iou": dict(zip(names, metrics.iou, strict=True)), "images": len(source)}, indent=2)
-        )
+
+def run(options: argparse.Namespace) -> int:
+    """Measures, prints a table and writes the report; returns the exit status."""
+    from lseg_ros.training.datasets.catalogue import open_dataset
+    from lseg_ros.training.datasets.episodes import EpisodeSet
+    from lseg_ros.training.evaluation.config import read_eval_config
+
+    missing = [name for name in ("jinja2", "matplotlib") if find_spec(name) is None]
+    if options.out and missing:
+        raise ValueError(f"--out needs {' and '.join(missing)}; run: pip install 'lseg_ros[train]'")
+    config = read_eval_config(options.config)
+    data = open_dataset(config.data, options.data, str(options.config))
+    if isinstance(data, EpisodeSet):
+        _run_episodes(options, config, data)
+    else:
+        _run_dense(options, config, data)
+    if options.out:
+        print(f"the report is {options.out / 'report.html'}")
     return 0
+
+
+def _run_dense(options: argparse.Namespace, config: "EvalConfig", data: "Dataset") -> None:
+    from lseg_ros import load_model
+    from lseg_ros.training.evaluation.config import check_against, check_words
+    from lseg_ros.training.evaluation.dense import evaluate, measure
+    from lseg_ros.training.evaluation.report import write_report
+    from lseg_ros.training.evaluation.scoring import Scorer
+    from lseg_ros.training.evaluation.subset import Subset
+
+    if config.labels is not None:
+        data = Subset(data, config.labels)
+    check_against(config, data.labels, str(options.config))
+    words = data.labels if options.labels is None else [word.strip() for word in options.labels.split(",")]
+    check_words(words, data.labels, "--labels")
+    scorer = Scorer(load_model(options.model), options.device)
+    indices = _progress(len(data), options.limit, "image")
+    if not options.out:
+        print(table(words, evaluate(scorer, data, words, indices, multiscale=options.multiscale)))
+        return
+    result = measure(scorer, data, config, indices, words, multiscale=options.multiscale)
+    write_report(options.out, _subject(options, scorer, data.name, len(data)), config, result)
+    print(table(words, result.metrics))
+    if result.multiscale:
+        print(f"multi-scale: {summary(result.multiscale)}")
+
+
+def _run_episodes(options: argparse.Namespace, config: "EvalConfig", episodes: "EpisodeSet") -> None:
+    from lseg_ros import load_model
+    from lseg_ros.training.evaluation.few_shot import SIDE, measure_episodes
+    from lseg_ros.training.evaluation.report import write_report
+    from lseg_ros.training.evaluation.scoring import Scorer
+
+    if options.labels or options.multiscale or config.labels or config.words or config.unseen:
+        raise ValueError(
+            f"{options.config} holds episodes, which the original measures in one pass under the classes' own names; "
+            "leave out --labels, --multiscale, and labels, words and unseen in the file"
+        )
+    scorer = Scorer(load_model(options.model), options.device, input_size=SIDE)
+    result = measure_episodes(scorer, episodes, _progress(len(episodes), options.limit, "episode"))
+    if options.out:
+        name = f"{type(episodes).__name__} {episodes.split}"
+        write_report(options.out, _subject(options, scorer, name, len(episodes)), config, result)
+    print(episode_table(result.labels, result.metrics))
+
+
+def _progress(size: int, limit: int | None, unit: str) -> "Sequence[int]":
+    """The places to measure, evenly spread, behind a progress bar where there is a terminal."""
+    from tqdm import tqdm
+
+    count = min(size, limit or size)
+    places = np.linspace(0, size - 1, count).round().astype(int).tolist()
+    bar: Any = tqdm(places, unit=unit, leave=False, disable=None)
+    return bar
+
+
+def _subject(options: argparse.Namespace, scorer: "Scorer", data: str, size: int) -> "Subject":
+    from lseg_ros.model.files import weights_path
+    from lseg_ros.training.evaluation.subject import Subject
+
+    segmenter, net = scorer.segmenter, scorer.net
+    return Subject(
+        model=options.model if not Path(options.model).suffix else Path(options.model).name,
+        sha256=hashlib.sha256(weights_path(options.model).read_bytes()).hexdigest(),
+        variant=net.variant.name,
+        licence=net.licence,
+        device=str(segmenter.device),
+        precision=str(segmenter.precision).removeprefix("torch."),
+        input_size=segmenter.input_size,
+        data=data,
+        size=size,
+        config=options.config.name,
+    )
+
+
+def summary(metrics: "Metrics") -> str:
+    """The main figures in one line, in per cent."""
+    return f"mIoU {100 * metrics.mean_iou:.1f} %, pixel accuracy {100 * metrics.pixel_accuracy:.1f} %"
+
+
+def table(names: Sequence[str], metrics: "Metrics") -> str:
+    """The figures as text, in per cent; a dash for a class that does not occur."""
+    width = max(map(len, names))
+    rows = [
+        f"{name:<{width}}  {'-' if np.isnan(iou) else f'{100 * iou:.1f}':>5}"
+        for name, iou in zip(names, metrics.iou, strict=True)
+    ]
+    return "\n".join([*rows, f"{summary(metrics)}, FB-IoU {100 * metrics.fb_iou:.1f} %"])
+
+
+def episode_table(labels: dict[int, str], metrics: "EpisodeMetrics") -> str:
+    """The figures of episodes as text, in per cent."""
+    width = max(map(len, labels.values()))
+    rows = [f"{labels[class_id]:<{width}}  {100 * iou:5.1f}" for class_id, iou in metrics.iou.items()]
+    return "\n".join([*rows, f"mIoU {100 * metrics.mean_iou:.1f} %, FB-IoU {100 * metrics.fb_iou:.1f} %"])

@@ -1,5 +1,6 @@
-"""Segmentation metrics from a confusion matrix."""
+"""Segmentation metrics from counts of pixels."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,10 +9,19 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Metrics:
-    """pixel_accuracy and mean_iou in [0, 1]; iou of each class, NaN where it is neither in the masks nor predicted."""
+    """Figures in [0, 1]; NaN where there was nothing to measure.
+
+    pixel_accuracy: share of the labelled pixels that are right. mean_iou: mean over the classes that occur, in the
+    masks or predicted. mean_iou_all: mean over all classes, 0 for those that do not occur, as PyTorch-Encoding's
+    SegmentationMetric, the original's, has it; on a whole benchmark the two agree. fb_iou: mean of the IoU of
+    foreground and background, each class in turn the foreground and all counts summed. iou: of each class, NaN where
+    it does not occur.
+    """
 
     pixel_accuracy: float
     mean_iou: float
+    mean_iou_all: float
+    fb_iou: float
     iou: list[float]
 
 
@@ -30,10 +40,69 @@ class Confusion:
         self.counts += np.bincount(pairs, minlength=rows * columns).reshape(rows, columns)
 
     def metrics(self) -> Metrics:
-        """The metrics so far; the mean is over classes that occur."""
+        """The metrics so far."""
         correct = np.diag(self.counts[:, :-1])
         union = self.counts.sum(1) + self.counts[:, :-1].sum(0) - correct
-        iou = np.divide(correct, union, out=np.full(len(correct), np.nan), where=union > 0)
         total = self.counts.sum()
-        mean_iou = float(np.nanmean(iou)) if (union > 0).any() else float("nan")
-        return Metrics(float(correct.sum() / total) if total else float("nan"), mean_iou, iou.tolist())
+        if total == 0:
+            return Metrics(np.nan, np.nan, np.nan, np.nan, iou=[np.nan] * len(correct))
+        iou = np.divide(correct, union, out=np.full(len(correct), np.nan), where=union > 0)
+        # Where neither true nor predicted, background meets background.
+        background = (total - union).sum() / max(1, (total - correct).sum())
+        return Metrics(
+            pixel_accuracy=float(correct.sum() / total),
+            mean_iou=float(np.nanmean(iou)),
+            mean_iou_all=float(np.nansum(iou) / len(iou)),
+            fb_iou=float((correct.sum() / union.sum() + background) / 2),
+            iou=iou.tolist(),
+        )
+
+
+@dataclass(frozen=True)
+class EpisodeMetrics:
+    """Figures in [0, 1] over the classes that had an episode; NaN without any.
+
+    mean_iou: mean over the classes of the foreground's IoU. fb_iou: mean of `foreground` and `background`, the IoU of
+    either with the counts of all classes summed. iou: of the foreground, by class id.
+    """
+
+    mean_iou: float
+    fb_iou: float
+    foreground: float
+    background: float
+    iou: dict[int, float]
+
+
+class EpisodeMeter:
+    """Adds up episodes, each of one class against others. Source: HSNet's AverageMeter and Evaluator."""
+
+    def __init__(self, class_ids: Sequence[int]) -> None:
+        """class_ids: of the fold that is measured."""
+        self._row = {class_id: row for row, class_id in enumerate(class_ids)}
+        self._intersection = np.zeros((len(class_ids), 2), np.int64)
+        self._union = np.zeros((len(class_ids), 2), np.int64)
+        self._episodes = np.zeros(len(class_ids), np.int64)
+
+    def add(self, class_id: int, target: NDArray[np.integer], predicted: NDArray[np.integer]) -> None:
+        """Adds one episode; both are HxW with 1 for the class and 0 for others, other values of `target` are left."""
+        row, known = self._row[class_id], target <= 1
+        for side in (0, 1):
+            true, guess = target[known] == side, predicted[known] == side
+            self._intersection[row, side] += (true & guess).sum()
+            self._union[row, side] += (true | guess).sum()
+        self._episodes[row] += 1
+
+    def metrics(self) -> EpisodeMetrics:
+        """The metrics so far."""
+        met = self._episodes > 0
+        if not met.any():
+            return EpisodeMetrics(np.nan, np.nan, np.nan, np.nan, iou={})
+        iou = self._intersection[:, 1] / np.maximum(self._union[:, 1], 1)
+        background, foreground = (self._intersection.sum(0) / np.maximum(self._union.sum(0), 1)).tolist()
+        return EpisodeMetrics(
+            mean_iou=float(iou[met].mean()),
+            fb_iou=(foreground + background) / 2,
+            foreground=foreground,
+            background=background,
+            iou={class_id: float(iou[row]) for class_id, row in self._row.items() if met[row]},
+        )

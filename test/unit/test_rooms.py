@@ -79,7 +79,7 @@ def test_inference_needs_no_ros() -> None:
 
 
 def test_command_line_and_training_need_no_ros() -> None:
-    run_without(ROS, "import lseg_ros.cli.main, lseg_ros.training.trainer, lseg_ros.training.evaluate")
+    run_without(ROS, "import lseg_ros.cli.main, lseg_ros.training.trainer, lseg_ros.training.evaluation.report")
 
 
 def test_messages_need_no_torch() -> None:

@@ -1,0 +1,1 @@
+"""What `lseg eval` measures, and its report. See docs/evaluation.md."""
