@@ -79,7 +79,7 @@ class Segmenter:
         for phrase in self.contrast:
             if not phrase:
                 raise ValueError("a contrast phrase is empty or blank; remove it")
-            net.text_encoder.check(phrase)
+            net.check_phrase(phrase)
         self.rules = IdRules() if rules is None else rules
         self.labels = LabelSet()
         self._net = net.eval().to(self.device).to(memory_format=torch.channels_last)
@@ -99,7 +99,7 @@ class Segmenter:
         for label in planned.labels:
             for prompt in label.prompts:
                 try:
-                    self._net.text_encoder.check(prompt)
+                    self._net.check_phrase(prompt)
                 except ValueError as error:
                     raise LabelError(f"the label {label.name[:40]!r} cannot be used: {error}") from error
         return planned

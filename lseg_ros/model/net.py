@@ -19,6 +19,20 @@ LOGIT_SCALE = 1 / 0.07  # fixed by the paper; not a weight
 SIZE_STEP = 32
 
 
+class TextProjection(nn.Module):
+    """A linear map close to the identity, which it is before training: x + Ax + b, unit length."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(dim, dim))
+        self.bias = nn.Parameter(torch.zeros(dim))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """[N,D] -> [N,D] unit rows."""
+        with torch.autocast(features.device.type, enabled=False):
+            return functional.normalize(features + functional.linear(features, self.weight, self.bias), dim=-1)
+
+
 class LSegNet(nn.Module):
     """An image encoder that gives every pixel a unit vector, and a frozen text encoder that gives one to a phrase."""
 
@@ -32,6 +46,7 @@ class LSegNet(nn.Module):
         self.decoder = FusionDecoder(variant.decoder, self.encoder.channels, variant.embed_dim)
         self.head_block = None if variant.head_block is None else LogitBlock(variant.head_block)
         self.text_encoder = text_encoder
+        self.text_projection = TextProjection(variant.embed_dim) if variant.text_projection else None
 
     @property
     def device(self) -> torch.device:
@@ -40,16 +55,35 @@ class LSegNet(nn.Module):
 
     @torch.no_grad()
     def encode_text(self, phrases: Sequence[str]) -> Tensor:
-        """N phrases, used as they are -> [N,D] float32 with unit rows.
+        """N phrases, each in all templates of the variant -> [N,D] float32 with unit rows.
 
         Raises:
             ValueError: a phrase is longer than the text encoder reads; it is never cut. Or a single text was given
                 where a list of them belongs.
         """
+        return self.project_text(self.embed_text(phrases))
+
+    @torch.no_grad()
+    def embed_text(self, phrases: Sequence[str]) -> Tensor:
+        """N phrases -> [N,D] float32 unit rows of the frozen text encoder; raises ValueError as `encode_text` does."""
         if isinstance(phrases, str):
             raise ValueError(f"encode_text takes a list of phrases; put {phrases!r} into one")
+        templates = self.variant.templates
+        sentences = [template.replace("{}", phrase) for phrase in phrases for template in templates]
         with torch.autocast(self.device.type, enabled=False):
-            return self.text_encoder(phrases)
+            features = self.text_encoder(sentences)
+        if len(templates) == 1:
+            return features
+        return functional.normalize(features.unflatten(0, (len(phrases), len(templates))).sum(1), dim=-1)
+
+    def project_text(self, features: Tensor) -> Tensor:
+        """[N,D] rows of the text encoder -> [N,D] unit rows in the space of the pixels."""
+        return features if self.text_projection is None else self.text_projection(features)
+
+    def check_phrase(self, phrase: str) -> None:
+        """Raises ValueError where `phrase` has, in one of the templates, more tokens than the text encoder reads."""
+        for template in self.variant.templates:
+            self.text_encoder.check(template.replace("{}", phrase))
 
     def encode_image(self, images: Tensor, precision: torch.dtype = torch.float32) -> Tensor:
         """[B,3,H,W] normalised with the variant's mean and std -> [B,D,h,w] float32 unit vectors.

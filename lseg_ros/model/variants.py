@@ -80,6 +80,8 @@ class Variant:
     """One member of the LSeg family.
 
     text: a CLIP text tower, or "minilm_l6_v2". embed_dim: width of the space shared by text and pixels.
+    templates: sentences that a phrase is put into, at "{}"; its vector is the mean over them.
+    text_projection: whether a trained linear map follows the frozen text encoder.
     mean, std: normalisation of RGB in [0, 1]. input_size: default longest side in pixels.
     weights: file in `lseg_ros/weights` and its SHA-256, or None where users bring their own checkpoint.
     """
@@ -89,6 +91,8 @@ class Variant:
     decoder: Decoder
     text: ClipText | str
     embed_dim: int
+    templates: tuple[str, ...] = ("{}",)
+    text_projection: bool = False
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
     input_size: int = 480
@@ -128,6 +132,13 @@ LSEG_MINI = Variant(
     embed_dim=384,
     weights=("lseg_mini.safetensors", "19a33483c1dd9dd29e0185bb22a97cfe7ac5f2dc14c5d4bbee25158b0731adb6"),
 )
+LSEG_MINI_STREET = replace(
+    LSEG_MINI,
+    name="lseg_mini_street",
+    templates=("{}", "a photo of a {}", "a picture of the {}", "there is a {} in the scene"),
+    text_projection=True,
+    weights=None,
+)
 LSEG_VIT_L16 = Variant("lseg_vit_l16", _VIT_L16, _DPT, _CLIP_VIT_B32, 512)
 LSEG_VIT_L16_RN50X16 = Variant("lseg_vit_l16_rn50x16", _VIT_L16, _DPT, _CLIP_RN50X16, 768)
 LSEG_VIT_B32 = Variant("lseg_vit_b32", _VIT_B32, _DPT, _CLIP_VIT_B32, 512)
@@ -140,7 +151,9 @@ LSEG_RN101 = Variant(
     mean=(0.485, 0.456, 0.406),
     std=(0.229, 0.224, 0.225),
 )
-VARIANTS = {v.name: v for v in (LSEG_MINI, LSEG_VIT_L16, LSEG_VIT_L16_RN50X16, LSEG_VIT_B32, LSEG_RN101)}
+VARIANTS = {
+    v.name: v for v in (LSEG_MINI, LSEG_MINI_STREET, LSEG_VIT_L16, LSEG_VIT_L16_RN50X16, LSEG_VIT_B32, LSEG_RN101)
+}
 
 _SUFFIX = re.compile(
     r"(?P<name>\w+)\+(?P<kind>bottleneck|depthwise)(?P<depth>[1-9]\d?)(-(?P<activation>relu|lrelu|tanh))?"
@@ -184,6 +197,8 @@ def from_json(text: str) -> Variant:
             raw["head_block"] = HeadBlock(**raw["head_block"])
         variant = Variant(**raw)
         _check_numbers(raw)
+        if not variant.templates or not all(isinstance(t, str) and "{}" in t for t in variant.templates):
+            raise ValueError(f"templates {variant.templates!r} are not sentences with {{}} for the phrase")
         return variant
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"not the description of a variant: {error}") from error

@@ -1,61 +1,18 @@
-"""Images with masks from plain folders, as augmented crops."""
+"""Augmentation: random crops of a picture and its mask."""
 
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lseg_ros.training.config import SourceConfig
-from lseg_ros.training.datasets.common import IGNORE, Dataset, Sample, pair_files, read_image, read_mask_of
+from lseg_ros.training.datasets.common import IGNORE, Sample
 
 
-class Source(Dataset):
-    """One data set: RGB images and masks whose ids index `phrases`; 255 is ignored.
-
-    All pictures are kept in memory once read.
-    """
-
-    def __init__(self, config: SourceConfig, root: Path) -> None:
-        """Raises FileNotFoundError naming the first image folder or mask that is missing under `root`."""
-        names: dict[str, int] = {}
-        self.phrases: list[list[str]] = []
-        self._tables: list[NDArray[np.uint8]] = []
-        for layer in config.layers:
-            table = np.full(256, IGNORE, np.uint8)
-            for mask_id, phrases in layer.labels.items():
-                if phrases[0] not in names:
-                    names[phrases[0]] = len(self.phrases)
-                    self.phrases.append(phrases)
-                table[mask_id] = names[phrases[0]]
-            self._tables.append(table)
-        layout = "a folder of .jpg or .png images, and for each layer one of .png masks of the same names"
-        layers = [pair_files(root / config.images, root / layer.masks, layout) for layer in config.layers]
-        self._files = [(pairs[0][0], [mask for _, mask in pairs]) for pairs in zip(*layers, strict=True)]
-        self.name = config.images
-        self._cached = cache(self._read)
-
-    def __len__(self) -> int:
-        return len(self._files)
-
-    def sample(self, index: int) -> Sample:
-        """(HxWx3 RGB, HxW ids) of one picture; raises ValueError naming a file that cannot be decoded or fits not."""
-        return self._cached(index)
-
-    def _read(self, index: int) -> Sample:
-        path, mask_paths = self._files[index]
-        image = read_image(path)
-        merged = np.full(image.shape[:2], IGNORE, np.uint8)
-        for mask_path, table in zip(mask_paths, self._tables, strict=True):
-            mask = read_mask_of(image, mask_path)
-            merged = np.where(merged == IGNORE, table[mask], merged)
-        return image, merged
-
-
-def augment(sample: Sample, rng: np.random.Generator, crop: int, scale: tuple[float, float]) -> Sample:
-    """Random resize, crop (padded with black and IGNORE), mirror, brightness and contrast."""
+def augment(
+    sample: Sample, rng: np.random.Generator, crop: int, scale: tuple[float, float], colour: float = 1.0
+) -> Sample:
+    """Random resize, crop (padded with black and IGNORE), mirror, and changes of colour of the given strength."""
     image: NDArray[Any]
     mask: NDArray[Any]
     image, mask = sample
@@ -70,5 +27,20 @@ def augment(sample: Sample, rng: np.random.Generator, crop: int, scale: tuple[fl
     mask = cv2.copyMakeBorder(mask, 0, bottom, 0, right, cv2.BORDER_CONSTANT, value=(IGNORE,))
     if rng.random() < 0.5:
         image, mask = image[:, ::-1], mask[:, ::-1]
-    jittered = image.astype(np.float32) * rng.uniform(0.7, 1.3) * rng.uniform(0.9, 1.1, 3) + rng.uniform(-25, 25)
-    return np.clip(jittered, 0, 255).astype(np.uint8), np.ascontiguousarray(mask, dtype=np.uint8)
+    return _recolour(image, rng, colour), np.ascontiguousarray(mask, dtype=np.uint8)
+
+
+def _recolour(image: NDArray[Any], rng: np.random.Generator, strength: float) -> NDArray[np.uint8]:
+    """Light, its colour, saturation, contrast; at times a little blur, as of a lens in motion, or noise, as at dusk."""
+    x = image.astype(np.float32)
+    grey = x.mean(-1, keepdims=True)
+    x = grey + (x - grey) * (1 + strength * rng.uniform(-0.4, 0.4))
+    x = x * (1 + strength * rng.uniform(-0.3, 0.3)) * (1 + strength * rng.uniform(-0.1, 0.1, 3))
+    x = 255 * (np.clip(x, 0, 255) / 255) ** np.exp(strength * rng.uniform(-0.35, 0.35))
+    x = x + strength * rng.uniform(-25, 25)
+    kind = rng.random()
+    if kind < 0.1 * strength:
+        x = cv2.GaussianBlur(x, (0, 0), rng.uniform(0.4, 1.2))
+    elif kind < 0.2 * strength:
+        x = x + rng.normal(0, rng.uniform(2, 10), x.shape).astype(np.float32)
+    return np.clip(x, 0, 255).astype(np.uint8)

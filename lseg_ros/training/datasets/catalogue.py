@@ -1,0 +1,112 @@
+"""Data sets by what a configuration says of them."""
+
+import inspect
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from lseg_ros.training.datasets.ade20k import Ade20k
+from lseg_ros.training.datasets.camvid import CamVid
+from lseg_ros.training.datasets.coco import CocoInstances
+from lseg_ros.training.datasets.coco20i import Coco20i
+from lseg_ros.training.datasets.common import Dataset
+from lseg_ros.training.datasets.episodes import EpisodeSet
+from lseg_ros.training.datasets.folder import Folder
+from lseg_ros.training.datasets.fss1000 import Fss1000
+from lseg_ros.training.datasets.layers import Layers
+from lseg_ros.training.datasets.pascal5i import Pascal5i
+
+Words = Mapping[str, list[str]]
+"""For a label all phrases that stand for it, the label itself first."""
+
+KINDS: dict[str, Callable[..., Dataset | EpisodeSet]] = {
+    "ade20k": Ade20k,
+    "camvid": CamVid,
+    "coco": CocoInstances,
+    "folder": Folder,
+    "pascal5i": Pascal5i,
+    "coco20i": Coco20i,
+    "fss1000": Fss1000,
+}
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be used; the message names the file and the entry."""
+
+
+def open_dataset(
+    entry: Mapping[str, Any], root: Path, where: str, words: Words | None = None, without: Collection[str] = ()
+) -> Dataset | EpisodeSet:
+    """The data set that an entry of a configuration describes.
+
+    Args:
+        entry: `images` and `layers` (see `Layers`; a label is a phrase, or a list of phrases), with `only` and
+            `leave_out` if need be; or `dataset`, one of KINDS, with `root` and what else its class takes.
+        root: what paths in the entry are relative to.
+        where: names the entry in messages.
+        words: further phrases for labels.
+        without: labels whose pixels are IGNORE, as if nobody had named them (for `images` and `layers` only).
+
+    Raises:
+        ConfigError: the entry is not as described.
+        FileNotFoundError, ValueError: the data are missing or damaged.
+    """
+    if not isinstance(entry, Mapping):
+        raise ConfigError(f"{where}: a data set is a mapping of entries, and here is {entry!r}")
+    if "dataset" in entry:
+        if without:
+            raise ConfigError(f"{where}: 'without' is for data sets given by images and layers")
+        dataset = _by_name(dict(entry), root, where)
+        if words and not isinstance(dataset, EpisodeSet):
+            dataset.phrases = [[*_more(phrases, words)] for phrases in dataset.phrases]
+        return dataset
+    return _by_layers(dict(entry), root, where, words or {}, without)
+
+
+def _by_name(entry: dict[str, Any], root: Path, where: str) -> Dataset | EpisodeSet:
+    kind = entry.pop("dataset")
+    if kind not in KINDS:
+        raise ConfigError(f"{where}: there is no data set {kind!r}; known: {', '.join(KINDS)}")
+    folder = root / str(entry.pop("root", "."))
+    try:
+        inspect.signature(KINDS[kind]).bind(folder, **entry)
+    except TypeError as error:
+        raise ConfigError(f"{where}: the data set {kind!r} does not take this: {error}") from error
+    return KINDS[kind](folder, **entry)
+
+
+def _by_layers(entry: dict[str, Any], root: Path, where: str, words: Words, without: Collection[str]) -> Layers:
+    unknown = entry.keys() - {"images", "layers", "only", "leave_out"}
+    missing = {"images", "layers"} - entry.keys()
+    if unknown or missing:
+        problem = f"unknown {sorted(unknown)[0]!r}" if unknown else f"missing {sorted(missing)[0]!r}"
+        raise ConfigError(f"{where}: {problem}; a data set has images, layers, and at will only and leave_out")
+    layers = []
+    for layer in _list(entry["layers"], where, "layers"):
+        if not isinstance(layer, Mapping) or layer.keys() != {"masks", "labels"}:
+            raise ConfigError(f"{where}: a layer has masks and labels, and here is {layer!r}")
+        labels = {}
+        for mask_id, given in layer["labels"].items():
+            phrases = _more([given] if isinstance(given, str) else list(given), words)
+            if not isinstance(mask_id, int) or not 0 <= mask_id <= 255:
+                raise ConfigError(f"{where}: {mask_id!r} is no id of an 8-bit mask")
+            if not phrases or not all(isinstance(p, str) and p.strip() for p in phrases):
+                raise ConfigError(f"{where}: the label of id {mask_id} is {given!r}, and not a phrase or phrases")
+            if phrases[0] not in without:
+                labels[mask_id] = phrases
+        layers.append((root / layer["masks"], labels))
+    if not layers:
+        raise ConfigError(f"{where}: there are no layers")
+    patterns = {key: [str(p) for p in _list(entry[key], where, key)] for key in ("only", "leave_out") if key in entry}
+    return Layers(root / entry["images"], layers, **patterns)
+
+
+def _more(phrases: list[str], words: Words) -> list[str]:
+    """The phrases and those that `words` has for the first of them, each once."""
+    return list(dict.fromkeys([*phrases, *words.get(phrases[0], [])])) if phrases else []
+
+
+def _list(value: Any, where: str, key: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise ConfigError(f"{where}: {key!r} is a list, and here is {value!r}")
+    return value
