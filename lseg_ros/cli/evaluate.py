@@ -27,6 +27,7 @@ def add_to(commands: Any) -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder that the paths in the config are relative to")
     parser.add_argument("--model", default="lseg_mini", help="named variant or weights file (default: lseg_mini)")
     parser.add_argument("--labels", help="other words for the config's labels, in its order, separated by commas")
+    parser.add_argument("--training", type=Path, help="the model's config/train/*.yaml: tells which words it has met")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     parser.add_argument(
         "--multiscale", action="store_true", help="measure the original's slow evaluation over scales and mirrors, too"
@@ -55,6 +56,8 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError(f"--out needs {' and '.join(missing)}; run: pip install 'lseg_ros[train]'")
     config = read_eval_config(options.config)
     data = open_dataset(config.data, options.data, str(options.config))
+    if options.out:
+        options.out.mkdir(parents=True, exist_ok=True)  # better now than after hours
     if isinstance(data, EpisodeSet):
         _run_episodes(options, config, data)
     else:
@@ -66,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _run_dense(options: argparse.Namespace, config: "EvalConfig", data: "Dataset") -> None:
     from lseg_ros import load_model
-    from lseg_ros.training.evaluation.config import check_against, check_words
+    from lseg_ros.training.evaluation.config import check_against, check_words, with_training
     from lseg_ros.training.evaluation.dense import evaluate, measure
     from lseg_ros.training.evaluation.report import write_report
     from lseg_ros.training.evaluation.scoring import Scorer
@@ -75,8 +78,12 @@ def _run_dense(options: argparse.Namespace, config: "EvalConfig", data: "Dataset
     if config.labels is not None:
         data = Subset(data, config.labels)
     check_against(config, data.labels, str(options.config))
-    words = data.labels if options.labels is None else [word.strip() for word in options.labels.split(",")]
-    check_words(words, data.labels, "--labels")
+    if options.training:
+        config = with_training(config, data.labels, _training_words(options.training, options.data))
+    words = data.labels
+    if options.labels is not None:
+        words = [word.strip() for word in options.labels.split(",")]
+        check_words(words, data.labels, "--labels")
     scorer = Scorer(load_model(options.model), options.device)
     indices = _progress(len(data), options.limit, "image")
     if not options.out:
@@ -106,6 +113,20 @@ def _run_episodes(options: argparse.Namespace, config: "EvalConfig", episodes: "
         name = f"{type(episodes).__name__} {episodes.split}"
         write_report(options.out, _subject(options, scorer, name, len(episodes)), config, result)
     print(episode_table(result.labels, result.metrics))
+
+
+def _training_words(path: Path, root: Path) -> set[str]:
+    """All phrases of a training run; raises as the reading of its config and data sets does."""
+    from lseg_ros.training.config import read_config
+    from lseg_ros.training.datasets.catalogue import open_dataset
+    from lseg_ros.training.datasets.episodes import EpisodeSet
+
+    run = read_config(path)
+    words: set[str] = set()
+    for name, source in run.sources.items():
+        data = open_dataset(source.data, root, f"{path}, {name}", run.words, run.without)
+        words |= set(data.labels if isinstance(data, EpisodeSet) else (p for all_ in data.phrases for p in all_))
+    return words
 
 
 def _progress(size: int, limit: int | None, unit: str) -> "Sequence[int]":

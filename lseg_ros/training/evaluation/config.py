@@ -1,12 +1,11 @@
 """What `config/eval/*.yaml` hold."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from lseg_ros.training.config import read_mapping
 from lseg_ros.training.datasets.catalogue import ConfigError
 from lseg_ros.training.datasets.common import package_lines
 from lseg_ros.training.evaluation.subset import check_labels
@@ -24,15 +23,15 @@ class EvalConfig:
 
     data: the data set, as in training. labels: those of the data's labels to measure, None for all; the others' pixels
     do not count and their names do not compete. words: by name, lists of other words for these labels in their order.
-    unseen: labels that training left out. seen: words that training had beside the labels; where there are none, it is
-    not known. vocabulary: words that may lie nearest to a pixel beside the labels. templates: phrases in which {} is
-    the word.
+    unseen: labels that training left out, None where that is not known; it had the others then. seen: words that
+    training had beside them. vocabulary: words that may lie nearest to a pixel beside the labels. templates: phrases
+    in which {} is the word.
     """
 
     data: dict[str, Any]
     labels: list[str] | None = None
     words: dict[str, list[str]] = field(default_factory=dict)
-    unseen: list[str] = field(default_factory=list)
+    unseen: list[str] | None = None
     seen: list[str] = field(default_factory=list)
     vocabulary: list[str] = field(default_factory=ade20k_words)
     templates: list[str] = field(default_factory=lambda: list(TEMPLATES))
@@ -40,12 +39,7 @@ class EvalConfig:
 
 def read_eval_config(path: Path) -> EvalConfig:
     """Reads a measurement; raises ConfigError naming the file and what is wrong in it."""
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path} cannot be read as YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(raw, dict):
-        raise ConfigError(f"{path} holds no mapping of entries")
+    raw = read_mapping(path)
     known = [f.name for f in fields(EvalConfig)]
     for key in raw:
         if key not in known:
@@ -59,6 +53,9 @@ def read_eval_config(path: Path) -> EvalConfig:
         raise ConfigError(f"{path}: 'words' holds no mapping from a name to a list of words")
     for name, words in raw.get("words", {}).items():
         _check_texts(words, f"{path}: 'words', {name!r}")
+    for key in ("labels", "templates"):
+        if raw.get(key) == []:
+            raise ConfigError(f"{path}: {key!r} is empty; leave it out for the default")
     config = EvalConfig(**raw)
     for template in config.templates:
         if "{}" not in template:
@@ -73,25 +70,33 @@ def check_against(config: EvalConfig, labels: Sequence[str], where: str) -> None
     try:
         for name, words in config.words.items():
             check_words(words, labels, f"the list {name!r}")
-        check_labels(config.unseen, labels, "that are measured")
+        check_labels(config.unseen or [], labels, "that are measured")
     except ValueError as error:
         raise ConfigError(f"{where}: {error}") from error
-    if config.unseen and len(config.unseen) == len(labels):
-        raise ConfigError(f"{where}: all labels are unseen; leave at least one that training had")
+
+
+def with_training(config: EvalConfig, labels: Sequence[str], words: Collection[str]) -> EvalConfig:
+    """The config with what training had: `words`, and of the labels measured those that are among them."""
+    return replace(config, unseen=[label for label in labels if label not in words], seen=sorted(words))
 
 
 def check_words(words: Sequence[str], labels: Sequence[str], what: str) -> None:
-    """Raises ValueError unless there is one word for each label; `what` names the list."""
+    """Raises ValueError unless there is one word for each label, each another; `what` names the list."""
     if len(words) != len(labels):
         raise ValueError(
             f"{what} has {len(words)} words and the data {len(labels)} labels; give one for each of: "
             f"{', '.join(labels[:20])}{', ...' if len(labels) > 20 else ''}"
         )
+    for place, word in enumerate(words):
+        if not word.strip():
+            raise ValueError(f"{what} has nothing for {labels[place]!r}; give a word")
+        if word in words[:place]:
+            raise ValueError(f"{what} has {word!r} twice, and the second would never win; give each label its own word")
 
 
 def _check_texts(texts: object, what: str) -> None:
-    if not isinstance(texts, list) or (not texts and "vocabulary" not in what):
-        raise ConfigError(f"{what} is no list of texts, or an empty one; leave the entry out if there is none")
+    if not isinstance(texts, list):
+        raise ConfigError(f"{what} is no list of texts")
     for text in texts:
         if not isinstance(text, str) or not text.strip():
             # As with `no` and `on`, which YAML takes for truth values.

@@ -122,17 +122,22 @@ class _Run:
         self.synonyms = synonym_meters(scorer, config.words)
         self.templates = template_meters(scorer, config.templates, words)
         self.encoders = encoder_meters(scorer, words, self.text, config.vocabulary)
-        seen = [i for i, label in enumerate(labels) if label not in config.unseen]
-        self.seen_only = ReadingMeter("seen labels", [words[i] for i in seen], self.text[seen], classes, seen)
+        self.unseen = config.unseen or []
+        seen = [i for i, label in enumerate(labels) if label not in self.unseen]
+        # None where there is nothing to compare.
+        self.without_unseen: list[ReadingMeter] = []
+        if 0 < len(seen) < classes:
+            texts = [words[i] for i in seen]
+            self.without_unseen = [ReadingMeter("seen labels", texts, self.text[seen], classes, seen)]
         further = [word for word in dict.fromkeys(config.vocabulary) if word not in words]
         self.near_words = [Word(word, self._origin(word)) for word in [*words, *further]]
         self.near_text = torch.cat([self.text, scorer.encode_text(further)]) if further else self.text
         self.nearest, self.sample = NearestMeter(classes, self.near_text), PixelSample(classes)
 
     def _origin(self, word: str) -> Origin:
-        if word in self.config.unseen:
+        if word in self.unseen:
             return "unseen"
-        if word in self.labels or word in self.config.seen:
+        if word in self.config.seen or (word in self.labels and self.config.unseen is not None):
             return "seen"
         return "unseen" if self.config.seen else "unknown"
 
@@ -151,7 +156,7 @@ class _Run:
         self.gallery.add(Picture(name, figures.mean_iou, rgb, target, predicted, confidence, self.words))
         if multiscale:
             self.thorough.add(target, self.scorer.multiscale(rgb, self.words))
-        for meter in [*self.synonyms, *self.templates, *self.encoders, *([self.seen_only] * bool(self.config.unseen))]:
+        for meter in [*self.synonyms, *self.templates, *self.encoders, *self.without_unseen]:
             meter.add(self.scorer, embedded, target)
         pixels = embedded.embedding[0]
         cells = target_of_cells(target, embedded.sizes, (pixels.shape[1], pixels.shape[2]))
@@ -161,9 +166,11 @@ class _Run:
     def result(self, multiscale: bool) -> DenseResult:
         """All figures."""
         metrics = self.confusion.metrics()
-        unseen = []
-        if self.config.unseen:
-            unseen = compare_unseen(self.labels, self.config.unseen, self.text, metrics.iou, self.seen_only.confusion)
+        unseen = [
+            found
+            for meter in self.without_unseen
+            for found in compare_unseen(self.labels, self.unseen, self.text, metrics.iou, meter.confusion)
+        ]
         worst, best = self.gallery.result()
         return DenseResult(
             labels=self.labels,

@@ -97,7 +97,7 @@ class UnseenLabel:
 
     iou_named: its IoU as one of all labels. stand_in: the seen label whose text is nearest to its own. iou_stand_in:
     IoU of the stand-in's area with the label's pixels where the unseen labels are not named. taken_by: the seen labels
-    that get its pixels then and their shares, largest first. NaN where there are no pixels.
+    that get its pixels then and their shares, largest first.
     """
 
     label: str
@@ -110,7 +110,7 @@ class UnseenLabel:
 def compare_unseen(
     labels: Sequence[str], unseen: Sequence[str], text: Tensor, named: Sequence[float], unnamed: Confusion
 ) -> list[UnseenLabel]:
-    """One comparison for each unseen label.
+    """One comparison for each unseen label that has pixels.
 
     Args:
         labels: all N labels of the data.
@@ -122,7 +122,8 @@ def compare_unseen(
     hidden = [labels.index(label) for label in unseen]
     seen = [i for i in range(len(labels)) if i not in hidden]
     cosines = (text @ text.T).cpu()
-    return [_compare(u, seen, labels, cosines, named[u], unnamed.counts) for u in hidden]
+    present = [u for u in hidden if unnamed.counts[u].any()]
+    return [_compare(u, seen, labels, cosines, named[u], unnamed.counts) for u in present]
 
 
 def _compare(
@@ -136,6 +137,6 @@ def _compare(
         label=labels[label],
         iou_named=named,
         stand_in=labels[stand_in],
-        iou_stand_in=float(both / union) if union else float("nan"),
+        iou_stand_in=float(both / union),
         taken_by=[(labels[i], float(counts[label, i] / pixels)) for i in order if counts[label, i]],
     )

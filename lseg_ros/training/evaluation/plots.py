@@ -28,8 +28,8 @@ _LONGEST_NAME = 26  # characters
 
 
 @contextmanager
-def _figure(width: float, height: float) -> "Iterator[tuple[Figure, BytesIO]]":
-    """An empty figure of so many inches, and a file that holds it as PNG at the end."""
+def _figure(width: float, height: float, fine: bool = False) -> "Iterator[tuple[Figure, BytesIO]]":
+    """An empty figure of so many inches, and a file that holds it as PNG at the end, `fine` to be looked at closely."""
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -40,7 +40,7 @@ def _figure(width: float, height: float) -> "Iterator[tuple[Figure, BytesIO]]":
         figure = Figure((width, height), layout="constrained")
         FigureCanvasAgg(figure)
         yield figure, file
-        figure.savefig(file, format="png", dpi=110)
+        figure.savefig(file, format="png", dpi=220 if fine else 110)
 
 
 def class_color(place: int) -> tuple[int, int, int]:
@@ -66,24 +66,33 @@ def iou_bars(labels: Sequence[str], iou: Sequence[float], mean: float) -> bytes:
 
 
 def confusion_matrix(labels: Sequence[str], counts: NDArray[np.int64]) -> bytes:
-    """Shares of each true class, in rows, by predicted class; `counts` [N,N+1], classes without pixels are left out."""
-    present = np.flatnonzero(counts[:, :-1].sum(0) + counts.sum(1)).tolist()
-    shares = counts[np.ix_(present, present)] / np.maximum(counts[present].sum(1, keepdims=True), 1)
-    names = [_short(labels[i]) for i in present]
-    side = float(np.clip(0.5 * len(names) + 2.2, 5, 16))
-    with _figure(side + 0.8, side) as (figure, file):
+    """Shares of each true class, in rows, by predicted class.
+
+    Args:
+        labels: of N classes.
+        counts: [N,N+1] pixels; classes without pixels have no row. Columns of which no row has 1 % are added up.
+    """
+    rows = np.flatnonzero(counts.sum(1)).tolist()
+    shares = 100 * counts[rows] / counts[rows].sum(1, keepdims=True)
+    columns = [i for i in range(len(labels)) if i in rows or (shares[:, i] >= 1).any()]
+    rest = np.delete(shares, columns, axis=1).sum(1, keepdims=True)
+    shown, names = shares[:, columns], [_short(labels[i]) for i in columns]
+    if rest.any():
+        shown, names = np.concatenate([shown, rest], axis=1), [*names, "all others"]
+    side = float(np.clip(0.5 * len(names) + 2.2, 5, 10))
+    size = float(np.clip(72 * (side - 2) / len(names) * 0.7, 3.5, 9))
+    with _figure(side + 0.8, side * max(0.55, min(1.0, len(rows) / len(names))), fine=size < 7) as (figure, file):
         axes = figure.add_subplot()
-        image = axes.imshow(100 * shares, cmap="Blues", vmin=0, vmax=100)
+        image = axes.imshow(shown, cmap="Blues", vmin=0, vmax=100, aspect="auto")
         figure.colorbar(image, ax=axes, shrink=0.7, label="% of the true class's pixels")
-        size = 9 if len(names) <= 30 else max(3.5, 330 / len(names) * 0.9)
         axes.set_xticks(range(len(names)), names, rotation=90, fontsize=size)
-        axes.set_yticks(range(len(names)), names, fontsize=size)
+        axes.set_yticks(range(len(rows)), [_short(labels[i]) for i in rows], fontsize=size)
         axes.set(xlabel="predicted", ylabel="true")
-        if len(names) <= 30:
-            for row, column in zip(*np.nonzero(shares >= 0.005), strict=True):
-                share = shares[row, column]
-                color = "white" if share > 0.55 else "black"
-                axes.text(column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=7.5, color=color)
+        if len(names) <= 40:
+            for row, column in zip(*np.nonzero(shown >= 0.5), strict=True):
+                color = "white" if shown[row, column] > 55 else "black"
+                text = f"{shown[row, column]:.0f}"
+                axes.text(column, row, text, ha="center", va="center", fontsize=0.85 * size, color=color)
     return file.getvalue()
 
 

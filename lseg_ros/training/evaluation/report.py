@@ -48,7 +48,7 @@ def as_record(subject: Subject, config: EvalConfig, result: DenseResult | Episod
 
 
 def write_report(folder: Path, subject: Subject, config: EvalConfig, result: DenseResult | EpisodeResult) -> None:
-    """Writes report.json and report.html into a folder, which is made where there is none.
+    """Writes report.json and report.html into a folder that is there.
 
     Raises:
         OSError: something cannot be written; what was there before stays.
@@ -58,7 +58,6 @@ def write_report(folder: Path, subject: Subject, config: EvalConfig, result: Den
         "report.json": json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n",
         "report.html": page(subject, config, result),
     }
-    folder.mkdir(parents=True, exist_ok=True)
     for name, content in contents.items():
         with replacing(folder / name) as part:
             part.write_text(content, encoding="utf-8")
