@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from lseg_ros.training.metrics import Confusion
+from lseg_ros.training.metrics import Confusion, EpisodeMeter
 
 
 def test_by_hand() -> None:
@@ -18,6 +18,9 @@ def test_by_hand() -> None:
     assert metrics.iou[:2] == pytest.approx([1 / 2, 2 / 4])  # 1: two right, one taken from 0, one lost
     assert math.isnan(metrics.iou[2])  # neither there nor predicted
     assert metrics.mean_iou == pytest.approx(0.5)
+    assert metrics.mean_iou_all == pytest.approx(1 / 3)  # the class that is nowhere counts as 0
+    # Foreground: 1 + 2 of 2 + 4 pixels. Background, of 5 pixels each: 3 of 4, 1 of 3 and 5 of 5.
+    assert metrics.fb_iou == pytest.approx((3 / 6 + 9 / 12) / 2)
 
 
 def test_counts_add_up_over_images() -> None:
@@ -32,3 +35,21 @@ def test_counts_add_up_over_images() -> None:
 
 def test_nothing_seen() -> None:
     assert math.isnan(Confusion(2).metrics().mean_iou)
+
+
+def test_episodes_by_hand() -> None:
+    meter = EpisodeMeter([4, 7, 9])
+    meter.add(7, np.array([[1, 1, 0, 0, 255]], np.uint8), np.array([[1, 0, 1, 0, 1]]))
+    meter.add(4, np.array([1, 0], np.uint8), np.array([1, 0]))
+    meter.add(7, np.array([1, 0], np.uint8), np.array([1, 0]))
+    metrics = meter.metrics()
+    # Counts of a class are added up over its episodes before they are divided.
+    assert metrics.iou == pytest.approx({4: 1.0, 7: 2 / 4})
+    assert metrics.mean_iou == pytest.approx(0.75)
+    assert (metrics.foreground, metrics.background) == pytest.approx((3 / 5, 3 / 5))
+    assert metrics.fb_iou == pytest.approx(3 / 5)
+
+
+def test_no_episodes() -> None:
+    metrics = EpisodeMeter([0]).metrics()
+    assert math.isnan(metrics.mean_iou) and metrics.iou == {}
