@@ -2,12 +2,11 @@
 
 import argparse
 import hashlib
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from lseg_ros.cli.options import output_path
 
@@ -129,14 +128,12 @@ def _training_words(path: Path, root: Path) -> set[str]:
     return words
 
 
-def _progress(size: int, limit: int | None, unit: str) -> "Sequence[int]":
+def _progress(size: int, limit: int | None, unit: str) -> Iterable[int]:
     """The places to measure, evenly spread, behind a progress bar where there is a terminal."""
     from tqdm import tqdm
 
     count = min(size, limit or size)
-    places = np.linspace(0, size - 1, count).round().astype(int).tolist()
-    bar: Any = tqdm(places, unit=unit, leave=False, disable=None)
-    return bar
+    return tqdm([i * size // count for i in range(count)], unit=unit, leave=False, disable=None)
 
 
 def _subject(options: argparse.Namespace, scorer: "Scorer", data: str, size: int) -> "Subject":
@@ -167,7 +164,7 @@ def table(names: Sequence[str], metrics: "Metrics") -> str:
     """The figures as text, in per cent; a dash for a class that does not occur."""
     width = max(map(len, names))
     rows = [
-        f"{name:<{width}}  {'-' if np.isnan(iou) else f'{100 * iou:.1f}':>5}"
+        f"{name:<{width}}  {'-' if math.isnan(iou) else f'{100 * iou:.1f}':>5}"
         for name, iou in zip(names, metrics.iou, strict=True)
     ]
     return "\n".join([*rows, f"{summary(metrics)}, FB-IoU {100 * metrics.fb_iou:.1f} %"])

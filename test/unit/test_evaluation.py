@@ -314,6 +314,31 @@ def test_only_some_images(scorer: Scorer) -> None:
     assert evaluate(scorer, data, indices=[2]) == found.metrics
 
 
+class Bare(Noise):
+    """Pictures in which nothing, or one pixel that no cell of the embedding lies on, has a label."""
+
+    def __init__(self, pixels: int) -> None:
+        super().__init__(["road", "sky"])
+        self.pixels = pixels
+
+    def sample(self, index: int) -> Sample:
+        image, mask = super().sample(index)
+        bare = np.full_like(mask, IGNORE)
+        bare[15, 1 : 1 + self.pixels] = 0
+        return image, bare
+
+
+def test_nothing_to_measure(scorer: Scorer) -> None:
+    for of in (lambda data: evaluate(scorer, data), lambda data: measure(scorer, data, EvalConfig({}), range(3))):
+        with pytest.raises(ValueError, match="no pixel of the images of noise has one of the labels"):
+            of(Bare(0))
+
+
+def test_less_than_a_cell(scorer: Scorer) -> None:
+    found = measure(scorer, Bare(1), EvalConfig({}), range(1))
+    assert found.counts.sum() == 1 and found.nearest == [] and found.atlas is None
+
+
 class Episodes(EpisodeSet):
     """Two classes, three episodes."""
 

@@ -53,6 +53,11 @@ class PixelSample:
             drawn = sorted([*self._drawn[place], *lots], key=lambda lot: lot[0])
             self._drawn[place] = drawn[:PER_CLASS]
 
+    @property
+    def empty(self) -> bool:
+        """Whether there is none."""
+        return not any(self._drawn)
+
     def result(self) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """[P] classes and [P,D] embeddings."""
         classes = [place for place, drawn in enumerate(self._drawn) for _ in drawn]

@@ -38,7 +38,8 @@ class DenseResult:
     """All figures are those of a single pass but `multiscale`, which is None where it was not asked for.
 
     words: what was scored for each of the data's labels. counts: [N,N+1] pixels by true and predicted label, the last
-    column for none. encoders: the model's text features against simpler ones. atlas: None without a labelled pixel.
+    column for none. encoders: the model's text features against simpler ones. atlas: None where all that
+    has a label is smaller than the cells of embeddings.
     """
 
     labels: list[str]
@@ -74,6 +75,9 @@ def evaluate(
         words: what to score for each label, None for the labels themselves.
         indices: which images, None for all; may be any iterable, so that it can show progress.
         multiscale: by the original's evaluation over scales and mirror images.
+
+    Raises:
+        ValueError: no pixel has a label, or a picture or word cannot be used.
     """
     words = data.labels if words is None else words
     text, confusion = scorer.encode_text(words), Confusion(len(words))
@@ -81,7 +85,14 @@ def evaluate(
         image, target = data.sample(index)
         predicted = scorer.multiscale(image, words) if multiscale else scorer.labels(scorer.embed(image), text)
         confusion.add(target, predicted)
+    check_measured(confusion, data)
     return confusion.metrics()
+
+
+def check_measured(confusion: Confusion, data: Dataset) -> None:
+    """Raises ValueError where no pixel had a label."""
+    if not confusion.counts.any():
+        raise ValueError(f"no pixel of the images of {data.name} has one of the labels; there is nothing to measure")
 
 
 def measure(
@@ -102,10 +113,14 @@ def measure(
         indices: which images, at least one; may be any iterable, so that it can show progress.
         words: what to score for each label, None for the labels themselves.
         multiscale: measure by the original's evaluation over scales and mirror images, too.
+
+    Raises:
+        ValueError: as `evaluate`.
     """
     run = _Run(scorer, data.labels, data.labels if words is None else list(words), config)
     for index in indices:
         run.add(index, *data.sample(index), multiscale=multiscale)
+    check_measured(run.confusion, data)
     return run.result(multiscale)
 
 
@@ -191,7 +206,7 @@ class _Run:
         )
 
     def _atlas(self) -> Atlas | None:
-        if not self.confusion.counts.any():
+        if self.sample.empty:
             return None
         texts = [MapText(word, place, True) for place, word in enumerate(self.words)]
         texts += [MapText(word, place, False) for m in self.synonyms for place, word in enumerate(m.words)]

@@ -77,7 +77,10 @@ def template_meters(scorer: Scorer, templates: Sequence[str], words: Sequence[st
     if len(named) > 1:
         named.append((f"mean of all {len(templates)}", ensemble(features)))
     with torch.inference_mode():
-        return [ReadingMeter(name, words, net.project_text(text), len(words)) for name, text in named]
+        return [
+            ReadingMeter(name, words, net.project_text(text).to(scorer.segmenter.device), len(words))
+            for name, text in named
+        ]
 
 
 def encoder_meters(scorer: Scorer, words: Sequence[str], text: Tensor, vocabulary: Sequence[str]) -> list[ReadingMeter]:
