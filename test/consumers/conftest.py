@@ -1,0 +1,7 @@
+"""What reads our topics, in its own way."""
+
+import pytest
+
+pytest.importorskip("rclpy", reason="needs ROS 2")
+
+from ros_fixtures import domain, graph  # noqa: E402, F401
