@@ -15,6 +15,7 @@ from lseg_ros.training.evaluation.calibration import Calibration
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.transforms import Bbox
 
 BAR = "#3b6ea5"
 ACCENT = "#c44e52"
@@ -25,6 +26,7 @@ _DISTINCT = (
     (200, 180, 255), (90, 100, 0),
 )  # fmt: skip
 _LONGEST_NAME = 26  # characters
+_LONGEST_ON_MAP = 16  # of words other than labels; definitions would cover everything
 
 
 @contextmanager
@@ -135,9 +137,12 @@ def atlas_map(atlas: Atlas, labels: Sequence[str]) -> bytes:
         axes.margins(0.06)
         _legend(axes, labels, present)
         figure.draw_without_rendering()  # only now is it known where everything lies
+        axes.autoscale(False)
+        named = [i for i in drawn if atlas.texts[i].is_label]
+        others = [i for i in drawn if not atlas.texts[i].is_label and len(atlas.texts[i].text) <= _LONGEST_ON_MAP]
         # Labels first: where there is no room for all, other words go without.
-        first = sorted(drawn, key=lambda i: not atlas.texts[i].is_label)
-        _place_names(axes, [(atlas.texts[i].text, atlas.text_xy[i], atlas.texts[i].is_label) for i in first])
+        taken = _write_names(axes, [(atlas.texts[i].text, atlas.text_xy[i]) for i in named], [], bold=True)
+        _write_names(axes, [(atlas.texts[i].text, atlas.text_xy[i]) for i in others], taken, bold=False)
     return file.getvalue()
 
 
@@ -158,39 +163,43 @@ def _legend(axes: "Axes", labels: Sequence[str], present: NDArray[np.int64]) -> 
     axes.legend(handles, names, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=9)
 
 
-def _place_names(axes: "Axes", names: Sequence[tuple[str, NDArray[np.float64], bool]]) -> None:
-    """Writes each name beside its place where no other name lies; the ones for which there is no room stay away."""
+def _write_names(
+    axes: "Axes", names: Sequence[tuple[str, NDArray[np.float64]]], taken: "Sequence[Bbox]", *, bold: bool
+) -> "list[Bbox]":
+    """Writes each name beside its place, in the axes' own units, where nothing is; those without room stay away.
+
+    Returns what is taken now, in pixels, marks of the places included.
+    """
     from matplotlib.patheffects import withStroke
     from matplotlib.transforms import Bbox
 
-    figure = axes.get_figure()
-    assert figure is not None
-    area = axes.get_window_extent()
-    places = axes.transData.transform(np.array([place for _, place, _ in names]))
-    taken = [Bbox.from_bounds(x - 6, y - 6, 12, 12) for x, y in places]
-    for (name, _, is_label), (x, y) in zip(names, places, strict=True):
-        size, weight = (10.5, "bold") if is_label else (8, "normal")
-        text = axes.text(0, 0, _short(name), fontsize=size, fontweight=weight, ha="center", va="center", zorder=5)
+    area, to_data = axes.get_window_extent(), axes.transData.inverted()
+    places = [axes.transData.transform(place) for _, place in names]
+    taken = [*taken, *(Bbox.from_bounds(x - 6, y - 6, 12, 12) for x, y in places)]
+    for (name, _), (x, y) in zip(names, places, strict=True):
+        text = axes.text(0, 0, _short(name), ha="center", va="center", zorder=5)
+        text.set(fontsize=10.5 if bold else 8, fontweight="bold" if bold else "normal")
         text.set_path_effects([withStroke(linewidth=2.5, foreground="white")])
         box = text.get_window_extent()
-        for dx, dy in _around(box.width / 2 + 9, box.height / 2 + 9):
+        width, height = box.width / 2 + 9, box.height / 2 + 9
+        for dx, dy in _around(width, height):
             moved = box.translated(x + dx - (box.x0 + box.x1) / 2, y + dy - (box.y0 + box.y1) / 2)
             inside = moved.x0 >= area.x0 and moved.x1 <= area.x1 and moved.y0 >= area.y0 and moved.y1 <= area.y1
             if inside and not any(moved.overlaps(other) for other in taken):
                 taken.append(moved)
-                to_data = axes.transData.inverted()
                 text.set_position(tuple(to_data.transform((x + dx, y + dy))))
-                if abs(dx) > box.width / 2 + 9 or abs(dy) > box.height / 2 + 9:  # too far off to be clear
+                if abs(dx) > width or abs(dy) > height:  # too far off to be clear
                     ends = to_data.transform([(x, y), (x + dx, y + dy)])
                     axes.plot(ends[:, 0], ends[:, 1], color="0.6", linewidth=0.6, zorder=4)
                 break
         else:
             text.remove()
+    return taken
 
 
 def _around(width: float, height: float) -> Iterator[tuple[float, float]]:
     """Offsets in pixels at which a name of half this size may stand, the nearest first."""
-    for factor in (1.0, 1.5, 2.2):
+    for factor in (1.0, 1.5, 2.2, 3.0):
         for x, y in ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1)):
             yield x * width * (factor if y == 0 else 1.0), y * height * factor
 
