@@ -1,6 +1,7 @@
 """`lseg train`."""
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,12 @@ from lseg_ros.cli.options import output_path
 
 def add_to(commands: Any) -> None:
     """Adds the command to argparse's subparsers."""
-    parser = commands.add_parser("train", help="train a model, or continue a run that was stopped")
+    parser = commands.add_parser(
+        "train",
+        help="train a model, or continue a run that was stopped",
+        description="Trains a model, or continues a run that was stopped. On several GPUs or machines: "
+        "torchrun --nproc_per_node=N -m lseg_ros.cli train ...; see docs/training.md.",
+    )
     parser.add_argument("--config", type=Path, required=True, help="config/train/*.yaml")
     parser.add_argument("--data", type=Path, required=True, help="folder that the paths in the config are relative to")
     parser.add_argument("--out", type=output_path, required=True, help="folder for the state, the log and the weights")
@@ -18,11 +24,23 @@ def add_to(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Trains; returns the exit status."""
+    """Trains; returns the exit status, that of a process ended by the signal where one came."""
     from lseg_ros.training.config import read_config
-    from lseg_ros.training.trainer import Trainer
+    from lseg_ros.training.distributed import world
+    from lseg_ros.training.trainer import Stopped, Trainer
 
-    trainer = Trainer(read_config(options.config), options.data, options.out, options.device)
-    trainer.resume()
-    print(f"trained; the weights are in {trainer.run()}")
+    config = read_config(options.config)
+    with world(options.device) as processes:
+        trainer = Trainer(config, options.data, options.out, processes)
+        trainer.resume()
+        done = "this run was finished before" if trainer.finished else "trained"
+        if not trainer.finished:
+            try:
+                trainer.run()
+            except Stopped as stop:
+                if processes.is_first:
+                    print(f"lseg: {stop}; the same command goes on from there", file=sys.stderr)
+                return 128 + stop.number
+        if processes.is_first:
+            print(f"{done}; the weights are in {trainer.weights}")
     return 0

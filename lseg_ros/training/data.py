@@ -5,6 +5,7 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from lseg_ros.training.datasets.common import IGNORE, Sample
 
@@ -20,14 +21,44 @@ def augment(
     size = (max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor)))
     image = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
     mask = cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST)
+    image, mask = _random_crop(image, mask, rng, crop)
+    if rng.random() < 0.5:
+        image, mask = image[:, ::-1], mask[:, ::-1]
+    return _recolour(image, rng, colour), np.ascontiguousarray(mask, dtype=np.uint8)
+
+
+def augment_as_original(sample: Sample, rng: np.random.Generator, crop: int, long_side: tuple[int, int]) -> Sample:
+    """Mirror, resize to a random long side, pad to the right and below with black and IGNORE, crop; no other colours.
+
+    Source: PyTorch-Encoding's BaseDataset, which the original LSeg trains ADE20K with.
+    """
+    image, mask = sample
+    if rng.random() < 0.5:
+        image, mask = image[:, ::-1], mask[:, ::-1]
+    factor = int(rng.integers(long_side[0], long_side[1] + 1)) / max(mask.shape)
+    height, width = (max(1, int(n * factor + 0.5)) for n in mask.shape)
+    image, mask = _random_crop(*resize_by_pil((image, mask), (width, height)), rng, crop)
+    return np.ascontiguousarray(image), np.ascontiguousarray(mask)
+
+
+def resize_by_pil(sample: Sample, size: tuple[int, int]) -> Sample:
+    """To (width, height), as the original resizes: the image bilinear with antialias, the mask nearest."""
+    image, mask = (Image.fromarray(np.ascontiguousarray(part)) for part in sample)
+    return (
+        np.array(image.resize(size, Image.Resampling.BILINEAR)),
+        np.array(mask.resize(size, Image.Resampling.NEAREST)),
+    )
+
+
+def _random_crop(
+    image: NDArray[Any], mask: NDArray[Any], rng: np.random.Generator, crop: int
+) -> tuple[NDArray[Any], NDArray[Any]]:
     top, left = (rng.integers(0, max(n - crop, 0) + 1) for n in mask.shape)
     image, mask = image[top : top + crop, left : left + crop], mask[top : top + crop, left : left + crop]
     bottom, right = crop - mask.shape[0], crop - mask.shape[1]
     image = cv2.copyMakeBorder(image, 0, bottom, 0, right, cv2.BORDER_CONSTANT)
     mask = cv2.copyMakeBorder(mask, 0, bottom, 0, right, cv2.BORDER_CONSTANT, value=(IGNORE,))
-    if rng.random() < 0.5:
-        image, mask = image[:, ::-1], mask[:, ::-1]
-    return _recolour(image, rng, colour), np.ascontiguousarray(mask, dtype=np.uint8)
+    return image, mask
 
 
 def _recolour(image: NDArray[Any], rng: np.random.Generator, strength: float) -> NDArray[np.uint8]:

@@ -10,25 +10,21 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 from tiny import TINY, HashText, tiny_net
 from torch.nn import functional
+from training_run import BLOCKS, CONFIG, write_data
 
 from lseg_ros import Segmenter, load_model
 from lseg_ros.model import weights
 from lseg_ros.model.net import LSegNet
 from lseg_ros.model.variants import VARIANTS
 from lseg_ros.training import trainer
-from lseg_ros.training.config import ConfigError, SourceConfig, TrainConfig, _with_base, read_config
-from lseg_ros.training.data import augment
-from lseg_ros.training.datasets.catalogue import open_dataset
+from lseg_ros.training.config import SourceConfig, TrainConfig, read_config
+from lseg_ros.training.datasets.catalogue import ConfigError, open_dataset
 from lseg_ros.training.datasets.common import IGNORE, Dataset
 from lseg_ros.training.datasets.episodes import EpisodeSet
 from lseg_ros.training.trainer import Trainer
 
-COLORS = [(200, 30, 30), (30, 200, 30), (30, 30, 200)]  # RGB
-LABELS = {0: ["red thing"], 1: ["green thing", "lawn"], 2: ["blue thing"]}
-BLOCKS = {"images": "images", "layers": [{"masks": "masks", "labels": LABELS}]}
 CONFIGS = Path(__file__).parents[2] / "config"
 
 
@@ -50,38 +46,7 @@ def tiny_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """Six pictures of coloured blocks with masks, an ignored corner, and an initial backbone."""
-    rng = np.random.default_rng(0)
-    (tmp_path / "images").mkdir()
-    (tmp_path / "masks").mkdir()
-    for i in range(6):
-        mask = rng.integers(0, 3, (3, 4)).astype(np.uint8).repeat(24, 0).repeat(24, 1)
-        image = np.array(COLORS, np.uint8)[mask]
-        mask[:8, :8] = 11
-        cv2.imwrite(str(tmp_path / "images" / f"{i}.png"), image[..., ::-1])
-        cv2.imwrite(str(tmp_path / "masks" / f"{i}.png"), mask)
-    state = tiny_net().encoder.state_dict()
-    save_file({k.removeprefix("cnn."): v for k, v in state.items()}, tmp_path / "init.safetensors")
-    return tmp_path
-
-
-CONFIG = TrainConfig(
-    variant="tiny",
-    init="init.safetensors",
-    licence="CC0-1.0",
-    seed=3,
-    steps=60,
-    batch=4,
-    crop=32,
-    scale=(0.8, 1.2),
-    lr=0.02,
-    backbone_lr=0.002,
-    warmup=2,
-    weight_decay=0.0,
-    ema=0.5,
-    negatives=2,
-    sources={"blocks": SourceConfig(BLOCKS)},
-)
+    return write_data(tmp_path / "data")
 
 
 def blocks(data: Path, **changes: object) -> Dataset:
@@ -112,38 +77,12 @@ def test_it_learns_and_the_weights_say_what_they_are(data: Path, tmp_path: Path)
     assert len(losses) == 1 and losses[0] < 1.0
 
 
-def test_a_stopped_run_goes_on_as_if_it_had_not_been(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = replace(CONFIG, steps=6)
-    whole = Trainer(config, data, tmp_path / "whole").run()
-    monkeypatch.setattr(trainer, "SAVE_EVERY", 3)
-    first = Trainer(config, data, tmp_path / "parts")
-    saves = []
-
-    def save_and_stop() -> None:
-        Trainer.save(first)
-        saves.append(first.step)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(first, "save", save_and_stop)
-    with pytest.raises(KeyboardInterrupt):
-        first.run()
-    assert saves == [3]
-    second = Trainer(config, data, tmp_path / "parts")
-    second.resume()
-    assert second.step == 3
-    parts = second.run()
-    one, other = load_model(whole).state_dict(), load_model(parts).state_dict()
-    assert all(torch.equal(one[key], other[key]) for key in one)
-
-
 def test_batches_depend_on_seed_and_step_alone(data: Path, tmp_path: Path) -> None:
     one, other = (Trainer(CONFIG, data, tmp_path / name) for name in ("a", "b"))
-    assert torch.equal(one.batch(7).images, other.batch(7).images)
-    assert torch.equal(one.batch(7).parts[0].text, other.batch(7).parts[0].text)
-    assert not torch.equal(one.batch(7).images, one.batch(8).images)
-    batch = one.batch(1)
+    assert torch.equal(one.batches.batch(7).images, other.batches.batch(7).images)
+    assert torch.equal(one.batches.batch(7).parts[0].text, other.batches.batch(7).parts[0].text)
+    assert not torch.equal(one.batches.batch(7).images, one.batches.batch(8).images)
+    batch = one.batches.batch(1)
     (part,) = batch.parts
     assert batch.images.shape == (4, 3, 32, 32) and part.target.shape == (4, 32, 32)
     assert set(part.target.unique().tolist()) <= {*range(len(part.text)), IGNORE}
@@ -152,7 +91,7 @@ def test_batches_depend_on_seed_and_step_alone(data: Path, tmp_path: Path) -> No
 def test_labels_of_different_sources_do_not_compete(data: Path, tmp_path: Path) -> None:
     other = {"images": "images", "layers": [{"masks": "masks", "labels": {0: ["crimson"]}}]}
     config = replace(CONFIG, sources={"one": SourceConfig(BLOCKS), "other": SourceConfig(other, 0.5)}, batch=30)
-    batch = Trainer(config, data, tmp_path).batch(0)
+    batch = Trainer(config, data, tmp_path).batches.batch(0)
     assert len(batch.images) == 30 and sum(len(part.target) for part in batch.parts) == 30
     assert [len(part.text) for part in batch.parts] == [3, 1]
 
@@ -161,20 +100,20 @@ def test_the_loss_is_that_of_the_whole_network(data: Path, tmp_path: Path) -> No
     """The trainer's short cuts (normalising late, reading only some pixels) give the paper's loss."""
     run = Trainer(replace(CONFIG, pixel_step=3, balance=0.0), data, tmp_path)
     run.net.eval()
-    batch = run.batch(0)
+    batch = run.batches.batch(0)
     (part,) = batch.parts
     logits = run.net(batch.images, part.text)
     rows, columns = part.grid[:, 0, 1], part.grid[0, :, 0]
     y, x = (((v + 1) / 2 * 31).round().long() for v in (rows, columns))
     assert (y.diff() == 3).all() and (x.diff() == 3).all()
     expected = functional.cross_entropy(logits[:, :, y][..., x], part.target, ignore_index=IGNORE)
-    assert run.loss(batch).item() == pytest.approx(expected.item(), rel=0.02)  # bfloat16
+    assert run.objective(batch).item() == pytest.approx(expected.item(), rel=0.02)  # bfloat16
 
 
 def test_rare_labels_weigh_more_where_asked(data: Path, tmp_path: Path) -> None:
     run = Trainer(replace(CONFIG, balance=0.5), data, tmp_path)
     target = torch.tensor([0] * 64 + [1] * 16 + [IGNORE] * 5)
-    weights = run._class_weights(target, 3)
+    weights = run.objective._class_weights(target, 3)
     assert weights[1] / weights[0] == pytest.approx(2) and weights[2] / weights[0] == pytest.approx(8)
     assert (weights[:2] * torch.tensor([64, 16])).sum() == pytest.approx(80)
 
@@ -224,18 +163,6 @@ def test_bad_data_sets(data: Path, change: dict[str, object], reason: str) -> No
         blocks(data, **change)
 
 
-def test_augmented_crops_stay_together() -> None:
-    image = np.zeros((50, 70, 3), np.uint8)
-    image[:, 35:] = 255
-    mask = (image[..., 0] > 0).astype(np.uint8)
-    for seed in range(20):
-        crop, target = augment((image, mask), np.random.default_rng(seed), 64, (0.5, 1.5))
-        assert crop.shape == (64, 64, 3) and target.shape == (64, 64)
-        bright = crop.astype(int).mean(-1) > 110
-        known = target != IGNORE
-        assert (bright[known] == (target[known] == 1)).mean() > 0.95
-
-
 def test_missing_and_broken_files_are_named(data: Path) -> None:
     with pytest.raises(FileNotFoundError, match="nowhere"):
         blocks(data, images="nowhere")
@@ -254,12 +181,6 @@ def test_missing_and_broken_files_are_named(data: Path) -> None:
         dataset.sample(1)
 
 
-def test_an_initial_backbone_that_does_not_fit(data: Path, tmp_path: Path) -> None:
-    save_file({"head.weight": torch.zeros(1)}, data / "init.safetensors")
-    with pytest.raises(ValueError, match=r"init\.safetensors lacks encoder\.cnn\.conv_stem\.weight and"):
-        Trainer(CONFIG, data, tmp_path / "out")
-
-
 def trained_phrases(config: TrainConfig) -> set[str]:
     """All words of a run: those in its data sets and those of the file that adds to them."""
     phrases = {phrase for more in config.words.values() for phrase in more}
@@ -271,48 +192,6 @@ def trained_phrases(config: TrainConfig) -> set[str]:
 
 
 RUNS = sorted(p for p in (CONFIGS / "train").glob("*.yaml") if p.name != "words.yaml")
-
-
-@pytest.mark.parametrize("path", RUNS, ids=lambda p: p.name)
-def test_shipped_configurations_can_be_read(path: Path) -> None:
-    config = read_config(path)
-    assert config.steps > 0 and config.sources
-    for source in config.sources.values():
-        for layer in source.data.get("layers", []):
-            for label in layer["labels"].values():
-                assert label in config.words, "each label has its own entry in words.yaml"
-
-
-def test_a_base_gives_what_a_configuration_leaves_out(tmp_path: Path) -> None:
-    (tmp_path / "a.yaml").write_text(
-        "seed: 1\nlr: 2\nsources: {x: {images: x, weight: 1}, y: {images: y}}\nbase: b.yaml"
-    )
-    (tmp_path / "b.yaml").write_text("seed: 3\ncrop: 32")
-    (tmp_path / "c.yaml").write_text("base: a.yaml\nlr: 5\nsources: {x: {weight: 2}, y: null}")
-    assert _with_base(tmp_path / "c.yaml") == {
-        "seed": 1,
-        "crop": 32,
-        "lr": 5,
-        "sources": {"x": {"images": "x", "weight": 2}},
-    }
-    (tmp_path / "b.yaml").write_text("base: c.yaml")
-    with pytest.raises(ConfigError, match="its own base"):
-        read_config(tmp_path / "c.yaml")
-
-
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        ("steps: 3\n", "missing 'backbone_lr'"),
-        ("[1, 2]", "no mapping"),
-        ("a: [", "cannot be read as YAML"),
-    ],
-)
-def test_bad_configurations(tmp_path: Path, change: str, reason: str) -> None:
-    path = tmp_path / "a.yaml"
-    path.write_text(change)
-    with pytest.raises(ConfigError, match=reason):
-        read_config(path)
 
 
 def test_words_kept_for_measuring_are_not_trained_on() -> None:

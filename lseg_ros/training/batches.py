@@ -1,0 +1,225 @@
+"""What each step of a run learns from. A batch follows from the seed and its number alone.
+
+A step takes `accumulate` batches on each of the run's processes. Batches are numbered through: those of step s are
+s * n .. s * n + n - 1, where n is `accumulate` times the processes, whichever process they fall to.
+"""
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from threading import Lock
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from lseg_ros.model.variants import Variant
+from lseg_ros.training.config import TrainConfig
+from lseg_ros.training.data import augment, augment_as_original, resize_by_pil
+from lseg_ros.training.datasets.common import IGNORE, Dataset, Sample
+from lseg_ros.training.datasets.episodes import Episode, EpisodeSet
+
+logger = logging.getLogger(__name__)
+
+Source = Dataset | EpisodeSet
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Part:
+    """What n images of a batch that come from one source learn.
+
+    target: [n,h,w] rows of `text` or 255, of every `pixel_step`-th pixel. grid: [h,w,2] where in the crop these are, as
+    `grid_sample` takes it. text: [N,D].
+    """
+
+    target: Tensor
+    grid: Tensor
+    text: Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """images [B,3,S,S] normalised, and the parts they fall into, in their order."""
+
+    images: Tensor
+    parts: list[Part]
+
+
+def phrases_of(sources: Iterable[Source]) -> list[str]:
+    """All phrases that batches of these sources may need, sorted."""
+    found: set[str] = set()
+    for source in sources:
+        if isinstance(source, EpisodeSet):
+            found |= {"others", *(source.labels[class_id] for class_id in source.class_ids)}
+        else:
+            found |= {phrase for label in source.phrases for phrase in label}
+    return sorted(found)
+
+
+class Batches:
+    """Makes the batches of a run. Safe to use from several threads."""
+
+    def __init__(
+        self, config: TrainConfig, variant: Variant, sources: Mapping[str, Source], text: Mapping[str, Tensor]
+    ) -> None:
+        """
+        Args:
+            config: of the run.
+            variant: says how images are normalised.
+            sources: the data sets by the names they have in `config`.
+            text: [D] unit vector on the CPU for each of `phrases_of(sources)`.
+        """
+        self.config, self.sources, self.text = config, sources, text
+        self.mean, self.std = (torch.tensor(v).view(3, 1, 1) for v in (variant.mean, variant.std))
+        self._broken: dict[str, set[int]] = {name: set() for name in sources}
+        self._lock = Lock()
+
+    def per_epoch(self, together: int) -> int:
+        """Steps that take every image once, where a step takes `together` batches; the last is filled up."""
+        return -(-sum(map(len, self.sources.values())) // (self.config.batch * together))
+
+    def prepared(self, numbers: Iterable[int], together: int) -> Iterator[Batch]:
+        """The batches of these numbers in order, the next ones being made in threads while one is in use."""
+        with ThreadPoolExecutor(self.config.workers) as pool:
+            pending: deque[Future[Batch]] = deque()
+            try:
+                for number in numbers:
+                    pending.append(pool.submit(self.batch, number, together))
+                    if len(pending) > self.config.workers:
+                        yield pending.popleft().result()
+                while pending:
+                    yield pending.popleft().result()
+            finally:
+                for future in pending:
+                    future.cancel()
+
+    def batch(self, number: int, together: int = 1) -> Batch:
+        """The batch of a number: crops, each with the labels in them and some that are not.
+
+        Labels of different sources do not compete, for what one calls a person may be a pedestrian in another.
+
+        Raises:
+            ValueError, OSError: a file cannot be used, or too many cannot where the run skips them; names it.
+        """
+        rng = np.random.default_rng((self.config.seed, number))
+        images: list[NDArray[np.uint8]] = []
+        parts: list[Part] = []
+        for name, indices in self._drawn(number, together, rng):
+            source = self.sources[name]
+            if isinstance(source, EpisodeSet):
+                found = [self._of_episode(e, rng) for e in self._read(name, source.episode, indices, number)]
+            else:
+                found = [self._of_images(source, self._read(name, source.sample, indices, number), rng)]
+            images += [pictures for pictures, _ in found]
+            parts += [part for _, part in found]
+        pixels = torch.from_numpy(np.concatenate(images)).permute(0, 3, 1, 2).float() / 255
+        return Batch((pixels - self.mean) / self.std, parts)
+
+    def _drawn(self, number: int, together: int, rng: np.random.Generator) -> Iterator[tuple[str, list[int]]]:
+        """For each source that has a share in the batch, its name and the places in it.
+
+        A generator, for each source's places are drawn from `rng` after all that was drawn for the one before.
+        """
+        config, names = self.config, list(self.sources)
+        if config.steps:
+            weights = np.array([config.sources[name].weight for name in names])
+            counts = rng.multinomial(config.batch, weights / weights.sum())
+            for name, n in zip(names, counts, strict=True):
+                if n:
+                    yield name, rng.integers(0, len(self.sources[name]), n).tolist()
+            return
+        starts = np.cumsum([0, *(len(self.sources[name]) for name in names)])
+        epoch, place = divmod(number, self.per_epoch(together) * together)
+        order = _shuffled(config.seed, epoch, int(starts[-1]))
+        places = order[np.arange(place * config.batch, (place + 1) * config.batch) % len(order)]
+        for name, start, end in zip(names, starts, starts[1:], strict=False):
+            own = places[(start <= places) & (places < end)] - start
+            if own.size:
+                # Episodes of further epochs have shots of their own.
+                further = epoch * (end - start) if isinstance(self.sources[name], EpisodeSet) else 0
+                yield name, (own + further).tolist()
+
+    def _read(self, name: str, read: Callable[[int], T], indices: list[int], number: int) -> Iterator[T]:
+        """Reads each; for one that is broken another one of the source, where the run skips such files."""
+        for place, index in enumerate(indices):
+            attempt = 0
+            while True:
+                try:
+                    found = read(index)
+                    break
+                except (ValueError, OSError) as error:
+                    if self.config.broken_files == "stop":
+                        raise
+                    self._note_broken(name, index, error)
+                # Not from the batch's own stream: all else in it stays what it would have been.
+                attempt += 1
+                rng = np.random.default_rng((self.config.seed, number, place, attempt))
+                index = int(rng.integers(0, len(self.sources[name])))
+            yield found
+
+    def _note_broken(self, name: str, index: int, error: Exception) -> None:
+        """Warns of a file once; raises ValueError where more than a tenth of the source, or all of it, is broken."""
+        count = len(self.sources[name])
+        with self._lock:
+            broken = self._broken[name]
+            if index % count not in broken:
+                logger.warning("skipped: %s", error)
+            broken.add(index % count)
+            if len(broken) > max(1, count // 10) or len(broken) == count:
+                raise ValueError(
+                    f"{len(broken)} of the {count} files of the source {name!r} cannot be used, the last because "
+                    f"{error}; more than a tenth are too many to skip"
+                )
+
+    def _of_images(
+        self, source: Dataset, samples: Iterable[Sample], rng: np.random.Generator
+    ) -> tuple[NDArray[np.uint8], Part]:
+        config = self.config
+        crops = [self._augmented(sample, rng) for sample in samples]
+        target = np.stack([mask for _, mask in crops])
+        present = np.setdiff1d(np.unique(target), [IGNORE])
+        absent = np.setdiff1d(np.arange(len(source.phrases)), present)
+        # At least one label, also where a batch shows none.
+        further = None if isinstance(config.negatives, str) else max(config.negatives, 1 - len(present))
+        labels = np.concatenate([present, rng.permutation(absent)[:further]])
+        table = np.full(256, IGNORE, np.uint8)
+        table[labels] = np.arange(len(labels))
+        text = torch.stack([self.text[str(rng.choice(source.phrases[int(label)]))] for label in labels])
+        return np.stack([image for image, _ in crops]), self._part(table[target], text, rng)
+
+    def _augmented(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        config = self.config
+        if config.augmentation == "original":
+            return augment_as_original(sample, rng, config.crop, config.long_side)
+        return augment(sample, rng, config.crop, config.scale, config.colour)
+
+    def _of_episode(self, episode: Episode, rng: np.random.Generator) -> tuple[NDArray[np.uint8], Part]:
+        """Shots and query, resized to the crop and otherwise as they are; all that is not the class is others."""
+        size = (self.config.crop, self.config.crop)
+        pictures = [resize_by_pil(sample, size) for sample in (*episode.shots, (episode.image, episode.mask))]
+        target = (np.stack([mask for _, mask in pictures]) == 1).astype(np.uint8)
+        text = torch.stack([self.text[label] for label in episode.labels])
+        return np.stack([image for image, _ in pictures]), self._part(target, text, rng)
+
+    def _part(self, target: NDArray[np.uint8], text: Tensor, rng: np.random.Generator) -> Part:
+        """target: [n,crop,crop] rows of `text` or IGNORE."""
+        config, step = self.config, self.config.pixel_step
+        text = text + config.text_noise * torch.from_numpy(rng.standard_normal(text.shape, np.float32))
+        top, left = rng.integers(0, step, 2)
+        rows, columns = (torch.arange(start, config.crop, step) / (config.crop - 1) * 2 - 1 for start in (top, left))
+        grid = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1)
+        seen = torch.from_numpy(target[:, top::step, left::step]).long()
+        return Part(seen, grid, functional.normalize(text, dim=-1))
+
+
+@lru_cache(2)
+def _shuffled(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
+    # The 1 tells it from the stream of a batch, whose seed has two numbers, and NumPy takes a missing one for 0.
+    return np.random.default_rng((seed, epoch, 1)).permutation(count)

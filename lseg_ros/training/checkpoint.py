@@ -1,0 +1,67 @@
+"""The state of a run between two steps, in `last.pt`."""
+
+import json
+import pickle
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lseg_ros.model.files import replacing
+from lseg_ros.training.config import TrainConfig
+
+# What may differ where a run goes on: none of it changes what is learned.
+_FREE = ("workers", "save_every", "broken_files")
+
+
+def save_state(path: Path, state: dict[str, Any], config: TrainConfig, processes: int) -> None:
+    """Writes the state with what run it belongs to; a stop at any moment leaves the old file or the new one."""
+    with replacing(path) as part:
+        torch.save(state | {"config": _plain(config), "processes": processes}, part)
+
+
+def load_state(path: Path, config: TrainConfig, processes: int, device: torch.device) -> dict[str, Any] | None:
+    """The state, or None where there is none yet.
+
+    Raises:
+        ValueError: it is of another run, names what differs; or it is no state.
+    """
+    if not path.is_file():
+        return None
+    try:
+        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+        before, now = json.loads(state["config"]), json.loads(_plain(config))
+    except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is no state of a run of this version; remove it, or use another folder") from error
+    differing = [key for key in now if before.get(key) != now[key] and key not in _FREE]
+    if differing:
+        key = differing[0]
+        was, is_now = (_short(entries.get(key)) for entries in (before, now))
+        more = f" (and so do {', '.join(map(repr, differing[1:]))})" if differing[1:] else ""
+        raise ValueError(
+            f"{path} is of a run of another configuration: {key!r} was {was} and is {is_now}{more}; "
+            "give the configuration that it was begun with, or another folder"
+        )
+    if state["processes"] != processes:
+        raise ValueError(
+            f"{path} is of a run of {state['processes']} processes, and here are {processes}; "
+            "it goes on with as many as it was begun with"
+        )
+    return state
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes what `replacing` had begun to write there when a run was killed."""
+    for left in folder.glob(".part-*"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def _plain(config: TrainConfig) -> str:
+    return json.dumps(asdict(config), default=str)
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 80 else f"{text[:80]}..."

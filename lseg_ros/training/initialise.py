@@ -1,0 +1,98 @@
+"""The weights that a run begins with."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from lseg_ros.model.files import is_name, weights_path
+from lseg_ros.model.keymap import from_original, is_original
+from lseg_ros.model.net import LSegNet
+from lseg_ros.model.reader import CheckpointError, read_weights
+from lseg_ros.model.variants import ClipText, VitBackbone
+
+_CLIP_TEXT = re.compile(
+    r"(?:text\.)?(positional_embedding|text_projection|(?:token_embedding|ln_final|transformer)\..+)"
+)
+
+
+def initialise(net: LSegNet, init: str | None, text_init: str | None, data: Path) -> None:
+    """Fills a network.
+
+    Args:
+        net: with random weights, which stay where nothing else is given.
+        init: a named variant; or a file, relative to `data`: of ours, of the original LSeg, or an image encoder alone
+            under timm's names.
+        text_init: a file, relative to `data`, with the text tower of a CLIP under OpenAI's or open_clip's names, or
+            one that `init` may be, of which only the text tower is taken.
+        data: the run's folder of data.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: tensors are missing or have other shapes, or a CLIP has no weights; names the file.
+    """
+    has_text = False
+    if init is not None:
+        path = _located(init, data)
+        has_text = _fill_encoder(net, _our_names(read_weights(path)[0]), path)
+    if text_init is not None:
+        path = _located(text_init, data)
+        state = {_clip_name(key): tensor for key, tensor in _our_names(read_weights(path)[0]).items()}
+        text = {key: tensor for key, tensor in state.items() if key.startswith("text_encoder.")}
+        _load(net, text, path, "text_encoder.")
+    elif isinstance(net.variant.text, ClipText) and not has_text:
+        raise ValueError(
+            f"the text encoder of {net.variant.name} stays as it is in training, and so needs weights from the start; "
+            "give 'text_init', a file with the weights of a CLIP"
+        )
+
+
+def _located(name_or_path: str, data: Path) -> Path:
+    return weights_path(name_or_path) if is_name(name_or_path) else data / name_or_path
+
+
+def _our_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return from_original(state)[0] if is_original(state) else state
+
+
+def _clip_name(key: str) -> str:
+    match = _CLIP_TEXT.fullmatch(key)
+    return f"text_encoder.tower.{match[1]}" if match else key
+
+
+def _fill_encoder(net: LSegNet, state: dict[str, Tensor], path: Path) -> bool:
+    """Loads what the file has of the network; returns whether a text encoder was in it."""
+    if any(key.startswith("encoder.") for key in state):
+        has_text = any(key.startswith("text_encoder.") for key in state)
+        _load(net, state, path, "encoder.", *(["text_encoder."] if has_text and not net.text_encoder.external else []))
+        return has_text
+    if isinstance(net.variant.backbone, VitBackbone):
+        # The reassembly of tokens is LSeg's own and begins at random.
+        _load(net, {_vit_name(k): v for k, v in state.items()}, path, "encoder.", optional="encoder.reassemble.")
+    else:
+        _load(net, {f"encoder.cnn.{key}": tensor for key, tensor in state.items()}, path, "encoder.")
+    return False
+
+
+def _vit_name(key: str) -> str:
+    return f"encoder.{key.replace('patch_embed.proj.', 'patch_embed.')}"
+
+
+def _load(net: LSegNet, state: Mapping[str, Tensor], path: Path, *needed: str, optional: str | None = None) -> None:
+    """Fills the network; raises CheckpointError unless the file has all tensors that begin with one of `needed`, but
+    those that begin with `optional`."""
+    own = net.state_dict()
+    for key, tensor in state.items():
+        if key in own and own[key].shape != tensor.shape:
+            raise CheckpointError(
+                f"{path} does not fit {net.variant.name}: {key} has the shape {tuple(tensor.shape)} "
+                f"instead of {tuple(own[key].shape)}"
+            )
+    missing = net.load_state_dict(dict(state), strict=False).missing_keys
+    for part in needed:
+        lacking = [key for key in missing if key.startswith(part) and not (optional and key.startswith(optional))]
+        if lacking:
+            what = "text encoder" if part == "text_encoder." else "backbone"
+            more = f" and {len(lacking) - 1} more tensors" if len(lacking) > 1 else ""
+            raise CheckpointError(f"{path} lacks {lacking[0]}{more} of the {what} of {net.variant.name}")

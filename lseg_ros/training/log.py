@@ -1,0 +1,85 @@
+"""What a run tells while it goes on: log.jsonl, TensorBoard's curves and two plots."""
+
+import json
+import logging
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from lseg_ros.model.files import replacing
+
+logger = logging.getLogger(__name__)
+
+
+class RunLog:
+    """One line of JSON for each call of `add`; TensorBoard gets the same figures."""
+
+    def __init__(self, folder: Path, step: int) -> None:
+        """
+        Args:
+            folder: of the run; gets log.jsonl, tensorboard/, loss.png and miou.png.
+            step: where the run goes on; what was logged of later steps is dropped, for they come again.
+        """
+        self.folder, self.path = folder, folder / "log.jsonl"
+        kept = [line for line in read_log(self.path) if line["step"] <= step]
+        with replacing(self.path) as part:
+            part.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+        self._board = _open_board(folder / "tensorboard", step)
+
+    def __enter__(self) -> "RunLog":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._board is not None:
+            self._board.close()
+
+    def add(self, step: int, figures: dict[str, float]) -> None:
+        """Notes figures of a step."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, **figures}) + "\n")
+        if self._board is not None:
+            for name, value in figures.items():
+                self._board.add_scalar(name, value, step)
+
+    def plot(self) -> None:
+        """Draws loss.png, and miou.png where there was a validation."""
+        try:
+            from matplotlib.figure import Figure
+        except ImportError:
+            logger.warning("there are no plots, for matplotlib is not installed; run: pip install lseg_ros[train]")
+            return
+        lines = read_log(self.path)
+        for name, keys, file in (("loss", ["loss"], "loss.png"), ("", ["mean_iou", "pixel_accuracy"], "miou.png")):
+            figure = Figure(figsize=(8, 4.5), layout="constrained")
+            axes = figure.add_subplot(xlabel="step", ylabel=name)
+            for key in keys:
+                points = [(line["step"], line[key]) for line in lines if key in line]
+                if points:
+                    axes.plot(*zip(*points, strict=True), label=key.replace("_", " "), marker="." if not name else "")
+            if axes.lines:
+                axes.legend()
+                axes.grid(alpha=0.3)
+                with replacing(self.folder / file) as part:
+                    figure.savefig(part)
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The lines of a log, without one that was cut short."""
+    lines = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+        try:
+            lines.append(json.loads(line))
+        except ValueError:
+            continue  # a run was killed while it wrote this one
+    return lines
+
+
+def _open_board(folder: Path, step: int) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        logger.warning("TensorBoard gets no curves, for it is not installed; run: pip install lseg_ros[train]")
+        return None
+    return SummaryWriter(str(folder), purge_step=step + 1)

@@ -1,0 +1,62 @@
+"""The contrastive loss: softmax cross-entropy between pixel embeddings and frozen text embeddings."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lseg_ros.model.net import LOGIT_SCALE, LSegNet
+from lseg_ros.training.batches import Batch, Part
+from lseg_ros.training.datasets.common import IGNORE
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class Objective(nn.Module):
+    """A network and the loss that it is trained with, as one module, for that is what DDP wraps."""
+
+    def __init__(self, net: LSegNet, precision: torch.dtype = torch.bfloat16, balance: float = 0.0) -> None:
+        """
+        Args:
+            net: trained in place.
+            precision: of convolutions and products; the loss itself is in float32.
+            balance: 0, every pixel counts the same; 1, every label does.
+        """
+        super().__init__()
+        self.net, self.precision, self.balance = net, precision, balance
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Cross-entropy at the crop's resolution over the labels of each part at temperature 0.07, mean over images."""
+        device = self.net.device
+        images = batch.images.to(device).contiguous(memory_format=torch.channels_last)
+        with self._autocast(device):
+            pixels = self.net.decoder(self.net.encoder(images))
+        shares = [len(part.target) / len(images) for part in batch.parts]
+        split = pixels.split([len(part.target) for part in batch.parts])
+        losses = [self._part_loss(*pair) for pair in zip(split, batch.parts, strict=True)]
+        return torch.stack([share * loss for share, loss in zip(shares, losses, strict=True)]).sum()
+
+    def _autocast(self, device: torch.device) -> torch.autocast:
+        return torch.autocast(device.type, self.precision, enabled=self.precision != torch.float32)
+
+    def _part_loss(self, pixels: Tensor, part: Part) -> Tensor:
+        target = part.target.to(pixels.device)
+        text = self.net.project_text(part.text.to(pixels.device))
+        with self._autocast(pixels.device):
+            dots = functional.conv2d(pixels, text[:, :, None, None])
+        # The same as normalised pixels would give, for a fraction of the time: there are fewer labels than features.
+        lengths = torch.linalg.vector_norm(pixels, dim=1, keepdim=True, dtype=torch.float32)
+        logits = LOGIT_SCALE * dots.float() / lengths
+        if self.net.head_block is not None:
+            logits = self.net.head_block(logits)
+        grid = part.grid.to(pixels.device).expand(len(target), -1, -1, -1)
+        logits = functional.grid_sample(logits, grid, align_corners=True)  # what `upsample` gives for these pixels
+        weights = self._class_weights(target, len(text))
+        loss = functional.cross_entropy(logits, target, weights, ignore_index=IGNORE, reduction="sum")
+        # Sum and count, for a part of nothing but ignored pixels has no mean.
+        return loss / weights[target[target != IGNORE]].sum().clamp_min(1)
+
+    def _class_weights(self, target: Tensor, labels: int) -> Tensor:
+        """One for each label: (its share of the part's pixels) ** -balance, 1 in the mean over pixels, 20 at most."""
+        pixels = torch.bincount(target[target != IGNORE], minlength=labels).float()
+        weights = pixels.clamp_min(1) ** -self.balance
+        return (weights * pixels.sum() / (weights * pixels).sum().clamp_min(1e-9)).clamp_max(20)

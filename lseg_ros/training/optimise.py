@@ -1,0 +1,75 @@
+"""Optimisers, learning rates, and what of a network stays as it is."""
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+
+from lseg_ros.model.net import LSegNet
+from lseg_ros.training.config import TrainConfig
+
+
+def freeze(net: LSegNet, prefixes: tuple[str, ...]) -> None:
+    """Takes parts of the network out of training; raises ValueError where no part has such a name."""
+    for prefix in prefixes:
+        parameters = [p for name, p in net.named_parameters() if name.startswith(f"{prefix}.")]
+        if not parameters:
+            raise ValueError(f"'frozen' holds {prefix!r}, and no part of the network has that name")
+        for parameter in parameters:
+            parameter.requires_grad_(False)
+
+
+def set_modes(net: LSegNet, batch_norm: str) -> None:
+    """Train mode, but for the image encoder's BatchNorm where it is "frozen", and for the text encoder always."""
+    net.train()
+    net.text_encoder.eval()
+    if batch_norm == "frozen":
+        # On few images the statistics drift away from the pretrained weights.
+        for module in net.encoder.modules():
+            if isinstance(module, nn.BatchNorm2d | nn.SyncBatchNorm):
+                module.eval()
+
+
+def build_optimizer(net: LSegNet, config: TrainConfig) -> torch.optim.Optimizer:
+    """The optimiser of a run. The text encoder is in no group, so it stays as it is."""
+    encoder_rate, rate = config.rates
+    parts: list[tuple[nn.Module | None, float]] = [
+        (net.encoder, encoder_rate),
+        (net.decoder, rate),
+        (net.head_block, rate),
+        (net.text_projection, config.text_lr),
+    ]
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in part.parameters() if p.requires_grad], "lr": lr, "initial_lr": lr}
+        for part, lr in parts
+        if part is not None
+    ]
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=rate, momentum=0.9, weight_decay=config.weight_decay)
+    kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
+    return kind(groups, weight_decay=config.weight_decay)
+
+
+def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
+    """Gives all groups the rate that they begin with, times `factor`."""
+    for group in optimizer.param_groups:
+        group["lr"] = group["initial_lr"] * factor
+
+
+def lr_factor(config: TrainConfig, step: int, steps: int) -> float:
+    """What the learning rates are multiplied with at a step.
+
+    Args:
+        config: "cosine" goes to zero after `warmup` steps up; "poly" is (1 - epoch / epochs) ** 0.9, the same all
+            through an epoch.
+        step: from 0.
+        steps: of the whole schedule.
+    """
+    if config.schedule == "poly":
+        epoch = step // (steps // config.epochs)
+        return max(0.0, 1 - epoch / config.epochs) ** 0.9
+    if step < config.warmup:
+        return (step + 1) / config.warmup
+    done = (step - config.warmup) / max(1, steps - config.warmup)
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
