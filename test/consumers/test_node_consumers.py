@@ -1,0 +1,207 @@
+"""The node feeds the readers over real DDS, from a running camera, while its labels change."""
+
+import random
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from consumers.readers import Hydra, Layers, Nav2Layer
+from fakes import COLORS, FakeSegmenter
+from graph import Graph, image, stripes
+from lseg_ros.msg import Label
+from lseg_ros.srv import SetLabels
+from sensor_msgs.msg import Image, PointCloud2
+from vision_msgs.msg import LabelInfo
+
+from lseg_ros.inference.label_file import read_label_file
+
+NAMES = list(COLORS)
+SCENE = stripes(*COLORS.values(), width=4)
+LABEL_FILES = Path(__file__).parents[2] / "config" / "labels"
+
+
+class Robot:
+    """A camera with a depth sensor, and whoever reads the node's answers, all on the client of a graph."""
+
+    def __init__(self, graph: Graph, readers: Iterable[Nav2Layer | Hydra]) -> None:
+        self._graph, self._readers = graph, list(readers)
+        self._camera = graph.client.create_publisher(Image, "image", 1)
+        self._stamp = 0
+        self._timer = graph.client.create_timer(0.02, self.shoot)
+        self.infos: list[LabelInfo] = []
+        self.order: list[str] = []  # in which LabelInfo and masks arrived
+        for reader in self._readers:
+            if isinstance(reader, Nav2Layer):
+                self._subscribe_nav2(reader)
+            else:
+                graph.client.create_subscription(Image, "lseg/mask", reader.on_labels, reader.IMAGE_QOS)
+
+    def _subscribe_nav2(self, layer: Nav2Layer) -> None:
+        client = self._graph.client
+
+        def on_mask(message: Image) -> None:
+            self.order.append("mask")
+            layer.on_mask(message)
+
+        def on_label_info(message: LabelInfo) -> None:
+            self.order.append("labels")
+            self.infos.append(message)
+            layer.on_label_info(message)
+
+        # In the order in which the layer subscribes when it is activated.
+        client.create_subscription(Image, "lseg/mask", on_mask, layer.IMAGE_QOS)
+        client.create_subscription(Image, "lseg/confidence", layer.on_confidence, layer.IMAGE_QOS)
+        client.create_subscription(LabelInfo, "lseg/label_info", on_label_info, layer.LABEL_QOS)
+
+    def shoot(self) -> None:
+        """One image, with the cloud and the depth image that belong to it."""
+        self._stamp += 1
+        message = image(SCENE, stamp=self._stamp)
+        height, width = SCENE.shape[:2]
+        for reader in self._readers:
+            if isinstance(reader, Nav2Layer):
+                reader.on_cloud(PointCloud2(header=message.header, width=width, height=height))
+            else:
+                reader.on_depth(Image(header=message.header, width=width, height=height, encoding="32FC1"))
+        self._camera.publish(message)
+
+    def pause(self) -> None:
+        """No more images for now."""
+        self._timer.cancel()
+
+    def resume(self) -> None:
+        """Goes on with images."""
+        self._timer.reset()
+
+    def next_frame(self, reader: Nav2Layer | Hydra) -> None:
+        """Waits until a reader has decoded one more."""
+        count = len(reader.frames)
+        self._graph.until(lambda: len(reader.frames) > count, "a frame")
+
+    def set_labels(self, names: list[str]) -> dict[str, int]:
+        """Asks the node for these labels; returns their ids."""
+        return self.change(SetLabels.Request(labels=names))
+
+    def change(self, request: SetLabels.Request) -> dict[str, int]:
+        response = self._graph.call(SetLabels, "set_labels", request)
+        assert response.success, response.message
+        return {label.name: label.class_id for label in response.label_set.labels if not label.background}
+
+
+def check_names(frames: Iterable[Layers]) -> None:
+    """What is called by a colour's name has that colour: nothing was decoded with another frame's labels."""
+    truth = np.repeat(NAMES, 4)
+    for frame in frames:
+        for name in set(frame.names.ravel()) & set(NAMES):
+            np.testing.assert_array_equal(frame.names[:, truth == name], name)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_all_readers_follow_while_labels_go_come_and_change_places(graph: Graph, seed: int) -> None:
+    layer = Nav2Layer(NAMES)
+    hydra = Hydra(dict(enumerate(NAMES, 1)), unknown_id=255)
+    robot = Robot(graph, [layer, hydra])
+    graph.start(lambda params: FakeSegmenter(), labels=NAMES)
+    graph.until(lambda: layer.frames and hydra.frames, "the first frame")
+    choose = random.Random(seed)
+    for _ in range(15):
+        names = choose.sample(NAMES, choose.randint(1, len(NAMES)))
+        ids = robot.set_labels(names)
+        assert list(ids) == names
+        assert ids == {name: 1 + NAMES.index(name) for name in names}
+        robot.next_frame(layer)
+    robot.pause()
+    layer.check_pairs()
+    check_names(layer.frames)
+    check_names(hydra.frames)
+    for info in robot.infos:
+        hydra.check_label_info(info)
+        # Whatever is in force: who holds an old id learns what it means.
+        assert {c.class_id: c.class_name for c in info.class_map} == dict(enumerate(NAMES, 1))
+
+
+def test_hydra_reads_signed_ids(graph: Graph) -> None:
+    hydra = Hydra(dict(enumerate(NAMES, 1)), unknown_id=32767)
+    robot = Robot(graph, [hydra])
+    graph.start(lambda params: FakeSegmenter(), labels=NAMES, mask_encoding="16SC1")
+    robot.next_frame(hydra)
+    robot.set_labels(NAMES[2:])
+    robot.next_frame(hydra)
+    check_names(hydra.frames)
+
+
+def test_no_id_is_used_again_while_another_is_free(graph: Graph) -> None:
+    things = [f"thing {i}" for i in range(280)]
+    layer = Nav2Layer(["red", *things])
+    robot = Robot(graph, [layer])
+    graph.start(lambda params: FakeSegmenter(), labels=["red"])
+    robot.next_frame(layer)
+    owners: dict[int, str] = {1: "red"}
+    for start in range(0, len(things), 20):
+        batch = things[start : start + 20]
+        for name, class_id in robot.set_labels([*batch, "red"]).items():
+            if len(owners) < 254:  # of 256, 0 is never given away and 255 is unknown
+                assert owners.setdefault(class_id, name) == name
+            else:  # those that left first
+                assert name == owners[class_id] or owners[class_id] in things[:27]
+    assert len(owners) == 254
+    robot.next_frame(layer)
+
+
+def test_a_removed_label_keeps_its_meaning_until_its_id_is_given_away(graph: Graph) -> None:
+    layer = Nav2Layer(NAMES)
+    robot = Robot(graph, [layer])
+    graph.start(lambda params: FakeSegmenter(), labels=["red", "green"])
+    robot.next_frame(layer)
+    assert robot.set_labels(["blue", "green"]) == {"blue": 3, "green": 2}
+    full = [Label(name="blue"), Label(name="green", background=True)]
+    assert robot.change(SetLabels.Request(full=full)) == {"blue": 3}
+    graph.until(lambda: len(robot.infos) == 3, "LabelInfo of each change")
+    assert {c.class_id: c.class_name for c in robot.infos[-1].class_map} == {1: "red", 2: "green", 3: "blue"}
+
+
+def test_who_waits_for_the_node_gets_labels_before_masks(graph: Graph) -> None:
+    layer = Nav2Layer(NAMES)
+    robot = Robot(graph, [layer])
+    graph.start(lambda params: FakeSegmenter(), labels=NAMES)
+    graph.until(lambda: len(layer.frames) > 3, "frames")
+    assert robot.order[0] == "labels"
+
+
+def test_who_comes_late_gets_the_labels_in_force_without_waiting_for_a_change(graph: Graph) -> None:
+    graph.start(lambda params: FakeSegmenter(), labels=["red", "green"])
+    changed = graph.call(SetLabels, "set_labels", SetLabels.Request(labels=["green", "blue"]))
+    assert changed.success
+    layer = Nav2Layer(NAMES)
+    robot = Robot(graph, [layer])
+    robot.pause()
+    graph.until(lambda: robot.infos, "the latched LabelInfo")
+    robot.resume()
+    graph.until(lambda: len(layer.frames) > 3, "frames")
+    assert len(robot.infos) == 1 and robot.order[0] == "labels"
+    check_names(layer.frames)
+
+
+@pytest.mark.parametrize("name", ["ade20k", "driving", "indoor", "outdoor"])
+def test_the_node_takes_the_label_files(graph: Graph, name: str) -> None:
+    path = LABEL_FILES / f"{name}.yaml"
+    specs = [spec for spec in read_label_file(path) if not spec.background]
+    graph.start(lambda params: FakeSegmenter(), labels=["something else"])
+    # Its id is asked for by the file too, so the file has to be put in force.
+    request = SetLabels.Request(label_file=str(path), force=True)
+    response = graph.call(SetLabels, "set_labels", request)
+    assert response.success, response.message
+    visible = [label for label in response.label_set.labels if not label.background]
+    assert [(x.name, x.class_id) for x in visible] == [(spec.name, spec.class_id) for spec in specs]
+    assert [list(x.prompts) for x in visible] == [list(spec.prompts or (spec.name,)) for spec in specs]
+
+
+def test_label_files_follow_one_another_without_force(graph: Graph) -> None:
+    def request(name: str) -> SetLabels.Request:
+        return SetLabels.Request(label_file=str(LABEL_FILES / f"{name}.yaml"))
+
+    graph.start(lambda params: FakeSegmenter(), label_file=str(LABEL_FILES / "indoor.yaml"))
+    for name in ("outdoor", "driving", "indoor"):
+        response = graph.call(SetLabels, "set_labels", request(name))
+        assert response.success, response.message
