@@ -1,5 +1,6 @@
 """The label files that come with the package."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -87,3 +88,25 @@ def test_driving_has_the_ids_of_cityscapes_plus_one() -> None:
         "rider, car, truck, bus, train, motorcycle, bicycle"
     )
     assert [(spec.class_id, spec.name) for spec in read("driving")] == list(enumerate(names.split(", "), 1))
+
+
+def test_the_docs_show_a_label_file_and_files_that_exist(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "labels.md").read_text()
+    example = tmp_path / "example.yaml"
+    example.write_text(re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)[0])
+    assert [spec.name for spec in read_label_file(example)] == ["sky", "plant", "other"]
+    for page in ("labels", "mapping", "nav2"):
+        text = (ROOT / "docs" / f"{page}.md").read_text()
+        for path in re.findall(r"config/[\w/.]+[\w]", text) + [
+            f"docs/{x}" for x in re.findall(r"\]\((\w+\.md)\)", text)
+        ]:
+            assert (ROOT / path).exists(), f"docs/{page}.md names {path}"
+
+
+def test_the_docs_count_the_labels_of_each_file() -> None:
+    rows = re.findall(
+        r"\| `(\w+)\.yaml` \| (\d+)(?: and (\d+) background)? \|", (ROOT / "docs" / "labels.md").read_text()
+    )
+    counted = {name: (int(visible), int(background or 0)) for name, visible, background in rows}
+    for name, background in BACKGROUND.items():
+        assert counted[name] == (len(read(name)) - len(background), len(background))
