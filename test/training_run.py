@@ -1,22 +1,30 @@
 """Tiny training runs: a data set of coloured blocks, its configuration, and the command line for processes of its own.
 
-As a script it is `lseg` with the variant "tiny" added:  python test/training_run.py train --config ...
+As a script it is `lseg` with the variant "tiny" added, `training_run.py train --config ...`; or, for each process that
+torchrun starts, a run that keeps what each of them ends with, `training_run.py ranks CONFIG DATA OUT`.
 """
 
-import json
+import os
+import signal
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 import yaml
 from safetensors.torch import save_file
 
+from lseg_ros.cli.main import main
 from lseg_ros.model import weights
 from lseg_ros.model.variants import VARIANTS
 from lseg_ros.training import trainer
-from lseg_ros.training.config import SourceConfig, TrainConfig
+from lseg_ros.training.batches import Batch
+from lseg_ros.training.config import SourceConfig, TrainConfig, read_config
+from lseg_ros.training.distributed import world
+from lseg_ros.training.trainer import Stopped, Trainer
 
 from tiny import TINY, HashText, tiny_net  # isort: skip (a script finds it in its own folder)
 
@@ -59,16 +67,48 @@ def write_data(folder: Path) -> Path:
 
 def write_config(config: TrainConfig, path: Path) -> Path:
     """Writes the configuration as `read_config` takes it; returns the path."""
-    raw = {key: value for key, value in json.loads(json.dumps(asdict(config))).items() if value}
+    raw = {key: [*value] if isinstance(value, tuple) else value for key, value in asdict(config).items() if value}
     raw["sources"] = {name: {**source.data, "weight": source.weight} for name, source in config.sources.items()}
     path.write_text(yaml.safe_dump(raw))
     return path
 
 
-if __name__ == "__main__":
-    from lseg_ros.cli.main import main
+def run_as_rank(config: Path, data: Path, out: Path) -> None:
+    """Trains, and writes the weights and last gradients of this process.
 
+    After some steps a signal to the second process stops both, and the run is taken up again.
+    """
+    with world("cpu") as processes:
+        for stop in (2, None):
+            run = Trainer(read_config(config), data, out, processes)
+            run.resume()
+            make = run.batches.batch
+
+            def make_or_stop(
+                number: int, together: int, make: Callable[..., Batch] = make, stop: int | None = stop
+            ) -> Batch:
+                if number == (stop and stop * together + 1):
+                    os.kill(os.getpid(), signal.SIGTERM)
+                return make(number, together)
+
+            if processes.rank == 1:
+                vars(run.batches)["batch"] = make_or_stop
+            stopped = False
+            try:
+                run.run()
+            except Stopped:
+                stopped = True
+            assert stopped == (stop is not None)
+            processes.total(torch.zeros(1))  # the first has saved
+        state = {name: (p.detach(), p.grad) for name, p in run.net.named_parameters() if p.requires_grad}
+        torch.save((run.step, state), out / f"rank{processes.rank}.pt")
+
+
+if __name__ == "__main__":
     VARIANTS["tiny"] = TINY
     for module in (weights, trainer):
         vars(module)["build_text_encoder"] = lambda variant: HashText()
-    sys.exit(main())
+    if sys.argv[1] == "ranks":
+        run_as_rank(*map(Path, sys.argv[2:5]))
+    else:
+        sys.exit(main())

@@ -139,6 +139,7 @@ def test_words_and_what_is_left_out(data: Path) -> None:
     assert not isinstance(dataset, EpisodeSet)
     assert dataset.phrases == [["red thing", "crimson"], ["green thing", "lawn"]]
     original = cv2.imread(str(data / "masks" / "0.png"), cv2.IMREAD_UNCHANGED)
+    assert original is not None
     np.testing.assert_array_equal(dataset.sample(0)[1] == IGNORE, original >= 2)
     assert len(blocks(data, leave_out=["[0-3].png"])) == 2 and len(blocks(data, only=["1*", "5.*"])) == 2
     with pytest.raises(FileNotFoundError, match="no image is left"):

@@ -1,0 +1,138 @@
+"""What a training configuration may say."""
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lseg_ros.training.config import TrainConfig, _with_base, read_config
+from lseg_ros.training.datasets.catalogue import ConfigError
+
+ROOT = Path(__file__).parents[2]
+RUNS = sorted(p for p in (ROOT / "config" / "train").glob("*.yaml") if p.name != "words.yaml")
+PLAIN = {
+    "variant": "lseg_mini",
+    "licence": "CC0-1.0",
+    "seed": 1,
+    "steps": 10,
+    "batch": 2,
+    "crop": 64,
+    "lr": 0.1,
+    "backbone_lr": 0,
+    "sources": {"one": {"dataset": "folder"}},
+}
+
+
+def read(folder: Path, **changes: object) -> TrainConfig:
+    path = folder / "run.yaml"
+    path.write_text(yaml.safe_dump(PLAIN | changes))
+    return read_config(path)
+
+
+@pytest.mark.parametrize("path", RUNS, ids=lambda p: p.name)
+def test_shipped_configurations_can_be_read(path: Path) -> None:
+    config = read_config(path)
+    for source in config.sources.values():
+        for layer in source.data.get("layers", []):
+            for label in layer["labels"].values():
+                assert label in config.words, "each label has its own entry in words.yaml"
+
+
+def test_every_entry_is_explained() -> None:
+    text = (ROOT / "docs" / "training.md").read_text()
+    for entry in fields(TrainConfig):
+        assert f"| `{entry.name}` |" in text, entry.name
+
+
+def test_the_example_can_be_read(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "training.md").read_text()
+    (tmp_path / "mine.yaml").write_text(text.split("```yaml\n")[1].split("```")[0])
+    assert read_config(tmp_path / "mine.yaml").sources["mine"].data == {"dataset": "folder", "root": "my_images"}
+
+
+def test_a_base_gives_what_a_configuration_leaves_out(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(
+        "seed: 1\nlr: 2\nsources: {x: {images: x, weight: 1}, y: {images: y}}\nbase: b.yaml"
+    )
+    (tmp_path / "b.yaml").write_text("seed: 3\ncrop: 32")
+    (tmp_path / "c.yaml").write_text("base: a.yaml\nlr: 5\nsources: {x: {weight: 2}, y: null}")
+    assert _with_base(tmp_path / "c.yaml") == {
+        "seed": 1,
+        "crop": 32,
+        "lr": 5,
+        "sources": {"x": {"images": "x", "weight": 2}},
+    }
+    (tmp_path / "b.yaml").write_text("base: c.yaml")
+    with pytest.raises(ConfigError, match="its own base"):
+        read_config(tmp_path / "c.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("steps: 3\n", "missing 'variant', missing 'licence', missing 'seed'"),
+        ("[1, 2]", "no mapping"),
+        ("a: [", "cannot be read as YAML"),
+    ],
+)
+def test_files_that_are_no_configuration(tmp_path: Path, text: str, reason: str) -> None:
+    (tmp_path / "a.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=reason):
+        read_config(tmp_path / "a.yaml")
+
+
+def test_entries_at_their_limits(tmp_path: Path) -> None:
+    config = read(tmp_path, seed=0, colour=0, negatives=0, ema=0, clip=0, scale=[1, 1], init=None)
+    assert (config.scale, config.rates, config.init) == ((1, 1), (0, 0.1), None)
+    assert read(tmp_path, variant="lseg_vit_l16+bottleneck2").variant == "lseg_vit_l16+bottleneck2"
+    epochs = read(tmp_path, steps=None, epochs=3, schedule="poly", lr=None, backbone_lr=None, base_lr=0.004, batch=4)
+    assert epochs.rates == (0.001, 0.01)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"stpes": 3}, "unknown 'stpes'"),
+        ({"variant": "lseg_huge"}, "there is no variant 'lseg_huge'; known: lseg_mini"),
+        ({"steps": -1}, "'steps' is -1, and should be a whole number, 1 or more"),
+        ({"steps": 2.5}, "'steps' is 2.5"),
+        ({"batch": True}, "'batch' is True"),
+        ({"seed": "one"}, "'seed' is 'one'"),
+        ({"crop": 100}, "'crop' is 100, and should be a multiple of 32 pixels"),
+        ({"lr": "1e-3"}, "'lr' is '1e-3', and should be a number above 0; YAML takes 1e-3 for text"),
+        ({"lr": 0}, "'lr' is 0"),
+        ({"weight_decay": -0.1}, "'weight_decay' is -0.1, and should be a number, 0 or more"),
+        ({"ema": 1.0}, "'ema' is 1.0"),
+        ({"balance": float("nan")}, "'balance' is nan"),
+        ({"scale": [1.6, 0.5]}, r"'scale' is \[1.6, 0.5\], and should be two factors above 0, the smaller first"),
+        ({"scale": [0, 1]}, "'scale' is"),
+        ({"scale": 1.5}, "'scale' is 1.5"),
+        ({"long_side": [260.5, 300]}, "'long_side' is"),
+        ({"optimizer": "lion"}, "'optimizer' is 'lion', and should be one of adamw, adam, sgd"),
+        ({"schedule": "linear"}, "'schedule' is 'linear', and should be one of cosine, poly"),
+        ({"precision": "half"}, "'precision' is 'half', and should be one of float32, bfloat16, float16"),
+        ({"batch_norm": ["x"]}, "'batch_norm' is"),
+        ({"negatives": "some"}, "'negatives' is 'some', and should be a whole number, 0 or more, or all"),
+        ({"frozen": "encoder"}, "'frozen' is 'encoder', and should be a list of texts"),
+        ({"broken_files": "ignore"}, "should be one of stop, skip"),
+        ({"sources": {}}, "'sources' is {}"),
+        ({"sources": {"one": 5}}, "one: a data set is a mapping of entries, and here is 5"),
+        ({"sources": {"one": {"weight": -1}}}, "one: the weight is -1"),
+        ({"sources": {"one": {"weight": 0}}}, "all sources have the weight 0"),
+        ({"epochs": 3}, "give either 'steps' or 'epochs'"),
+        ({"steps": None}, "give either 'steps' or 'epochs'"),
+        ({"base_lr": 0.004}, "give either 'base_lr' or both 'lr' and 'backbone_lr'"),
+        ({"backbone_lr": None}, "give either 'base_lr' or both"),
+        ({"schedule": "poly"}, "'schedule' poly goes by 'epochs'"),
+        ({"stop_after": 2}, "'stop_after' is 2"),
+        ({"warmup": 10}, "'warmup' is 10, and should be less than the 'steps', 10"),
+        ({"steps": None, "epochs": 3, "sources": {"one": {"weight": 2}}}, "a source takes no 'weight'"),
+        ({"validation": {"every": 3}}, "validation: it has the entries data and every"),
+        ({"validation": {"data": {}, "every": 0}}, "validation: 'every' is 0"),
+        ({"validation": {"data": [], "every": 1}}, "validation: a data set is a mapping"),
+    ],
+)
+def test_bad_entries(tmp_path: Path, changes: dict[str, object], reason: str) -> None:
+    with pytest.raises(ConfigError, match=f"run.yaml.*{reason}"):
+        read(tmp_path, **changes)
