@@ -191,7 +191,7 @@ class Batches:
         labels = np.concatenate([present, rng.permutation(absent)[:further]])
         table = np.full(256, IGNORE, np.uint8)
         table[labels] = np.arange(len(labels))
-        text = torch.stack([self.text[str(rng.choice(source.phrases[int(label)]))] for label in labels])
+        text = torch.stack([self.text[_phrase(source.phrases[int(label)], rng)] for label in labels])
         return np.stack([image for image, _ in crops]), self._part(table[target], text, rng)
 
     def _augmented(self, sample: Sample, rng: np.random.Generator) -> Sample:
@@ -217,6 +217,11 @@ class Batches:
         grid = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1)
         seen = torch.from_numpy(target[:, top::step, left::step]).long()
         return Part(seen, grid, functional.normalize(text, dim=-1))
+
+
+def _phrase(phrases: list[str], rng: np.random.Generator) -> str:
+    """Half of the time the label itself, else any of its phrases: many of those also hint at other labels."""
+    return phrases[0] if rng.random() < 0.5 else str(rng.choice(phrases))
 
 
 @lru_cache(2)
