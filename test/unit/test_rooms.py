@@ -27,7 +27,7 @@ ALLOWED = {
     "inference": {"inference", "model"},
     "training": {"training", "model", "inference"},
     "ros": {"ros", "inference", "model", "msg", "srv"},
-    "cli": {"cli", "training", "inference", "model"},
+    "cli": {"cli", "ros", "training", "inference", "model"},
 }
 FILES = sorted(p for room in ALLOWED for p in (ROOT / room).rglob("*.py"))
 

@@ -1,0 +1,221 @@
+"""`lseg bag`."""
+
+import argparse
+import hashlib
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lseg_ros.cli.options import output_path
+
+if TYPE_CHECKING:
+    from lseg_ros.inference.segmenter import Segmenter
+    from lseg_ros.ros.bags_offline import Job
+
+_SHOWN = 5  # reasons for refused frames
+
+_DESCRIPTION = """\
+Segments every frame of recorded image topics, and writes the topics that the node would publish into a new bag:
+/lseg/mask and so on, or /lseg/CAMERA/mask where there are several image topics. Each output has the header and the
+time of its image. IN is a rosbag2 recording: a .mcap file, a .db3 file, or a folder. So is OUT, as its name says; a
+folder's files are of the kind that IN has.
+
+Stop it at any moment: what is done is kept in OUT.part, and the same command goes on from there.
+Several processes share the frames under torchrun: torchrun --nproc_per_node=2 -m lseg_ros.cli bag ...; see
+docs/recording.md.
+Frames that cannot be read are counted and named at the end, and the exit status is 1.
+"""
+
+
+def add_to(commands: Any) -> None:
+    """Adds the command to argparse's subparsers."""
+    parser = commands.add_parser(
+        "bag",
+        help="segment the image topics of a recorded bag",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("input", type=Path, metavar="IN", help="the recording: .mcap, .db3, or a folder")
+    parser.add_argument("output", type=output_path, metavar="OUT", help="the bag to write: .mcap, .db3, or a folder")
+    parser.add_argument(
+        "--topic", action="append", required=True, help="image topic, raw or compressed; several: --topic A --topic B"
+    )
+    labels = parser.add_mutually_exclusive_group(required=True)
+    labels.add_argument("--labels", help='separated by commas, as in "dog, grass, other"')
+    labels.add_argument("--label-file", type=Path, help="YAML file with labels, as the node takes it")
+    parser.add_argument("--model", default="lseg_mini", help="variant or weights file (default: lseg_mini)")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+    parser.add_argument(
+        "--outputs",
+        default="mask,confidence",
+        help="of mask, confidence, overlay and color, separated by commas (default: mask,confidence)",
+    )
+    parser.add_argument("--copy", action="store_true", help="put everything that IN has into OUT, too")
+    there = parser.add_mutually_exclusive_group()
+    there.add_argument("--overwrite", action="store_true", help="replace OUT if it is there")
+    there.add_argument("--resume", action="store_true", help="do nothing if OUT is there, which is whole then")
+    parser.set_defaults(run=run)
+
+
+@dataclass(frozen=True)
+class _Worker:
+    """Which of how many processes this is, and which on its machine."""
+
+    rank: int
+    size: int
+    local_rank: int
+
+
+def run(options: argparse.Namespace) -> int:
+    """Segments this process's share, and as the first process joins all shares; returns the exit status."""
+    if find_spec("rosbags") is None:
+        raise ValueError("bags need the library rosbags; run: pip install 'lseg_ros[bag]'")
+    from lseg_ros.ros.bags import Recording
+    from lseg_ros.ros.bags_offline import Job, Outputs, copied_topics
+    from lseg_ros.ros.bags_segments import PartialBag
+
+    worker = _worker()
+    if options.output.exists():
+        if options.resume:
+            print(f"{options.output} was finished before")
+            return 0
+        _check_output(options)
+    with Recording(options.input) as recording:
+        topics = list(dict.fromkeys(options.topic))
+        connections = recording.images(topics)
+        outputs = Outputs(topics, _outputs(options.outputs))
+        copied = copied_topics(recording, outputs) if options.copy else {}
+        segmenter = _segmenter(options, worker)
+        # All that the messages depend on; what cannot differ between two runs is left out.
+        made_with = {
+            "recording": recording.facts,
+            "topic": topics,
+            "list of outputs": outputs.wanted,
+            "list of labels": [asdict(label) for label in segmenter.labels.labels],
+            "model": _sha256(options.model),
+            "precision": str(segmenter.precision),
+        }
+        partial = PartialBag(options.output, outputs.topics(), made_with)
+        try:
+            return _segment(Job(recording, connections, outputs, partial, segmenter), options.output, copied, worker)
+        except KeyboardInterrupt:
+            print("lseg: stopped; the same command goes on from there", file=sys.stderr)
+            raise
+        except RuntimeError as error:  # PyTorch has no class of its own for every kind of memory
+            if "out of memory" not in str(error):
+                raise
+            raise ValueError("the GPU has too little memory; try --device cpu") from error
+
+
+def _worker() -> _Worker:
+    """As torchrun's environment says, or this process alone."""
+    try:
+        rank, size, local = (
+            int(os.environ.get(name, alone)) for name, alone in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0))
+        )
+    except ValueError as error:
+        raise ValueError(f"RANK, WORLD_SIZE and LOCAL_RANK are numbers, as torchrun sets them ({error})") from error
+    if not 0 <= rank < size:
+        raise ValueError(f"RANK is {rank} and WORLD_SIZE is {size}; ranks count from 0")
+    return _Worker(rank, size, local)
+
+
+def _check_output(options: argparse.Namespace) -> None:
+    """Raises ValueError unless the output that is there may be replaced."""
+    if options.output.resolve() == options.input.resolve():
+        raise ValueError(f"{options.output} is the recording itself; choose another name")
+    if not options.overwrite:
+        raise ValueError(f"{options.output} is there already; choose another name, or give --overwrite")
+
+
+def _outputs(text: str) -> list[str]:
+    """The outputs asked for, in their usual order."""
+    from lseg_ros.ros.bags_messages import OUTPUTS
+
+    asked = [name.strip() for name in text.split(",")]
+    for name in asked:
+        if name not in OUTPUTS:
+            raise ValueError(f"there is no output {name!r}; --outputs takes {', '.join(OUTPUTS)}")
+    return [name for name in OUTPUTS if name in asked]
+
+
+def _segmenter(options: argparse.Namespace, worker: _Worker) -> "Segmenter":
+    """The segmenter with the labels in force; raises ValueError where an option cannot be used."""
+    import torch
+
+    from lseg_ros import Segmenter, load_model
+    from lseg_ros.inference.label_file import read_label_file
+    from lseg_ros.inference.labels import IdRules, as_specs
+
+    device, gpus = options.device, torch.cuda.device_count()
+    if device in ("auto", "cuda") and worker.size > 1 and gpus:
+        device = f"cuda:{worker.local_rank % gpus}"  # each process on a machine takes its own
+    labels = read_label_file(options.label_file) if options.label_file else as_specs(options.labels.split(","))
+    rules = IdRules()
+    if max([len(labels), *(label.class_id or 0 for label in labels)]) >= rules.unknown_id:
+        rules = IdRules(max_id=65535, unknown_id=65535)  # and 16UC1 masks
+    segmenter = Segmenter(load_model(options.model), device, rules=rules)
+    segmenter.set_labels(labels)
+    return segmenter
+
+
+def _sha256(model: str) -> str:
+    from lseg_ros.model.files import weights_path
+
+    return hashlib.sha256(weights_path(model).read_bytes()).hexdigest()
+
+
+def _segment(job: "Job", out: Path, copied: Any, worker: _Worker) -> int:
+    """Segments this process's share; the first process then joins all of them. Returns the exit status."""
+    from tqdm import tqdm
+
+    from lseg_ros.ros.bags_offline import join, segment_sizes
+
+    sizes = segment_sizes(sum(connection.msgcount for connection in job.connections))
+    share = range(worker.rank, len(sizes), worker.size)
+    bar = tqdm(
+        total=sum(sizes[i] for i in share),
+        initial=sum(sizes[i] for i in share if job.partial.has(i)),
+        unit="frame",
+        desc=out.name,
+        disable=None if worker.rank == 0 else True,
+    )
+    with bar:
+        frames = job.work(worker.rank, worker.size, bar.update)
+    if worker.rank:
+        return 0
+    segments = len(segment_sizes(frames))
+    _wait(job, segments)
+    refused = job.partial.refused(segments)
+    _name_refused(refused.most_common())
+    if refused.total() == frames:
+        job.partial.remove()
+        raise ValueError(f"{job.recording.path} has no frame that can be segmented; nothing was written")
+    join(job, frames, out, copied)
+    print(f"{out}: {frames - refused.total()} of {frames} frames segmented")
+    return 1 if refused else 0
+
+
+def _wait(job: "Job", segments: int) -> None:
+    """Returns when all segments are finished, by whomever."""
+    told = False
+    while missing := sum(not job.partial.has(segment) for segment in range(segments)):
+        if not told:
+            print(
+                f"lseg: waiting for the other processes, which have {missing} of {segments} parts left", file=sys.stderr
+            )
+            told = True
+        time.sleep(0.2)
+
+
+def _name_refused(refused: Sequence[tuple[str, int]]) -> None:
+    for reason, count in refused[:_SHOWN]:
+        print(f"lseg: {count} frame{'s' if count > 1 else ''} left out, {reason}", file=sys.stderr)
+    if len(refused) > _SHOWN:
+        rest = sum(count for _, count in refused[_SHOWN:])
+        print(f"lseg: {rest} frames left out for {len(refused) - _SHOWN} more reasons", file=sys.stderr)
