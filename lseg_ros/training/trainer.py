@@ -60,7 +60,9 @@ class Trainer:
         if config.precision == "float16" and world.device.type != "cuda":
             raise ValueError("'precision' float16 is for CUDA devices; use bfloat16 or float32 here")
         sources = {name: self._open(name, data) for name in config.sources}
-        self.validation = None if config.validation is None else Validation(config.validation, data)
+        self.validation = None
+        if config.validation is not None:
+            self.validation = Validation(config.validation, data, skip_broken=config.broken_files == "skip")
         torch.manual_seed(config.seed)
         variant = variant_named(config.variant)
         self.net = LSegNet(variant, build_text_encoder(variant))
@@ -87,8 +89,8 @@ class Trainer:
         return open_dataset(entry, data, f"the source {name!r}", self.config.words, self.config.without)
 
     def _embed(self, phrases: list[str]) -> dict[str, Tensor]:
-        rows = [self.net.embed_text(phrases[i : i + 256]).cpu() for i in range(0, len(phrases), 256)]
-        return dict(zip(phrases, torch.cat(rows), strict=True))
+        # All at once: a text's last bits depend on what it is padded with.
+        return dict(zip(phrases, self.net.embed_text(phrases).cpu(), strict=True))
 
     @property
     def weights(self) -> Path:

@@ -3,11 +3,13 @@
 import json
 import logging
 import os
+import random
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -78,9 +80,11 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(
     out = tmp_path / "parts"
     command = [SCRIPT, "train", "--config", write_config(config, tmp_path / "run.yaml"), "--data", data, "--out", out]
     process = subprocess.Popen([sys.executable, *map(str, command)], env=environment())
-    while not (out / "last.pt").is_file() and process.poll() is None:
-        time.sleep(0.01)
-    time.sleep(np.random.default_rng().uniform(0, 0.5))
+    saves: set[int] = set()
+    while len(saves) < random.randint(1, 6) and process.poll() is None:
+        time.sleep(random.uniform(0, 0.01))
+        with suppress(FileNotFoundError):
+            saves.add((out / "last.pt").stat().st_mtime_ns)
     process.kill()
     assert process.wait() == -signal.SIGKILL
     (out / ".part-torn").mkdir()
@@ -155,7 +159,9 @@ def test_a_state_of_another_run_is_refused(data: Path, tmp_path: Path) -> None:
 
 def test_two_processes_train_as_one_with_twice_the_batches(data: Path, tmp_path: Path) -> None:
     """torchrun, gloo, DDP; stopped by a signal to one of the two, and taken up again."""
+    validation = ValidationConfig(BLOCKS, every=5, images=5)
     config = replace(SHORT, steps=5, optimizer="sgd", precision="float32", lr=0.1, backbone_lr=0.01, ema=0.0)
+    config = replace(config, validation=validation)
     out = tmp_path / "out"
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     script = map(str, [SCRIPT, "ranks", write_config(config, tmp_path / "run.yaml"), data, out])
@@ -170,8 +176,10 @@ def test_two_processes_train_as_one_with_twice_the_batches(data: Path, tmp_path:
     for name, parameter in alone.net.named_parameters():
         torch.testing.assert_close(one[name][0], parameter.detach(), rtol=1e-4, atol=1e-6)
         torch.testing.assert_close(one[name][1], parameter.grad, rtol=1e-3, atol=1e-6)
-    logs = [next(line["loss"] for line in log_of(folder)) for folder in (out, tmp_path / "alone")]
-    assert logs[0] == pytest.approx(logs[1])
+    (loss, measured), (loss_alone, measured_alone) = (log_of(folder) for folder in (out, tmp_path / "alone"))
+    assert loss == pytest.approx(loss_alone)
+    # Running statistics of the decoder's BatchNorm are of one process each, so figures differ a little.
+    assert measured == pytest.approx(measured_alone, abs=0.2)
 
 
 def more_pictures(data: Path, count: int) -> None:
@@ -205,6 +213,17 @@ def test_broken_files_stop_a_run_or_are_skipped(data: Path, tmp_path: Path, capl
     (data / "masks" / "4.png").write_bytes(b"no picture")
     with pytest.raises(ValueError, match=r"3 of the 20 files of the source 'blocks' cannot be used, .*more than a"):
         Trainer(replace(skip, steps=50), data, tmp_path / "skip").run()
+
+
+def test_broken_files_of_the_validation(data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    other = write_data(tmp_path / "other")
+    (other / "images" / "2.png").write_bytes(b"")
+    validation = ValidationConfig({**BLOCKS, "images": "../other/images"}, every=1)
+    config = replace(SHORT, steps=1, warmup=0, validation=validation)
+    with pytest.raises(ValueError, match=r"2\.png cannot be decoded"):
+        Trainer(config, data, tmp_path / "stop").run()
+    Trainer(replace(config, broken_files="skip"), data, tmp_path / "skip").run()
+    assert "2.png" in caplog.text and log_of(tmp_path / "skip")[-1]["pixel_accuracy"] >= 0
 
 
 def test_nothing_but_broken_files(data: Path, tmp_path: Path) -> None:
