@@ -69,6 +69,7 @@ def log_of(out: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_as_if_it_had_not_been(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -157,6 +158,7 @@ def test_a_state_of_another_run_is_refused(data: Path, tmp_path: Path) -> None:
             free.resume()
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one_with_twice_the_batches(data: Path, tmp_path: Path) -> None:
     """torchrun, gloo, DDP; stopped by a signal to one of the two, and taken up again."""
     validation = ValidationConfig(BLOCKS, every=5, images=5)
