@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from lseg_ros.ros.bags_offline import Job
 
 _SHOWN = 5  # reasons for refused frames
+# PyTorch has a class of its own only for a GPU's memory, and it is not loaded here yet.
+_TOO_LARGE = ("out of memory", "can't allocate memory", "not enough memory")
 
 _DESCRIPTION = """\
 Segments every frame of recorded image topics, and writes the topics that the node would publish into a new bag:
@@ -106,10 +108,10 @@ def run(options: argparse.Namespace) -> int:
         except KeyboardInterrupt:
             print("lseg: stopped; the same command goes on from there", file=sys.stderr)
             raise
-        except RuntimeError as error:  # PyTorch has no class of its own for every kind of memory
-            if "out of memory" not in str(error):
+        except (MemoryError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and not any(sign in str(error) for sign in _TOO_LARGE):
                 raise
-            raise ValueError("the GPU has too little memory; try --device cpu") from error
+            raise ValueError("there is too little memory; try fewer labels, or another --device") from error
 
 
 def _worker() -> _Worker:

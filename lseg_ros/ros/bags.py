@@ -139,8 +139,7 @@ class Recording:
             yield connection, Message(connection.topic, time, data)
 
     def _damaged(self, error: Exception) -> BagError:
-        rescue = "ros2 bag reindex" if self.path.is_dir() else "mcap recover"
-        advice = f"; `{rescue} {self.path}` may save what it holds" if self.path.suffix != ".db3" else ""
+        advice = "; `mcap recover` may save what it holds" if self.storage == StoragePlugin.MCAP else ""
         return BagError(f"{self.path} is damaged or was cut short ({' '.join(str(error).split())}){advice}")
 
 
@@ -155,7 +154,7 @@ def write_bag(
     """Writes a bag, which takes its name when it is whole.
 
     Args:
-        out: A file where it ends in .mcap or .db3, and is replaced if it is there; else a folder, which must not be.
+        out: A file where it ends in .mcap or .db3, else a folder; what is there is replaced.
         storage: What the bag's files are.
         topics: All topics, which the bag has even if they have no messages.
         messages: In the order of their times.
@@ -166,10 +165,13 @@ def write_bag(
     """
     with tempfile.TemporaryDirectory(prefix="unfinished-", dir=scratch) as temporary:
         is_file = out.suffix in _STORAGES
-        folder = Path(temporary, out.stem if is_file else out.name)
+        folder = Path(temporary, "new", out.stem if is_file else out.name)
         try:
             _write(folder, storage, topics, messages)
-            (folder / out.name if is_file else folder).replace(out)
+            new = folder / out.name if is_file else folder
+            if out.exists() and (out.is_dir() or new.is_dir()):  # only a file takes the place of a file in one step
+                out.rename(Path(temporary, "old"))
+            new.replace(out)
         except OSError as error:
             if error.filename is None or str(error.filename).startswith(temporary):
                 raise OSError(error.errno, error.strerror or str(error), str(out)) from error

@@ -147,8 +147,6 @@ def join(job: Job, frames: int, out: Path, copied: Mapping[str, Topic]) -> None:
     if copied:
         recorded = (message for _, message in job.recording.messages())
         messages = heapq.merge(recorded, messages, key=lambda message: message.time)
-    if out.is_dir():
-        out.rename(job.partial.folder / "replaced")  # a folder is not replaced in one step, as a file is
     topics = [*copied.values(), *job.outputs.topics()]
     write_bag(out, storage_for(out, job.recording.storage), topics, messages, job.partial.folder)
     job.partial.remove()

@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -301,8 +302,7 @@ STORED = {
 }
 
 
-@pytest.mark.parametrize("big", [False, True], ids=["little", "big"])
-@pytest.mark.parametrize("name", STORED)
+@pytest.mark.parametrize(("name", "big"), [*((name, False) for name in STORED), ("padded rows", True)])
 def test_how_images_are_stored(lseg: Any, tmp_path: Path, name: str, big: bool) -> None:
     message = STORED[name]
     record(tmp_path / "in.mcap", [("/a/image", START, message)], CompressionMode.STORAGE, big)
@@ -347,6 +347,38 @@ def test_several_cameras_and_the_rest_of_the_recording(lseg: Any, tmp_path: Path
             np.testing.assert_array_equal(mask, segmenter().segment(picture(first + i)).mask)
     again = lseg("out", "twice.mcap", "--topic", "/front/image_raw", "--copy")
     assert again.err == "lseg: out has /lseg/label_info already, which would be mixed; leave out --copy\n"
+
+
+def test_recordings_without_definitions(lseg: Any, tmp_path: Path) -> None:
+    record(tmp_path / "in.db3", [*film(2), ("/chatter", START, text("hello"))])
+    with sqlite3.connect(tmp_path / "in.db3") as database:  # as ROS 2 Humble writes it
+        for table in ("schema", "message_definitions"):
+            database.execute(f"DROP TABLE {table}")
+        database.execute("ALTER TABLE topics DROP COLUMN type_description_hash")
+    database.close()
+    assert lseg("in.db3", "out.mcap", "--topic", "/camera/image_raw", "--copy").status == 0
+    with Reader(Path("out.mcap")) as reader:
+        found = {connection.topic: connection.msgdef.data for connection in reader.connections}
+    assert found["/chatter"].strip() == "string data"
+    with sqlite3.connect(tmp_path / "in.db3") as database:
+        database.execute("UPDATE topics SET type = 'my_msgs/msg/Own' WHERE name = '/chatter'")
+    database.close()
+    done = lseg("in.db3", "out.db3", "--topic", "/camera/image_raw", "--copy")
+    assert done.err == (
+        "lseg: in.db3 does not say how my_msgs/msg/Own is made up, the type of /chatter; leave out --copy\n"
+    )
+    assert lseg("in.db3", "out.db3", "--topic", "/camera/image_raw").status == 0
+
+
+def test_too_little_memory(lseg: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def embed(self: Segmenter, rgb: Any) -> Any:
+        raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    record(tmp_path / "in.mcap", film(1))
+    monkeypatch.setattr(Segmenter, "embed", embed)
+    done = lseg("in.mcap", "out.mcap", "--topic", "/camera/image_raw")
+    assert (done.status, done.err.count("\n")) == (1, 1)
+    assert done.err.startswith("lseg: there is too little memory")
 
 
 def test_frames_that_cannot_be_read_are_counted_and_left_out(lseg: Any, tmp_path: Path) -> None:
