@@ -10,6 +10,7 @@ from lseg_ros.model.variants import VARIANTS, Variant
 # Whether a variant was run beside the original network with the same weights, and agreed.
 NUMBERS = {
     "lseg_mini": "our own network",
+    "lseg_mini_street": "our own network",
     "lseg_vit_l16": "same as the original's (on a reduced twin)",
     "lseg_vit_l16_rn50x16": "same as the original's (on a reduced twin)",
     "lseg_vit_b32": "same as the original's (on a reduced twin)",
