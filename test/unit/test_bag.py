@@ -11,7 +11,9 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import cv2
@@ -22,6 +24,7 @@ from tiny import HashText, tiny_net
 
 import lseg_ros
 from lseg_ros import Segmenter
+from lseg_ros.cli import bag
 from lseg_ros.cli.main import main
 from lseg_ros.inference.labels import IdRules
 from lseg_ros.inference.render import color_mask, overlay
@@ -176,9 +179,10 @@ def lseg(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, ti
     return run
 
 
-def segmenter(*labels: str) -> Segmenter:
+@lru_cache(maxsize=1)
+def segmenter() -> Segmenter:
     found = Segmenter(tiny_net(), "cpu")
-    found.set_labels(labels or ["road", "sky"])
+    found.set_labels(["road", "sky"])
     return found
 
 
@@ -498,6 +502,27 @@ def test_a_full_disk_keeps_what_is_finished(lseg: Any, tmp_path: Path, monkeypat
     assert contents(Path("out.mcap")) == contents(Path("whole.mcap"))
 
 
+def test_the_output_of_before_stays_until_the_new_one_is_whole(
+    lseg: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record(tmp_path / "in.mcap", film(2))
+    arguments = ("in.mcap", "out", "--topic", "/camera/image_raw")
+    assert lseg(*arguments).status == 0
+    before, close = contents(Path("out")), Writer.close
+
+    def full(self: Writer) -> None:
+        if self.path.name == "out":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        close(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Writer, "close", full)
+        assert lseg(*arguments, "--overwrite", labels="sky, road").err == "lseg: out: No space left on device\n"
+    assert contents(Path("out")) == before
+    assert lseg(*arguments, "--overwrite", labels="sky, road").status == 0
+    assert contents(Path("out")) != before
+
+
 def test_a_folder_of_somebody_else_is_left_alone(lseg: Any, tmp_path: Path) -> None:
     record(tmp_path / "in.mcap", film(2))
     (tmp_path / "out.mcap.part").mkdir()
@@ -615,3 +640,26 @@ def test_several_processes_share_a_recording(tmp_path: Path, uninterrupted: tupl
 def test_an_environment_that_makes_no_sense(lseg: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RANK", "2")
     assert lseg("in.mcap", "out.mcap", "--topic", "/a").err.startswith("lseg: RANK is 2 and WORLD_SIZE is 1")
+
+
+@pytest.mark.parametrize(
+    ("device", "size", "expected"), [("auto", 4, "cuda:1"), ("cpu", 4, "cpu"), ("auto", 1, "auto")]
+)
+def test_each_process_on_a_machine_takes_its_own_gpu(
+    monkeypatch: pytest.MonkeyPatch, device: str, size: int, expected: str
+) -> None:
+    taken = []
+
+    class Recorder:
+        def __init__(self, net: Any, device: str, **options: Any) -> None:
+            taken.append(device)
+
+        def set_labels(self, labels: Any) -> None:
+            pass
+
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setattr("lseg_ros.inference.segmenter.Segmenter", Recorder)
+    monkeypatch.setattr("lseg_ros.model.weights.load_model", lambda model: None)
+    options = SimpleNamespace(device=device, labels="road", label_file=None, model="lseg_mini")
+    bag._segmenter(options, bag._Worker(rank=3, size=size, local_rank=3))  # type: ignore[arg-type]
+    assert taken == [expected]
