@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from lseg_ros.inference.labels import IdRules, LabelError, LabelSet, LabelSpec, as_specs, assign
 from lseg_ros.inference.postprocess import Segmentation
 from lseg_ros.inference.preprocess import Geometry
+from lseg_ros.inference.protocol import PhraseMatch
 
 # A label wins where the image has its colour; others are far from every colour in use.
 COLORS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "white": (255, 255, 255), "black": (0, 0, 0)}
@@ -36,6 +37,7 @@ class FakeSegmenter:
         self.gate.set()
         self.entered = threading.Event()
         self.fail_next: Exception | None = None
+        self.releases = 0
 
     def plan(
         self, labels: Sequence[str | LabelSpec], class_ids: Sequence[int] | None = None, *, force: bool = False
@@ -70,3 +72,15 @@ class FakeSegmenter:
         targets = torch.tensor([COLORS.get(name, (999, 999, 999)) for name in self.labels.names]).float()
         logits = -(pixels[None] - targets[:, None, None]).norm(dim=-1)[None] / 50
         return Segmentation(logits, self.labels, Geometry(size, size, size), size, self.rules, self.threshold)
+
+    def query(self, image: FakeEmbedding, phrases: Sequence[str], output: tuple[int, int]) -> list[PhraseMatch]:
+        """A phrase scores 1 where the image has its colour and 0 elsewhere, at the image's size."""
+        self.threads.add(threading.get_ident())
+        found = [(image.rgb == COLORS.get(phrase, (999, 999, 999))).all(-1).astype(np.float32) for phrase in phrases]
+        return [PhraseMatch(score, score - 0.5) for score in found]
+
+    def usage(self) -> dict[str, str]:
+        return {"device": "none"}
+
+    def release(self) -> None:
+        self.releases += 1

@@ -34,6 +34,7 @@ class Graph:
         self._executor = SingleThreadedExecutor(context=self.context)
         self._executor.add_node(self.client)
         self.node: LsegNode | None = None
+        self._thread: threading.Thread | None = None
         self._images: Any = None
 
     def __enter__(self) -> "Graph":
@@ -42,9 +43,10 @@ class Graph:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.node is not None:
+        if self._thread is not None:
             self._node_executor.shutdown()
             self._thread.join(TIMEOUT)
+        if self.node is not None:
             self.node.close()
         self.client.destroy_node()
         rclpy.shutdown(context=self.context)
@@ -53,18 +55,24 @@ class Graph:
         """Starts the node under test with these parameters."""
         overrides = [Parameter(name, value=value) for name, value in parameters.items()]
         self.node = LsegNode(make_segmenter, context=self.context, namespace=namespace, parameter_overrides=overrides)
+        if not self.node.start():
+            raise ValueError(self.node.failure)
         self._node_executor = SingleThreadedExecutor(context=self.context)
         self._node_executor.add_node(self.node)
         self._thread = threading.Thread(target=self._node_executor.spin, daemon=True)
         self._thread.start()
         return self.node
 
+    def spin_once(self) -> None:
+        """Lets the client take what has come, or wait a little."""
+        self._executor.spin_once(timeout_sec=0.05)
+
     def until(self, condition: Callable[[], T], what: str = "the condition") -> T:
         """Spins the client until `condition()` is true, and returns what it returned."""
         deadline = self.client.get_clock().now().nanoseconds + int(TIMEOUT * 1e9)
         while not (result := condition()):
             assert self.client.get_clock().now().nanoseconds < deadline, f"timed out waiting for {what}"
-            self._executor.spin_once(timeout_sec=0.05)
+            self.spin_once()
         return result
 
     def collect(self, kind: Any, topic: str, qos: QoSProfile = RELIABLE) -> list[Any]:

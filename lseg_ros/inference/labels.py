@@ -218,9 +218,7 @@ def _check_text(specs: Sequence[LabelSpec]) -> None:
         for text in (spec.name, *spec.prompts):
             if not text:
                 raise LabelError(f"a prompt of the label {spec.name!r} is empty or blank; remove it")
-            bad = next((c for c in text if unicodedata.category(c) in ("Cc", "Cs")), None)
-            if bad is not None:
-                raise LabelError(f"the label {text!r} has a control character, {bad!r}; remove it")
+            _check_characters("label", text)
         if spec.name in seen:
             raise LabelError(f"the label {spec.name!r} is there more than once; name each label once")
         seen.add(spec.name)
@@ -228,6 +226,22 @@ def _check_text(specs: Sequence[LabelSpec]) -> None:
             raise LabelError(f"the threshold of {spec.name!r} is {spec.threshold:g}; it must be between 0 and 1")
     if all(spec.background for spec in specs):
         raise LabelError("all labels are background, so every pixel would be unknown; add one that is not")
+
+
+def check_phrases(phrases: Sequence[str]) -> None:
+    """Raises LabelError unless there are phrases, and none is blank or has control characters."""
+    if not phrases:
+        raise LabelError("the list of phrases is empty; give at least one")
+    for i, phrase in enumerate(phrases):
+        if not phrase:
+            raise LabelError(f"phrase {i + 1} of {len(phrases)} is empty or blank; remove it")
+        _check_characters("phrase", phrase)
+
+
+def _check_characters(what: str, text: str) -> None:
+    bad = next((c for c in text if unicodedata.category(c) in ("Cc", "Cs")), None)
+    if bad is not None:
+        raise LabelError(f"the {what} {text!r} has a control character, {bad!r}; remove it")
 
 
 def _check_ids(specs: Sequence[LabelSpec], rules: IdRules) -> None:

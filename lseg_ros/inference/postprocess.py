@@ -1,5 +1,6 @@
 """From logits at decoder resolution to masks, confidence and scores."""
 
+from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
@@ -49,6 +50,10 @@ class Segmentation:
         self._logits, self._sizes, self._output = logits, sizes, output
         self._rules, self._threshold = rules, threshold
 
+    def at(self, output: Size) -> "Segmentation":
+        """The same at another size (height, width), from the logits, so that no id is ever interpolated."""
+        return Segmentation(self._logits, self.labels, self._sizes, output, self._rules, self._threshold)
+
     @cached_property
     def _shares(self) -> Tensor:
         """[N,H,W] softmax over labels."""
@@ -87,3 +92,8 @@ class Segmentation:
     def scores(self, label: str) -> NDArray[np.float32]:
         """HxW float32 in [0, 1], one label's share of the softmax; raises ValueError for a label that is not there."""
         return self._shares[self.labels.index(label)].cpu().numpy()
+
+    def score_channels(self, labels: Sequence[str]) -> NDArray[np.float32]:
+        """HxWxN float32 in [0, 1]: `scores` of each of these labels, side by side; raises as it does."""
+        shares = self._shares[[self.labels.index(label) for label in labels]]
+        return shares.permute(1, 2, 0).contiguous().cpu().numpy()

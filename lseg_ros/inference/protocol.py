@@ -1,12 +1,23 @@
 """What the node needs of a segmenter. `Segmenter` is one; tests bring their own."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lseg_ros.inference.labels import LabelSet, LabelSpec
+
+
+class PhraseMatch(NamedTuple):
+    """How well a phrase fits each pixel.
+
+    score: HxW float32 in [0, 1], the phrase's share against the labels and contrast phrases, each phrase alone.
+    cosine: HxW float32 in [-1, 1], of the phrase and the pixel, whatever else there is.
+    """
+
+    score: NDArray[np.float32]
+    cosine: NDArray[np.float32]
 
 
 class SegmentationLike(Protocol):
@@ -24,6 +35,12 @@ class SegmentationLike(Protocol):
 
     def scores(self, label: str) -> NDArray[np.float32]:
         """HxW in [0, 1]."""
+
+    def score_channels(self, labels: Sequence[str]) -> NDArray[np.float32]:
+        """HxWxN in [0, 1]."""
+
+    def at(self, output: tuple[int, int]) -> "SegmentationLike":
+        """The same at another height and width."""
 
 
 class EmbeddingLike(Protocol):
@@ -53,3 +70,13 @@ class SegmenterLike(Protocol):
 
     def score(self, image: Any) -> SegmentationLike:
         """An `EmbeddingLike` of this segmenter -> its segmentation under the labels in force."""
+
+    def query(self, image: Any, phrases: Sequence[str], output: tuple[int, int]) -> list[PhraseMatch]:
+        """An `EmbeddingLike` of this segmenter -> a match for each phrase, at height and width `output`; the labels
+        stay as they are. LabelError for phrases that cannot be used."""
+
+    def usage(self) -> dict[str, str]:
+        """The device and how much of its memory is in use, for people, by name. May be called from any thread."""
+
+    def release(self) -> None:
+        """Gives the device's memory back; nothing else may be called afterwards."""

@@ -4,16 +4,18 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lseg_ros.inference.labels import IdRules, LabelError, LabelSet, LabelSpec, as_specs, assign
+from lseg_ros.inference.labels import IdRules, LabelError, LabelSet, LabelSpec, as_specs, assign, check_phrases
 from lseg_ros.inference.multiscale import multiscale_logits, passes
-from lseg_ros.inference.postprocess import Segmentation, best_prompt
+from lseg_ros.inference.postprocess import Segmentation, best_prompt, resize_logits
 from lseg_ros.inference.preprocess import Geometry, Size, check_rgb, geometry, to_input
+from lseg_ros.inference.protocol import PhraseMatch
 from lseg_ros.model.decoder import upsample
 from lseg_ros.model.net import LSegNet
 
@@ -98,11 +100,15 @@ class Segmenter:
         planned = assign(self.labels, as_specs(labels, class_ids), self.rules, now=self._clock(), force=force)
         for label in planned.labels:
             for prompt in label.prompts:
-                try:
-                    self._net.check_phrase(prompt)
-                except ValueError as error:
-                    raise LabelError(f"the label {label.name[:40]!r} cannot be used: {error}") from error
+                self._check_length(prompt)
         return planned
+
+    def _check_length(self, phrase: str) -> None:
+        """Raises LabelError for a phrase that is too long for the text encoder."""
+        try:
+            self._net.check_phrase(phrase)
+        except ValueError as error:
+            raise LabelError(f"{phrase[:40]!r} cannot be used: {error}") from error
 
     def set_labels(
         self, labels: Sequence[str | LabelSpec], class_ids: Sequence[int] | None = None, *, force: bool = False
@@ -152,6 +158,57 @@ class Segmenter:
             logits = self._logits(image.embedding)
         output = self.output_size or image.sizes.image
         return Segmentation(logits, self.labels, image.sizes, output, self.rules, self.threshold)
+
+    def query(self, image: ImageEmbedding, phrases: Sequence[str], output: Size) -> list[PhraseMatch]:
+        """Scores phrases on an embedding, each alone against the labels in force and the contrast phrases.
+
+        A label or contrast phrase that is the same phrase does not compete with it. The labels stay as they are.
+
+        Args:
+            image: of this segmenter.
+            phrases: at least one.
+            output: height and width of what is returned.
+
+        Raises:
+            LabelError: no labels were set, or a phrase cannot be used.
+        """
+        self._check_labels()
+        phrases = [spec.name for spec in as_specs(phrases)]
+        check_phrases(phrases)
+        for phrase in phrases:
+            self._check_length(phrase)
+        rivals = [label.prompts for label in self.labels.labels] + [(contrast,) for contrast in self.contrast]
+        with torch.inference_mode():
+            return [self._match(image, p, [r for r in rivals if p not in r], output) for p in phrases]
+
+    def _match(self, image: ImageEmbedding, phrase: str, rivals: list[tuple[str, ...]], output: Size) -> PhraseMatch:
+        groups = [*rivals, (phrase,)]
+        text = self._encode_text([prompt for group in groups for prompt in group])
+        logits = best_prompt(self._net.logits(image.embedding, text), [len(group) for group in groups])
+        share = resize_logits(logits, image.sizes, output).softmax(0)[-1]
+        cosine = (image.embedding.float() * text[-1].float()[None, :, None, None]).sum(1, keepdim=True)
+        return PhraseMatch(share.cpu().numpy(), resize_logits(cosine, image.sizes, output)[0].cpu().numpy())
+
+    def usage(self) -> dict[str, str]:
+        """The device and its memory in use, as text by name; of a CPU, the process's own."""
+        if self.device.type != "cuda":
+            # Linux only, as is ROS's support of the distributions that we know; elsewhere the figure is left out.
+            status = Path("/proc/self/status")
+            found = re.search(r"VmRSS:\s+(\d+) kB", status.read_text()) if status.is_file() else None
+            return {"device": "cpu"} | ({"memory_mb": str(int(found[1]) // 1024)} if found else {})
+        free, total = torch.cuda.mem_get_info(self.device)
+        return {
+            "device": f"{self.device} ({torch.cuda.get_device_name(self.device)})",
+            "memory_mb": str(torch.cuda.memory_allocated(self.device) // 2**20),
+            "device_memory_free_mb": f"{free // 2**20} of {total // 2**20}",
+        }
+
+    def release(self) -> None:
+        """Gives the network and the device's memory back; the segmenter cannot be used afterwards."""
+        self._net.to("cpu")
+        self._text, self._text_of = torch.empty(0), {}
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     def segment(self, rgb: NDArray[np.uint8]) -> Segmentation:
         """HxWx3 uint8 RGB -> its segmentation; raises as `embed` and `score` do."""

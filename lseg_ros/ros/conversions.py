@@ -13,7 +13,7 @@ from functools import lru_cache
 from importlib import import_module
 from importlib.util import find_spec
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import cv2
 import numpy as np
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sensor_msgs.msg import Image
     from std_msgs.msg import Header
 
-__all__ = ["ImageError", "ImageLike", "colour_backend", "image_msg", "to_rgb"]
+__all__ = ["ImageError", "ImageLike", "colour_backend", "compressed_to_rgb", "image_msg", "to_rgb"]
 
 _RGB = npt.NDArray[np.uint8]
 
@@ -56,6 +56,45 @@ def to_rgb(msg: ImageLike) -> _RGB:
     if encoding in _DIRECT:
         return cast(_RGB, cv2.cvtColor(pixels, _DIRECT[encoding]))
     return _BACKENDS[colour_backend()](pixels, encoding)
+
+
+class CompressedLike(Protocol):
+    """The fields of sensor_msgs/CompressedImage that matter here."""
+
+    format: str
+    data: Any
+
+
+# Of each container: its first bytes, and what is near the end of a file that was not cut short.
+_CONTAINERS = {"JPEG": (b"\xff\xd8\xff", b"\xff\xd9"), "PNG": (b"\x89PNG\r\n\x1a\n", b"IEND")}
+_END_WITHIN = 1024  # bytes; some drivers add padding
+
+
+def compressed_to_rgb(msg: CompressedLike) -> _RGB:
+    """Read a compressed camera image: JPEG or PNG, whatever `format` calls it, of colour or of grey, 8 or 16 bits.
+
+    16-bit samples are scaled by their full range. An orientation in the file is ignored: calibration is about the
+    pixels as they are stored.
+
+    Returns:
+        [H, W, 3] uint8 RGB, C-contiguous.
+
+    Raises:
+        ImageError: The data cannot be decoded whole.
+    """
+    data = np.frombuffer(msg.data, np.uint8)
+    kind = next((name for name, (start, _) in _CONTAINERS.items() if data[: len(start)].tobytes() == start), None)
+    if kind is None:
+        raise ImageError(f"compressed image of format {msg.format!r} is neither JPEG nor PNG, publish one of these")
+    if _CONTAINERS[kind][1] not in data[-_END_WITHIN:].tobytes():
+        raise ImageError(f"compressed image of {data.size} bytes is {kind} without its end: the message was cut short")
+    try:
+        bgr = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error as error:
+        raise ImageError(f"compressed image cannot be decoded: {' '.join(str(error).split())}") from error
+    if bgr is None:
+        raise ImageError(f"compressed image of {data.size} bytes is damaged {kind}")
+    return cast(_RGB, cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))
 
 
 @lru_cache(maxsize=1)

@@ -1,37 +1,66 @@
-"""Counters and latencies of a running node, as diagnostics."""
+"""Counters, rates and latencies of a running node, as diagnostics."""
 
 import threading
-from collections import deque
+import time
+from collections import defaultdict, deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
 _FAILING = 3  # failures in a row that are an error
 _OTHER_CLOCK_MS = 3_600_000  # an image older than this has its stamp from another clock
+_WINDOW = 5.0  # seconds over which rates are counted
+_SAMPLES = 200  # latest values that percentiles are of
+
+
+@dataclass
+class Snapshot:
+    """The figures of one camera at one moment.
+
+    rates: received and segmented images per second. stages_ms: latest times of each stage. ages_ms: of images, from
+    their stamp to when their mask went out. silence: why no image comes, where that is known.
+    """
+
+    counts: dict[str, int] = field(default_factory=dict)
+    rates: dict[str, float] = field(default_factory=dict)
+    stages_ms: dict[str, list[float]] = field(default_factory=dict)
+    ages_ms: list[float] = field(default_factory=list)
+    failures_in_a_row: int = 0
+    last_error: str = ""
+    silence: str = ""
 
 
 class Statistics:
-    """Counts what happens to frames. Any thread may count or read."""
+    """Counts what happens to one camera's frames. Any thread may count or read."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._counts = {"received": 0, "segmented": 0, "rescored": 0, "refused": 0, "failed": 0}
-        self._latency_ms: deque[float] = deque(maxlen=200)
+        self._counts = dict.fromkeys(("received", "skipped", "segmented", "rescored", "refused", "failed"), 0)
+        self._times: dict[str, deque[float]] = {name: deque(maxlen=1000) for name in ("received", "segmented")}
+        self._stages_ms: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=_SAMPLES))
+        self._ages_ms: deque[float] = deque(maxlen=_SAMPLES)
         self._failures_in_a_row = 0
-        self._last_error = ""
+        self._last_error = self._silence = ""
 
     def count(self, what: str) -> None:
-        """Counts a frame: received or rescored."""
+        """Counts a frame: received, skipped (for max_rate) or rescored."""
         with self._lock:
             self._counts[what] += 1
+            if what in self._times:
+                self._times[what].append(time.perf_counter())
 
-    def segmented(self, latency_ms: float) -> None:
-        """Counts a published frame, `latency_ms` after its stamp; what cannot be a latency is not averaged."""
+    def segmented(self, age_ms: float, stages_ms: Mapping[str, float]) -> None:
+        """Counts a published frame, `age_ms` after its stamp; what cannot be an age is left out."""
         with self._lock:
             self._counts["segmented"] += 1
-            if 0 <= latency_ms < _OTHER_CLOCK_MS:
-                self._latency_ms.append(latency_ms)
-            self._failures_in_a_row = 0
+            self._times["segmented"].append(time.perf_counter())
+            if 0 <= age_ms < _OTHER_CLOCK_MS:
+                self._ages_ms.append(age_ms)
+            for name, value in stages_ms.items():
+                self._stages_ms[name].append(value)
+            self._failures_in_a_row, self._silence = 0, ""
 
     def error(self, what: str, message: str) -> None:
         """Counts a frame that was refused or failed."""
@@ -40,30 +69,59 @@ class Statistics:
             self._last_error = message
             self._failures_in_a_row += 1
 
-    def snapshot(self) -> tuple[dict[str, int], list[float], int, str]:
-        """(counts, latest latencies in ms, failures in a row, last error)."""
+    def silent(self, why: str) -> None:
+        """Notes why no image comes; empty: it is known no more."""
         with self._lock:
-            return dict(self._counts), list(self._latency_ms), self._failures_in_a_row, self._last_error
+            self._silence = why
+
+    def snapshot(self) -> Snapshot:
+        """The figures of now."""
+        since = time.perf_counter() - _WINDOW
+        with self._lock:
+            rates = {name: sum(t > since for t in times) / _WINDOW for name, times in self._times.items()}
+            return Snapshot(
+                dict(self._counts),
+                rates,
+                {name: list(values) for name, values in self._stages_ms.items()},
+                list(self._ages_ms),
+                self._failures_in_a_row,
+                self._last_error,
+                self._silence,
+            )
 
 
-def diagnostic_array(
-    statistics: Statistics, *, name: str, dropped: int, label_version: int, model: str
-) -> DiagnosticArray:
-    """One status; the stamp is the caller's to fill."""
-    counts, latency_ms, failures, last_error = statistics.snapshot()
-    status = DiagnosticStatus(name=f"{name}: segmentation", hardware_id=model)
+def status(
+    name: str, hardware_id: str, activity: str, snapshot: Snapshot, values: Mapping[str, object]
+) -> DiagnosticStatus:
+    """The status of one camera.
+
+    Args:
+        activity: what it is up to, in a few words; the message, where nothing is wrong.
+        values: more to show, in front of the figures.
+    """
+    found = DiagnosticStatus(name=name, hardware_id=hardware_id)
+    failures = snapshot.failures_in_a_row
     if failures >= _FAILING:
-        status.level, status.message = DiagnosticStatus.ERROR, f"the last {failures} frames failed: {last_error}"
+        found.level, found.message = DiagnosticStatus.ERROR, f"the last {failures} frames failed: {snapshot.last_error}"
     elif failures:
-        status.level, status.message = DiagnosticStatus.WARN, last_error
-    elif not counts["received"]:
-        status.level, status.message = DiagnosticStatus.WARN, "no image has arrived yet"
+        found.level, found.message = DiagnosticStatus.WARN, snapshot.last_error
+    elif snapshot.silence:
+        found.level, found.message = DiagnosticStatus.WARN, snapshot.silence
     else:
-        status.level, status.message = DiagnosticStatus.OK, "segmenting"
-    values = {key: str(value) for key, value in (counts | {"dropped": dropped, "label_version": label_version}).items()}
-    if latency_ms:
-        p50, p95 = np.percentile(latency_ms, (50, 95))
-        values |= {"latency_p50_ms": f"{p50:.1f}", "latency_p95_ms": f"{p95:.1f}"}
-    values["last_error"] = last_error
-    status.values = [KeyValue(key=key, value=value) for key, value in values.items()]
-    return DiagnosticArray(status=[status])
+        found.level, found.message = DiagnosticStatus.OK, activity
+    shown: dict[str, object] = {**values, **snapshot.counts}
+    shown |= {f"{name}_hz": f"{rate:.1f}" for name, rate in snapshot.rates.items()}
+    for stage, samples in {"age": snapshot.ages_ms, **snapshot.stages_ms}.items():
+        if samples:
+            p50, p95 = np.percentile(samples, (50, 95))
+            shown |= {f"{stage}_p50_ms": f"{p50:.1f}", f"{stage}_p95_ms": f"{p95:.1f}"}
+    shown["last_error"] = snapshot.last_error
+    found.values = [KeyValue(key=key, value=str(value)) for key, value in shown.items()]
+    return found
+
+
+def failed_status(name: str, hardware_id: str, state: str, failure: str) -> DiagnosticStatus:
+    """The status of a node that has no cameras at work; `failure`: why, where it was meant to have some."""
+    level = DiagnosticStatus.ERROR if failure else DiagnosticStatus.OK
+    values = [KeyValue(key="state", value=state), KeyValue(key="last_error", value=failure)]
+    return DiagnosticStatus(name=name, hardware_id=hardware_id, level=level, message=failure or state, values=values)

@@ -1,11 +1,18 @@
 """The executable `lseg_node`."""
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import rclpy
 from rclpy.executors import ExternalShutdownException
 from rclpy.logging import get_logger
-from rclpy.signals import SignalHandlerOptions, install_signal_handlers, uninstall_signal_handlers
+from rclpy.signals import (
+    SignalHandlerOptions,
+    get_current_signal_handlers_options,
+    install_signal_handlers,
+    uninstall_signal_handlers,
+)
 
 from lseg_ros.inference.protocol import SegmenterLike
 from lseg_ros.ros.node import LsegNode
@@ -14,25 +21,38 @@ from lseg_ros.ros.parameters import DEFAULT_MODEL, NodeParams
 
 def build_segmenter(params: NodeParams) -> SegmenterLike:
     """The real segmenter; raises ValueError or FileNotFoundError saying what cannot be used."""
-    # Imported here: torch takes seconds, and a wrong parameter should be told at once.
-    from lseg_ros.inference.labels import IdRules
-    from lseg_ros.inference.segmenter import Segmenter
-    from lseg_ros.model.weights import load_model
+    with _interruptible():
+        # Imported here: torch takes seconds, and a wrong parameter should be told at once.
+        from lseg_ros.inference.labels import IdRules
+        from lseg_ros.inference.segmenter import Segmenter
+        from lseg_ros.model.weights import load_model
 
-    if params.checkpoint:
-        # The default says nothing about a file that somebody brings, and its own files say what they are.
-        net = load_model(params.checkpoint, variant=None if params.model == DEFAULT_MODEL else params.model)
-    else:
-        net = load_model(params.model)
-    return Segmenter(
-        net,
-        params.device,
-        params.precision,
-        params.input_size or None,
-        threshold=params.threshold,
-        contrast=params.contrast,
-        rules=IdRules(params.max_id, params.unknown_id, params.id_quarantine),
-    )
+        if params.checkpoint:
+            # The default says nothing about a file that somebody brings, and its own files say what they are.
+            net = load_model(params.checkpoint, variant=None if params.model == DEFAULT_MODEL else params.model)
+        else:
+            net = load_model(params.model)
+        return Segmenter(
+            net,
+            params.device,
+            params.precision,
+            params.input_size or None,
+            threshold=params.threshold,
+            contrast=params.contrast,
+            rules=IdRules(params.max_id, params.unknown_id, params.id_quarantine),
+        )
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Lets a signal interrupt what runs in the executor: rclpy's handlers would wait until it is done."""
+    options = get_current_signal_handlers_options()
+    uninstall_signal_handlers()  # what is left are ours
+    try:
+        yield
+    finally:
+        if options != SignalHandlerOptions.NO:
+            install_signal_handlers(options)
 
 
 def main(args: list[str] | None = None) -> int:
@@ -44,6 +64,8 @@ def main(args: list[str] | None = None) -> int:
     try:
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
         node = LsegNode(build_segmenter)
+        if not node.start():
+            return 1
         install_signal_handlers()
         rclpy.spin(node)
     except (KeyboardInterrupt, ExternalShutdownException):

@@ -1,203 +1,215 @@
-"""The node: images in, masks out, labels changed while it runs.
+"""The node: its states, parameters and services.
 
-Callbacks only take messages in; everything that touches the model happens on the worker's thread, where label changes
-and frames follow one another. That is why no frame mixes two label sets.
+Callbacks only take requests in; what they start is the pipeline's.
 """
 
-import time
 from collections.abc import Callable
+from concurrent.futures import Future as WorkerFuture
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
+from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
-from rclpy.duration import Duration
-from rclpy.node import Node
+from rclpy.clock import Clock, ClockType
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.task import Future
-from sensor_msgs.msg import Image
-from std_msgs.msg import Header
-from vision_msgs.msg import LabelInfo
+from std_srvs.srv import SetBool
 
 from lseg_ros import msg as lseg_msgs
 from lseg_ros.inference.label_file import read_label_file
-from lseg_ros.inference.labels import LabelError, LabelSet, LabelSpec, as_specs
+from lseg_ros.inference.labels import LabelError, LabelSet, LabelSpec, as_specs, check_phrases
 from lseg_ros.inference.protocol import SegmenterLike
 from lseg_ros.ros import qos
-from lseg_ros.ros.conversions import ImageError, colour_backend, to_rgb
-from lseg_ros.ros.diagnostics import DiagnosticArray, Statistics, diagnostic_array
-from lseg_ros.ros.label_msgs import label_info_msg, label_set_msg, specs_from_request
+from lseg_ros.ros.camera import NoImageError
+from lseg_ros.ros.conversions import colour_backend
+from lseg_ros.ros.diagnostics import failed_status, status
+from lseg_ros.ros.label_msgs import specs_from_request
 from lseg_ros.ros.logs import forward_logs
-from lseg_ros.ros.outputs import Outputs
-from lseg_ros.ros.parameters import NodeParams, check, declare, on_change, was_given
-from lseg_ros.ros.worker import Worker, WorkerStopped
-from lseg_ros.srv import GetLabels, SetLabels
+from lseg_ros.ros.parameters import NodeParams, declare, on_change, problems_of_change, read, was_given
+from lseg_ros.ros.pipeline import Pipeline, specs_of
+from lseg_ros.ros.query_msgs import fill_answer
+from lseg_ros.srv import GetLabels, Query, SetLabels
 
 Result = TypeVar("Result")
-_ACK_TIMEOUT = Duration(seconds=0, nanoseconds=300_000_000)
 _CHANGE_TIMEOUT = 60.0  # seconds for which a parameter change waits until it is in force
-_STOP_TIMEOUT = 10.0  # seconds for the frame in flight
-_THROTTLE = 5.0  # seconds between repeated error messages
+_POLL_PERIOD = 0.1  # seconds; Humble has no event for "somebody subscribed"
+_DIAGNOSTICS_PERIOD = 1.0
 
 
-class LsegNode(Node):
-    """The ROS interface of a segmenter; topics, services and parameters are listed in the README."""
+class NotNow(RuntimeError):
+    """What was asked for needs another state of the node; one sentence."""
+
+
+class LsegNode(LifecycleNode):
+    """The ROS interface of a segmenter; docs/node.md lists topics, services, parameters and states."""
 
     def __init__(self, make_segmenter: Callable[[NodeParams], SegmenterLike], **node_arguments: Any) -> None:
         """
         Args:
-            make_segmenter: builds the segmenter from the parameters; may take seconds.
+            make_segmenter: builds the segmenter from the parameters, in `configure`; may take seconds.
             node_arguments: for rclpy's Node, such as `context` or `parameter_overrides`.
 
         Raises:
-            ValueError: a parameter or a label that the node cannot start with, in one sentence.
+            ValueError: parameters that the node cannot start with, in one sentence.
         """
         super().__init__("lseg", **node_arguments)
         forward_logs(self.get_logger())
+        self._make_segmenter = make_segmenter
         self._params = declare(self)
-        self._segmenter = make_segmenter(self._params)
-        self.get_logger().debug(f"colours are converted by {colour_backend()}")  # found out before the first image
-        self._statistics = Statistics()
-        self._last: Image | None = None
-        self._seen: tuple[Header, NDArray[np.uint8], Any] | None = None  # the last image, once it was embedded
-        self._storing = False
-        self._outputs = Outputs(self, self._params)
-        # Plain publishers: a lifecycle node's own drop what is published while it is inactive.
-        self._labels_publisher = self.create_publisher(lseg_msgs.LabelSet, "~/labels", qos.LATCHED)
-        self._info_publisher = self.create_publisher(LabelInfo, "~/label_info", qos.LATCHED)
-        self._label_set = lseg_msgs.LabelSet()
-        # Labels are out before the first mask can be.
-        self._put_in_force(self._first_labels(), force=False)
-        self._store_labels()
-        self._worker: Worker[tuple[Image, float]] = Worker(self._on_frame, self._on_failure)
+        self._pipeline: Pipeline | None = None
+        self._state = "unconfigured"
+        self._enabled = True
+        self.failure = ""  # why the last transition failed
+        self._storing = False  # while the parameters follow the labels in force
+        self._labels_given = was_given(self, "labels")
+        # What outlives a cleanup: labels to put in force again, and which ids were theirs.
+        self._kept: list[LabelSpec] | None = None
+        self._history = LabelSet()
+        self._history_ids: tuple[int, int] | None = None
         on_change(self, self._validate, self._apply)
-        # Of their own: while a change of labels is awaited, images and parameters go on.
-        group = MutuallyExclusiveCallbackGroup()
-        self.create_service(SetLabels, "set_labels", self._on_set_labels, callback_group=group)
-        self.create_service(GetLabels, "get_labels", self._on_get_labels)
-        self.create_subscription(
-            Image,
-            "image",
-            self._on_image,
-            qos.IMAGE_IN,
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+        # Of their own: while a change or an image is awaited, images and parameters go on.
+        self.create_service(
+            SetLabels, "set_labels", self._on_set_labels, callback_group=MutuallyExclusiveCallbackGroup()
         )
+        self.create_service(GetLabels, "get_labels", self._on_get_labels)
+        self.create_service(SetBool, "~/enable", self._on_enable)
+        for i, name in enumerate(self._params.cameras or [""]):
+            self.create_service(
+                Query,
+                f"~/{name}/query" if name else "~/query",
+                partial(self._on_query, i),
+                callback_group=MutuallyExclusiveCallbackGroup(),
+            )
         self._diagnostics_publisher = self.create_publisher(DiagnosticArray, "/diagnostics", qos.OUTPUT)
-        self.create_timer(1.0, self._publish_diagnostics)
-        self.get_logger().info(f"segmenting into {', '.join(self._segmenter.labels.names)}")
+        # Of the wall clock: a paused simulation still has subscribers that come and go.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(_DIAGNOSTICS_PERIOD, self._publish_diagnostics, clock=steady)
+        self.create_timer(_POLL_PERIOD, self._poll, clock=steady)
+
+    def start(self) -> bool:
+        """Configures and activates the node if `autostart` is set; False if that failed, and `failure` says why."""
+        if not self._params.autostart:
+            return True
+        steps = (self.trigger_configure, self.trigger_activate)
+        return all(step() == TransitionCallbackReturn.SUCCESS for step in steps)
 
     def close(self) -> None:
-        """Ends the worker after the frame in flight and destroys the node."""
-        if not self._worker.stop(_STOP_TIMEOUT):
-            self.get_logger().warning(f"the frame in flight took longer than {_STOP_TIMEOUT:g} s; leaving it behind")
+        """Ends what is running, after the frame in flight, and destroys the node."""
+        self._drop_pipeline()
         self.destroy_node()
 
-    # Frames
+    # States
 
-    def _on_image(self, message: Image) -> None:
-        self._statistics.count("received")
-        self._worker.offer((message, time.perf_counter()))
-
-    def _on_frame(self, frame: tuple[Image, float]) -> None:
-        message, received = frame
-        if not self._outputs.wanted():
-            self._last, self._seen = message, None
-            return
-        taken = time.perf_counter()
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Loads the model, creates the topics and puts labels in force; FAILURE says why and leaves nothing behind."""
+        self.failure = ""
         try:
-            rgb = to_rgb(message)
-        except ImageError as error:
-            self._statistics.error("refused", str(error))
-            self.get_logger().error(f"image refused: {error}", throttle_duration_sec=_THROTTLE)
+            self._params = read(self)
+            specs, label_file = self._first_labels()
+            colour_backend()  # found out before the first image, as it takes a second
+            segmenter = self._make_segmenter(self._params)
+            self._recall(segmenter)
+            self._pipeline = Pipeline(self, segmenter, self._params, specs, label_file)
+        except Exception as error:
+            expected = isinstance(error, (ValueError, FileNotFoundError))
+            self.failure = " ".join(str(error).split()) if expected else f"{type(error).__name__}: {error}"
+            self.get_logger().fatal(f"cannot start: {self.failure}")
+            return TransitionCallbackReturn.FAILURE
+        self._state = "inactive"
+        self._store_labels()
+        self.get_logger().info(f"segmenting into {', '.join(segmenter.labels.names)}")
+        return super().on_configure(state)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Takes images."""
+        self._state = "active"
+        self._run()
+        return super().on_activate(state)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Takes no more images, and waits for the one in flight. The model and the labels stay."""
+        self._state = "inactive"
+        self._run()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Frees the model and its memory, and removes the topics."""
+        self._drop_pipeline()
+        self._state = "unconfigured"
+        return super().on_cleanup(state)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """As cleanup, for good."""
+        self._drop_pipeline()
+        self._state = "shut down"
+        return super().on_shutdown(state)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """As cleanup."""
+        self._drop_pipeline()
+        self._state = "unconfigured"
+        return super().on_error(state)
+
+    def _run(self) -> None:
+        if self._pipeline is not None:
+            self._pipeline.run(active=self._state == "active", enabled=self._enabled)
+
+    def _drop_pipeline(self) -> None:
+        if self._pipeline is None:
             return
-        decoded = time.perf_counter()
-        embedding = self._segmenter.embed(rgb)
-        self._last, self._seen = message, (message.header, rgb, embedding)
-        before = {"wait": 1e3 * (taken - received), "decode": 1e3 * (decoded - taken), **embedding.stage_ms}
-        self._outputs.publish(message.header, rgb, self._segmenter.score(embedding), before, rescored=False)
-        stamp = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
-        self._statistics.segmented((self.get_clock().now().nanoseconds - stamp) / 1e6)
+        labels = self._pipeline.segmenter.labels
+        self._history, self._history_ids = labels, (self._params.max_id, self._params.unknown_id)
+        self._kept = specs_of(labels)
+        self._pipeline.close()
+        self._pipeline = None
 
-    def _rescore(self) -> None:
-        """Publishes the last image under the labels now in force."""
-        if self._last is None or not self._outputs.wanted():
-            return
-        if self._seen is None:  # nobody listened when it came
-            unseen, self._last = self._last, None
-            self._on_frame((unseen, time.perf_counter()))
-            return
-        header, rgb, embedding = self._seen
-        self._outputs.publish(header, rgb, self._segmenter.score(embedding), {}, rescored=True)
-        self._statistics.count("rescored")
+    def _recall(self, segmenter: SegmenterLike) -> None:
+        """Goes on counting versions, and where the ids fit still, keeps their meaning."""
+        if self._history_ids == (self._params.max_id, self._params.unknown_id):
+            segmenter.labels = self._history
+        else:
+            segmenter.labels = LabelSet(self._history.version)
 
-    def _on_failure(self, error: BaseException) -> None:
-        if not self.context.ok():
-            return  # the process is ending, and with it what a frame needs
-        self._statistics.error("failed", f"{type(error).__name__}: {error}")
-        self.get_logger().error(
-            f"a frame failed and was skipped: {type(error).__name__}: {error}", throttle_duration_sec=_THROTTLE
-        )
-
-    # Labels: one path of change, on the worker's thread
-
-    def _first_labels(self) -> list[LabelSpec]:
+    def _first_labels(self) -> tuple[list[LabelSpec], str]:
+        """What to put in force first, and the file that it comes from, if any."""
         path = self._params.label_file
-        if not path:
-            return as_specs(self._params.labels)
-        if was_given(self, "labels"):
+        if self._kept is not None:
+            return self._kept, path
+        if path and self._labels_given:
             self.get_logger().warning(f"both labels and label_file are set; labels is used and {path} is not read")
-            return as_specs(self._params.labels)
-        return read_label_file(Path(path))
+        elif path:
+            return read_label_file(Path(path)), path
+        return as_specs(self._params.labels), ""
 
-    def _put_in_force(self, specs: list[LabelSpec], *, force: bool) -> LabelSet:
-        # What can fail comes before what cannot be taken back.
-        self._outputs.add_topics(self._segmenter.plan(specs, force=force))
-        try:
-            labels = self._segmenter.set_labels(specs, force=force)
-        finally:
-            self._outputs.drop_topics(self._segmenter.labels)
-        self._announce()
-        return labels
+    def _ready(self, *, active: bool = False) -> Pipeline:
+        """The pipeline, or NotNow saying which transition it takes."""
+        if self._state == "shut down":
+            raise NotNow("the node is shut down; start it again")
+        if self._pipeline is None:
+            raise NotNow("the node is unconfigured; configure it first")
+        if active and self._state != "active":
+            raise NotNow("the node is inactive; activate it first")
+        return self._pipeline
 
-    def _announce(self) -> None:
-        """Latches the labels in force, and gives readers a moment to take them before any mask that needs them."""
-        stamp = self.get_clock().now().to_msg()
-        labels = self._segmenter.labels
-        self._label_set = label_set_msg(labels, self._outputs.score_topics, stamp)
-        self._labels_publisher.publish(self._label_set)
-        self._info_publisher.publish(label_info_msg(labels, self._segmenter.threshold, stamp))
-        for publisher in (self._labels_publisher, self._info_publisher):
-            if publisher.get_subscription_count():
-                publisher.wait_for_all_acked(_ACK_TIMEOUT)
+    def _poll(self) -> None:
+        if self._pipeline is not None:
+            self._pipeline.poll()
 
-    def _change_labels(self, specs: list[LabelSpec], *, force: bool) -> lseg_msgs.LabelSet:
-        labels = self._put_in_force(specs, force=force)
-        self.get_logger().info(f"labels, version {labels.version}: {', '.join(labels.names)}")
-        self._rescore_next()
-        return self._label_set
-
-    def _rescore_next(self) -> None:
-        self._worker.submit(self._rescore).add_done_callback(self._report)
-
-    def _report(self, done: Any) -> None:
-        error = done.exception()
-        if error is not None and not isinstance(error, WorkerStopped):
-            self._on_failure(error)
+    # Services
 
     async def _on_set_labels(self, request: SetLabels.Request, response: SetLabels.Response) -> SetLabels.Response:
         try:
-            specs = specs_from_request(request)
+            pipeline = self._ready()
+            specs, path = specs_from_request(request), request.label_file
             # The set that this request made: another one may be in force by the time this goes on.
-            response.label_set = await self._on_worker(partial(self._change_labels, specs, force=request.force))
+            change = pipeline.submit(partial(pipeline.change_labels, specs, path, force=request.force))
+            response.label_set = await self._done(change)
             response.success, response.message = True, f"{len(specs)} labels in force"
         except Exception as error:
-            if not isinstance(error, LabelError):
-                self.get_logger().error(f"a change of labels failed: {type(error).__name__}: {error}")
-            response.success, response.message = False, " ".join(str(error).split())
+            response.success, response.message = False, self._refusal(error, "a change of labels")
             response.label_set = self._label_set
         self._store_labels()
         return response
@@ -206,8 +218,43 @@ class LsegNode(Node):
         response.label_set = self._label_set
         return response
 
-    async def _on_worker(self, job: Callable[[], Result]) -> Result:
-        """Runs a job on the worker without blocking the executor; returns or raises what the job does."""
+    def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        if self._state == "shut down":
+            response.success, response.message = False, "the node is shut down; start it again"
+            return response
+        self._enabled = request.data
+        self._run()
+        response.success, response.message = True, "enabled" if request.data else "disabled"
+        if self._state != "active":
+            response.message += f"; that takes effect once the node is active, and it is {self._state}"
+        return response
+
+    async def _on_query(self, camera: int, request: Query.Request, response: Query.Response) -> Query.Response:
+        try:
+            pipeline = self._ready(active=True)
+            source = pipeline.cameras[camera]
+            phrases = [phrase.strip() for phrase in request.phrases]
+            check_phrases(phrases)
+            if not source.has_image() and not await self._done(source.fetch()):
+                raise NoImageError(f"no image yet: {source.why_no_image()}")
+            header, matches = await self._done(pipeline.submit(partial(source.query, phrases)))
+            fill_answer(response, header, matches)
+        except Exception as error:
+            response.success, response.message = False, self._refusal(error, "a query")
+        return response
+
+    @property
+    def _label_set(self) -> lseg_msgs.LabelSet:
+        return lseg_msgs.LabelSet() if self._pipeline is None else self._pipeline.label_set
+
+    def _refusal(self, error: Exception, what: str) -> str:
+        """The sentence for the caller; what is no fault of the caller's is logged too."""
+        if not isinstance(error, (LabelError, NotNow, NoImageError)):
+            self.get_logger().error(f"{what} failed: {type(error).__name__}: {error}")
+        return " ".join(str(error).split())
+
+    async def _done(self, running: "WorkerFuture[Result]") -> Result:
+        """Waits without blocking the executor; returns or raises what the worker's job does."""
         executor = self.executor
         done: Future = Future(executor=executor)
 
@@ -216,7 +263,6 @@ class LsegNode(Node):
             if executor is not None:
                 executor.wake()
 
-        running = self._worker.submit(job)
         running.add_done_callback(finish)
         await done
         return running.result()
@@ -224,56 +270,100 @@ class LsegNode(Node):
     # Parameters
 
     def _store_labels(self) -> None:
-        """Makes the parameter say what is in force, which changes nothing else."""
+        """Makes the parameters say what is in force, which changes nothing else."""
+        if self._pipeline is None:
+            return
         self._storing = True
         try:
-            self.set_parameters([Parameter("labels", Parameter.Type.STRING_ARRAY, self._segmenter.labels.names)])
+            labels = Parameter("labels", Parameter.Type.STRING_ARRAY, self._pipeline.segmenter.labels.names)
+            label_file = Parameter("label_file", Parameter.Type.STRING, self._pipeline.label_file)
+            self.set_parameters([labels, label_file])
         finally:
             self._storing = False
 
     def _validate(self, parameters: list[Parameter]) -> SetParametersResult:
-        reasons = [reason for reason in map(check, parameters) if reason]
-        for parameter in parameters:
-            if not reasons and parameter.name == "labels" and self._is_new(parameter):
-                try:
-                    self._segmenter.plan(as_specs(parameter.value))
-                except LabelError as error:
-                    reasons.append(str(error))
+        """Refuses what cannot be; changes nothing, and never waits for the worker."""
+        if self._storing:
+            return SetParametersResult(successful=True)
+        reasons = problems_of_change(self, parameters, configured=self._pipeline is not None)
+        values = {parameter.name: parameter.value for parameter in parameters}
+        if "labels" in values and values.get("label_file"):
+            reasons.append("labels and label_file are set together; set one of them")
+        if not reasons:
+            try:
+                self._plan(values)
+            except LabelError as error:
+                reasons.append(str(error))
         return SetParametersResult(successful=not reasons, reason="; ".join(reasons))
 
-    def _is_new(self, parameter: Parameter) -> bool:
+    def _plan(self, values: dict[str, Any]) -> None:
+        """Raises LabelError if labels or a label file among these values cannot be put in force."""
+        specs = read_label_file(Path(values["label_file"])) if values.get("label_file") else None
+        if self._pipeline is None:
+            return
+        if "labels" in values and self._is_new(self._pipeline, values["labels"]):
+            specs = as_specs(values["labels"])
+        if specs is not None:
+            self._pipeline.segmenter.plan(specs)
+
+    @staticmethod
+    def _is_new(pipeline: Pipeline, names: list[str]) -> bool:
         """Whether a list of names asks for something else than what is in force, prompts and all."""
-        labels = self._segmenter.labels
+        labels = pipeline.segmenter.labels
         plain = all(x.prompts == (x.name,) and not x.threshold and not x.background for x in labels.labels)
-        return not self._storing and not (plain and list(parameter.value) == labels.names)
+        return not (plain and list(names) == labels.names)
 
     def _apply(self, parameters: list[Parameter]) -> None:
         """Puts changed parameters in force before the caller that set them gets its answer."""
-        for parameter in parameters:
-            if parameter.name == "labels" and self._is_new(parameter):
-                self._wait_for(partial(self._change_labels, as_specs(parameter.value), force=False))
-                self._store_labels()  # with blanks removed; or, had it failed, what is still in force
-            elif parameter.name == "threshold" and parameter.value != self._segmenter.threshold:
-                self._wait_for(partial(self._change_threshold, parameter.value))
+        if self._storing:
+            return
+        self._params = read(self)
+        values = {parameter.name: parameter.value for parameter in parameters}
+        pipeline = self._pipeline
+        if pipeline is None:
+            if "labels" in values or values.get("label_file"):
+                self._kept, self._labels_given = None, "labels" in values
+            return
+        pipeline.set_params(self._params)
+        if "threshold" in values and values["threshold"] != pipeline.segmenter.threshold:
+            self._wait_for(pipeline.submit(partial(pipeline.change_threshold, values["threshold"])))
+        if "labels" in values and self._is_new(pipeline, values["labels"]):
+            self._wait_for(pipeline.submit(partial(pipeline.change_labels, as_specs(values["labels"]))))
+        if values.get("label_file"):
+            self._wait_for(pipeline.submit(partial(pipeline.load_labels, values["label_file"])))
+        if "labels" in values or "label_file" in values:
+            self._store_labels()  # with blanks removed; or, had it failed, what is still in force
 
-    def _wait_for(self, job: Callable[[], object]) -> None:
+    def _wait_for(self, running: "WorkerFuture[Any]") -> None:
         try:
-            self._worker.submit(job).result(_CHANGE_TIMEOUT)
+            running.result(_CHANGE_TIMEOUT)
         except Exception as error:
             self.get_logger().error(f"the change of parameters did not take effect: {type(error).__name__}: {error}")
 
-    def _change_threshold(self, threshold: float) -> None:
-        self._segmenter.threshold = threshold
-        self._announce()
-        self._rescore_next()
+    # Diagnostics
 
     def _publish_diagnostics(self) -> None:
-        message = diagnostic_array(
-            self._statistics,
-            name=self.get_name(),
-            dropped=self._worker.dropped,
-            label_version=self._segmenter.labels.version,
-            model=self._params.model,
-        )
+        name, model, pipeline = self.get_name(), self._params.model, self._pipeline
+        message = DiagnosticArray()
         message.header.stamp = self.get_clock().now().to_msg()
+        if pipeline is None:
+            message.status = [failed_status(f"{name}: segmentation", model, self._state, self.failure)]
+        else:
+            shared = {
+                "state": self._state,
+                "enabled": self._enabled,
+                "model": model,
+                "label_version": pipeline.segmenter.labels.version,
+                **pipeline.segmenter.usage(),
+            }
+            message.status = [
+                status(
+                    f"{name}: {camera.name or 'segmentation'}",
+                    model,
+                    camera.activity,
+                    camera.statistics.snapshot(),
+                    shared | {"dropped": pipeline.dropped(camera)},
+                )
+                for camera in pipeline.cameras
+            ]
         self._diagnostics_publisher.publish(message)

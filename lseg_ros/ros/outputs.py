@@ -1,51 +1,63 @@
-"""What the node publishes for a frame: computed only where somebody listens."""
+"""What the node publishes for a frame of one camera: computed only where somebody listens."""
 
+import threading
 import time
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from rclpy.node import Node
 from rclpy.publisher import Publisher
-from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from lseg_ros.inference.labels import LabelSet
 from lseg_ros.inference.protocol import SegmentationLike
 from lseg_ros.inference.render import color_mask, overlay
-from lseg_ros.msg import FrameInfo
+from lseg_ros.msg import ChannelInfo, FrameInfo
 from lseg_ros.ros import qos
 from lseg_ros.ros.conversions import image_msg
 from lseg_ros.ros.label_msgs import slugs
 from lseg_ros.ros.parameters import NodeParams
 
 _MASK_TYPES = {"mono8": np.uint8, "16UC1": np.uint16, "16SC1": np.int16, "32SC1": np.int32}
+_KINDS = {
+    "mask": Image,
+    "confidence": Image,
+    "color": Image,
+    "overlay": Image,
+    "scores": Image,
+    "channel_info": ChannelInfo,
+    "frame_info": FrameInfo,
+}
+_LARGE_MESSAGE = 16 * 2**20  # bytes
+_REPEAT_WARNING = 60.0  # seconds
 
 
 class Outputs:
-    """The image topics and `~/frame_info`. Used from the worker's thread, but for the constructor."""
+    """The image topics of one camera with their ~/channel_info, and ~/frame_info.
 
-    def __init__(self, node: Node, params: NodeParams) -> None:
-        """Creates the topics that do not depend on labels."""
-        self._node, self._params = node, params
+    Frames and changes of labels come on the worker's thread; who listens may be asked from any.
+    """
+
+    def __init__(self, node: Node, prefix: str, params: NodeParams) -> None:
+        """Creates the topics that do not depend on labels, as ~/<prefix><name>; raises QosError before it made any."""
+        self._node, self._prefix, self.params = node, prefix, params
+        self._lock = threading.Lock()  # over the score topics
         self._slugs: dict[str, str] = {}
         self._scores: dict[str, Publisher] = {}
         self._silent: set[str] = set()  # labels whose topic has not had an image yet
-        self._mask = self._publisher(Image, "mask")
-        self._confidence = self._publisher(Image, "confidence")
-        self._color = self._publisher(Image, "color")
-        self._overlay = self._publisher(Image, "overlay")
-        self._frame_info = self._publisher(FrameInfo, "frame_info")
-
-    def _publisher(self, kind: type, name: str) -> Publisher:
-        return self._node.create_publisher(
-            kind, f"~/{name}", qos.OUTPUT, qos_overriding_options=QoSOverridingOptions.with_default_policies()
-        )
+        topics = {name: f"~/{prefix}{name}" for name in _KINDS}
+        profiles = {name: qos.overridden(node, topic, "publisher", qos.OUTPUT) for name, topic in topics.items()}
+        self._publishers = {
+            name: node.create_publisher(kind, topics[name], profiles[name]) for name, kind in _KINDS.items()
+        }
 
     @property
     def score_topics(self) -> dict[str, str]:
         """The full topic name of each label's score image."""
-        return {name: publisher.topic_name for name, publisher in self._scores.items()}
+        with self._lock:
+            return {name: publisher.topic_name for name, publisher in self._scores.items()}
 
     def add_topics(self, planned: LabelSet) -> None:
         """Creates score topics for the labels of `planned` that have none; all of them, or none and an exception."""
@@ -53,26 +65,41 @@ class Outputs:
         created: dict[str, Publisher] = {}
         try:
             for name in found.keys() - self._scores.keys():
-                created[name] = self._node.create_publisher(Image, f"~/score/{found[name]}", qos.LATCHED)
+                topic = f"~/{self._prefix}score/{found[name]}"
+                created[name] = self._node.create_publisher(Image, topic, qos.LATCHED)
         except Exception:
             for publisher in created.values():
                 self._node.destroy_publisher(publisher)
             raise
-        self._scores |= created
+        with self._lock:
+            self._scores |= created
         self._slugs |= found
         self._silent |= created.keys()
 
     def drop_topics(self, labels: LabelSet) -> None:
         """Removes the score topics of all labels that are not in `labels`; survivors keep theirs."""
-        for name in self._scores.keys() - set(labels.names):
-            self._node.destroy_publisher(self._scores.pop(name))
+        with self._lock:
+            gone = {name: self._scores.pop(name) for name in self._scores.keys() - set(labels.names)}
+        for name, publisher in gone.items():
+            self._node.destroy_publisher(publisher)
             self._slugs.pop(name)
             self._silent.discard(name)
 
+    def close(self) -> None:
+        """Removes all topics."""
+        self.drop_topics(LabelSet())
+        for publisher in self._publishers.values():
+            self._node.destroy_publisher(publisher)
+
     def wanted(self) -> bool:
-        """Whether anybody listens to an image topic."""
-        publishers = [self._mask, self._confidence, self._color, self._overlay, *self._scores.values()]
-        return any(p.get_subscription_count() for p in publishers)
+        """Whether anybody listens to what takes an image: to anything but the small messages beside them."""
+        images = [publisher for name, publisher in self._publishers.items() if _KINDS[name] is Image]
+        with self._lock:
+            return any(p.get_subscription_count() for p in (*images, *self._scores.values()))
+
+    def new_topics(self) -> bool:
+        """Whether a label's topic still lacks its first image. For the worker's thread."""
+        return bool(self._silent)
 
     def publish(
         self,
@@ -82,52 +109,86 @@ class Outputs:
         stage_ms: dict[str, float],
         *,
         rescored: bool,
-    ) -> None:
+    ) -> dict[str, float]:
         """Publishes one frame: its FrameInfo, then the images that are listened to.
 
         Args:
             header: of the input image; goes out as it came.
             rgb: HxWx3, the input image.
-            segmentation: of that image.
+            segmentation: of that image, perhaps of another size.
             stage_ms: milliseconds of the stages before this one.
             rescored: whether an earlier image is published again under new labels.
+
+        Returns:
+            Milliseconds of all stages.
         """
         start = time.perf_counter()
         messages = self._messages(header, rgb, segmentation)
-        stages = stage_ms | {"score": 1e3 * (time.perf_counter() - start)}
+        scored = time.perf_counter()
+        stages = stage_ms | {"score": 1e3 * (scored - start)}
         info = FrameInfo(header=header, label_version=segmentation.labels.version, rescored=rescored)
         info.stages, info.stage_ms = list(stages), list(stages.values())
-        self._frame_info.publish(info)
+        self._publishers["frame_info"].publish(info)
         for publisher, message in messages:
             publisher.publish(message)
+        return stages | {"publish": 1e3 * (time.perf_counter() - scored)}
+
+    def _heard(self, name: str) -> bool:
+        return self._publishers[name].get_subscription_count() > 0
 
     def _messages(
         self, header: Header, rgb: NDArray[np.uint8], segmentation: SegmentationLike
-    ) -> list[tuple[Publisher, Image]]:
-        params, labels = self._params, segmentation.labels
-        found = []
-        if self._mask.get_subscription_count():
+    ) -> list[tuple[Publisher, object]]:
+        params, labels = self.params, segmentation.labels
+        found: dict[str, Image] = {}
+        if self._heard("mask"):
             mask = segmentation.mask.astype(_MASK_TYPES[params.mask_encoding], copy=False)
-            found.append((self._mask, image_msg(mask, params.mask_encoding, header)))
-        if self._confidence.get_subscription_count():
+            found["mask"] = image_msg(mask, params.mask_encoding, header)
+        if self._heard("confidence"):
             confidence = segmentation.confidence
             if params.confidence_encoding == "mono8":
                 # 0 means "no data" to readers, so a labelled pixel is never below 1.
                 confidence = np.maximum(_to_bytes(confidence), 1)
-            found.append((self._confidence, image_msg(confidence, params.confidence_encoding, header)))
+            found["confidence"] = image_msg(confidence, params.confidence_encoding, header)
+        if self._heard("color"):
+            found["color"] = image_msg(color_mask(segmentation.mask, labels), "rgb8", header)
+        if self._heard("overlay"):
+            mask = segmentation.mask
+            if mask.shape != rgb.shape[:2]:
+                rgb = np.asarray(cv2.resize(rgb, mask.shape[::-1], interpolation=cv2.INTER_AREA), np.uint8)
+            found["overlay"] = image_msg(overlay(rgb, mask, labels), "rgb8", header)
+        messages: list[tuple[Publisher, object]] = [(self._publishers[name], image) for name, image in found.items()]
+        return messages + self._score_images(header, segmentation) + self._channels(header, segmentation)
+
+    def _score_images(self, header: Header, segmentation: SegmentationLike) -> list[tuple[Publisher, object]]:
+        found: list[tuple[Publisher, object]] = []
         for name, publisher in self._scores.items():
             # The first image of a new topic goes out in any case: it is latched, so that whoever learns of the topic
             # and subscribes sees something at once.
             if publisher.get_subscription_count() or name in self._silent:
                 self._silent.discard(name)
                 score = segmentation.scores(name)
-                score = _to_bytes(score) if params.score_encoding == "mono8" else score
-                found.append((publisher, image_msg(score, params.score_encoding, header)))
-        if self._color.get_subscription_count():
-            found.append((self._color, image_msg(color_mask(segmentation.mask, labels), "rgb8", header)))
-        if self._overlay.get_subscription_count():
-            found.append((self._overlay, image_msg(overlay(rgb, segmentation.mask, labels), "rgb8", header)))
+                score = _to_bytes(score) if self.params.score_encoding == "mono8" else score
+                found.append((publisher, image_msg(score, self.params.score_encoding, header)))
         return found
+
+    def _channels(self, header: Header, segmentation: SegmentationLike) -> list[tuple[Publisher, object]]:
+        """~/channel_info and ~/scores, the list before the image that it explains."""
+        names = [n for n in segmentation.labels.names if not self.params.score_labels or n in self.params.score_labels]
+        if not self._heard("scores") or not names:
+            return []
+        if self.params.score_size is not None:
+            segmentation = segmentation.at(self.params.score_size)
+        image = image_msg(segmentation.score_channels(names), f"32FC{len(names)}", header)
+        size = len(image.data)
+        if size > _LARGE_MESSAGE:
+            self._node.get_logger().warning(
+                f"an image of ~/scores has {size / 2**20:.0f} MB, {len(names)} labels at {image.width}x{image.height}; "
+                "the parameters score_labels and score_size make it smaller",
+                throttle_duration_sec=_REPEAT_WARNING,
+            )
+        info = ChannelInfo(header=header, channels=names)
+        return [(self._publishers["channel_info"], info), (self._publishers["scores"], image)]
 
 
 def _to_bytes(shares: NDArray[np.float32]) -> NDArray:

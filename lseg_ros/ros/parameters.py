@@ -3,9 +3,10 @@
 `config/lseg.yaml` repeats the defaults for users to edit; a test holds it to this table.
 """
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
 from rclpy.node import Node
@@ -15,61 +16,87 @@ DEFAULT_MODEL = "lseg_mini"
 DEFAULT_LABELS = ["sky", "building", "tree", "grass", "road", "sidewalk", "floor", "wall", "person", "car"]
 # mask_encoding -> (largest id, default unknown id)
 MASK_ENCODINGS = {"mono8": (255, 255), "16UC1": (65535, 65535), "16SC1": (32767, 32767), "32SC1": (65535, 65535)}
+_LARGEST_SIDE = 16384  # pixels
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One parameter. `limits`: inclusive, of a number. `choices`: of a string. `live`: may change while running."""
+    """One parameter.
+
+    limits: inclusive, of a number. choices: of a string. items: type of a list's items. changes: whether it may change
+    at any time (live), only while the node is unconfigured, or never after the start.
+    """
 
     name: str
     default: Any
     description: str
     limits: tuple[float, float] | None = None
     choices: tuple[str, ...] = ()
-    live: bool = False
+    items: type = str
+    changes: Literal["live", "unconfigured", "never"] = "unconfigured"
 
 
 TABLE = (
+    Entry("autostart", True, "Configure and activate at start; false where a lifecycle manager does.", changes="never"),
     Entry("model", DEFAULT_MODEL, "Named variant; `lseg models` lists them."),
     Entry("checkpoint", "", "Weights file instead of the model's own; `model` names its variant if the file cannot."),
     Entry("device", "auto", "auto, cpu, or a CUDA device such as cuda:0."),
     Entry("precision", "auto", "Of the image encoder.", choices=("auto", "float32", "float16", "bfloat16")),
     Entry("input_size", 0, "Longest side in pixels that the network sees; 0 for the model's own.", limits=(0, 4096)),
-    Entry("labels", DEFAULT_LABELS, "Labels, as a list of strings; same as the service set_labels.", live=True),
-    Entry("label_file", "", "YAML file with labels, read at start; `labels` wins where both are set."),
-    Entry("threshold", 0.0, "Pixels with less confidence than this are unknown.", limits=(0.0, 1.0), live=True),
+    Entry("cameras", [], "Names of several cameras; each has its own topics. Empty: one camera.", changes="never"),
+    Entry("image_transport", "auto", "auto prefers raw if both are there.", choices=("auto", "raw", "compressed")),
+    Entry("camera_info_topic", "", "Topic of CameraInfo; empty: camera_info beside the image."),
+    Entry("max_rate", 0.0, "Images per second and camera, at most; 0 for all.", limits=(0.0, 1000.0), changes="live"),
+    Entry("cache_max_age", 10.0, "Seconds for which the last image is kept.", limits=(0.0, 86400.0), changes="live"),
+    Entry("no_image_warning", 5.0, "Seconds until a warning says why; 0: never.", limits=(0.0, 3600.0), changes="live"),
+    Entry("labels", DEFAULT_LABELS, "Labels, as a list of strings; same as the service set_labels.", changes="live"),
+    Entry("label_file", "", "YAML file with labels; `labels` wins where both are set at start.", changes="live"),
+    Entry("threshold", 0.0, "Pixels with less confidence than this are unknown.", limits=(0.0, 1.0), changes="live"),
     Entry("contrast", ["other"], "Phrases that compete unseen with a label that is alone; empty: it wins everywhere."),
+    Entry("id_quarantine", 30.0, "Seconds for which a removed label's id is refused to another.", limits=(0.0, 3600.0)),
+    Entry("output_size", [], "Width and height of what is published; empty: the image's.", items=int, changes="live"),
     Entry("mask_encoding", "mono8", "Encoding of ~/mask.", choices=tuple(MASK_ENCODINGS)),
     Entry("unknown_id", -1, "Value of unknown pixels; -1 for the encoding's largest.", limits=(-1, 65535)),
     Entry("confidence_encoding", "mono8", "mono8 is 0..255, 32FC1 is 0..1.", choices=("mono8", "32FC1")),
-    Entry("score_encoding", "32FC1", "mono8 is 0..255, 32FC1 is 0..1.", choices=("mono8", "32FC1")),
-    Entry("id_quarantine", 30.0, "Seconds for which a removed label's id is refused to another.", limits=(0.0, 3600.0)),
+    Entry("score_encoding", "32FC1", "Of ~/score/*: mono8 is 0..255, 32FC1 is 0..1.", choices=("mono8", "32FC1")),
+    Entry("score_labels", [], "Labels in ~/scores; empty: all of them.", changes="live"),
+    Entry("score_size", [], "Width and height of ~/scores; empty: the mask's.", items=int, changes="live"),
 )
 ENTRIES = {entry.name: entry for entry in TABLE}
 
 
 class ParameterError(ValueError):
-    """A parameter that the node cannot start with."""
+    """Parameters that the node cannot start with; names all that are wrong."""
 
 
 @dataclass(frozen=True)
 class NodeParams:
-    """What the node starts with. Live ones (labels, threshold) are read again when they change."""
+    """The parameters at one moment; see `TABLE`. Sizes are (height, width), or None."""
 
+    autostart: bool
     model: str
     checkpoint: str
     device: str
     precision: str
     input_size: int
+    cameras: list[str]
+    image_transport: str
+    camera_info_topic: str
+    max_rate: float
+    cache_max_age: float
+    no_image_warning: float
     labels: list[str]
     label_file: str
     threshold: float
     contrast: list[str]
+    id_quarantine: float
+    output_size: tuple[int, int] | None
     mask_encoding: str
     unknown_id: int
     confidence_encoding: str
     score_encoding: str
-    id_quarantine: float
+    score_labels: list[str]
+    score_size: tuple[int, int] | None
 
     @property
     def max_id(self) -> int:
@@ -78,47 +105,93 @@ class NodeParams:
 
 
 def declare(node: Node) -> NodeParams:
-    """Declares all parameters and returns their values; raises ParameterError naming the first that is wrong."""
-    values: dict[str, Any] = {}
+    """Declares all parameters and returns their values; raises ParameterError naming all that are wrong."""
+    wrong = []
     for entry in TABLE:
         try:
-            parameter = node.declare_parameter(entry.name, entry.default, _descriptor(entry))
+            node.declare_parameter(entry.name, entry.default, _descriptor(entry))
         except Exception as error:  # rclpy has one exception for each way in which an override can be wrong
-            raise ParameterError(f"parameter {entry.name!r} cannot be used: {error}") from error
-        reason = check(parameter)
-        if reason:
-            raise ParameterError(reason)
-        values[entry.name] = parameter.value if entry.name != "contrast" else list(parameter.value or [])
-    max_id, unknown_id = MASK_ENCODINGS[values["mask_encoding"]]
+            wrong.append(f"parameter {entry.name!r} cannot be used: {error}")
+    if not wrong:
+        wrong = problems(_values(node))
+    if wrong:
+        raise ParameterError("; ".join(wrong))
+    return read(node)
+
+
+def read(node: Node) -> NodeParams:
+    """The values that declared parameters have now."""
+    values = _values(node)
+    for name, value in values.items():
+        if isinstance(ENTRIES[name].default, list):
+            values[name] = list(value or [])
+    for name in ("output_size", "score_size"):
+        values[name] = tuple(reversed(values[name])) or None
     if values["unknown_id"] < 0:
-        values["unknown_id"] = unknown_id
-    if values["unknown_id"] > max_id:
-        raise ParameterError(
-            f"parameter 'unknown_id' is {values['unknown_id']}, and {values['mask_encoding']} holds 0 to {max_id}"
-        )
+        values["unknown_id"] = MASK_ENCODINGS[values["mask_encoding"]][1]
     return NodeParams(**values)
 
 
-def check(parameter: Parameter) -> str:
-    """Why a value is refused, in a sentence; empty if it is fine. Ranges are rclpy's to check."""
-    entry = ENTRIES.get(parameter.name)
-    if entry is None:
-        return ""
+def problems_of_change(node: Node, parameters: list[Parameter], *, configured: bool) -> list[str]:
+    """Why these changes of declared parameters are refused together, one sentence each."""
+    before = _values(node)
+    changed = {p.name: p.value for p in parameters if p.name in ENTRIES}
+    fixed = [
+        f"parameter {name!r} can only change while the node is unconfigured"
+        for name, value in changed.items()
+        if configured and ENTRIES[name].changes != "live" and value != before[name]
+    ]
+    return fixed + problems(before | changed)
+
+
+def problems(values: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the values of all parameters, one sentence each. Ranges are rclpy's to check."""
+    wrong = [sentence for entry in TABLE if (sentence := _problem(entry, values[entry.name]))]
+    return wrong or _contradictions(values)
+
+
+def _problem(entry: Entry, value: Any) -> str:
     if isinstance(entry.default, list):
-        return _check_list(parameter, may_be_empty=entry.name != "labels")
-    if entry.choices and parameter.value not in entry.choices:
-        return f"parameter {entry.name!r} is {parameter.value!r}; it must be one of {', '.join(entry.choices)}"
+        return _list_problem(entry, value)
+    if entry.choices and value not in entry.choices:
+        return f"parameter {entry.name!r} is {value!r}; it must be one of {', '.join(entry.choices)}"
     return ""
 
 
-def _check_list(parameter: Parameter, *, may_be_empty: bool) -> str:
-    value = parameter.value
-    if parameter.type_ == Parameter.Type.STRING_ARRAY:
-        return ""
-    # An empty list has no type of its own and arrives as bytes, or not at all.
+def _list_problem(entry: Entry, value: Any) -> str:
+    # An empty list has no type of its own and arrives as another, or not at all.
     if value is None or (not isinstance(value, (str, bool, int, float)) and len(value) == 0):
-        return "" if may_be_empty else f"parameter {parameter.name!r} is empty; give at least one label"
-    return f"parameter {parameter.name!r} is {value!r}, of type {parameter.type_.name}; it must be a list of strings"
+        return f"parameter {entry.name!r} is empty; give at least one label" if entry.name == "labels" else ""
+    what = "strings" if entry.items is str else "whole numbers"
+    if isinstance(value, (str, bool, int, float)) or any(type(item) is not entry.items for item in value):
+        return f"parameter {entry.name!r} is {value!r}; it must be a list of {what}"
+    return ""
+
+
+def _contradictions(values: Mapping[str, Any]) -> list[str]:
+    wrong = []
+    max_id = MASK_ENCODINGS[values["mask_encoding"]][0]
+    if values["unknown_id"] > max_id:
+        wrong.append(
+            f"parameter 'unknown_id' is {values['unknown_id']}, and {values['mask_encoding']} holds 0 to {max_id}"
+        )
+    for name in ("output_size", "score_size"):
+        size = list(values[name] or [])
+        if size and (len(size) != 2 or not all(1 <= n <= _LARGEST_SIDE for n in size)):
+            wrong.append(f"parameter {name!r} is {size}; it must be [width, height], each from 1 to {_LARGEST_SIDE}")
+    cameras = list(values["cameras"] or [])
+    for name in cameras:
+        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9]*(_[A-Za-z0-9]+)*_?", name):
+            wrong.append(f"parameter 'cameras' has {name!r}; names are of letters, digits and single underscores")
+    if len(set(cameras)) < len(cameras):
+        wrong.append(f"parameter 'cameras' is {cameras}; name each camera once")
+    if len(cameras) > 1 and values["camera_info_topic"].startswith("/"):
+        wrong.append("parameter 'camera_info_topic' is one topic for several cameras; give a relative name")
+    return wrong
+
+
+def _values(node: Node) -> dict[str, Any]:
+    return {entry.name: node.get_parameter(entry.name).value for entry in TABLE}
 
 
 def was_given(node: Node, name: str) -> bool:
@@ -127,9 +200,11 @@ def was_given(node: Node, name: str) -> bool:
 
 
 def _descriptor(entry: Entry) -> ParameterDescriptor:
-    descriptor = ParameterDescriptor(description=entry.description, read_only=not entry.live)
-    if entry.choices:
-        descriptor.additional_constraints = "one of " + ", ".join(entry.choices)
+    descriptor = ParameterDescriptor(description=entry.description, read_only=entry.changes == "never")
+    constraints = ["one of " + ", ".join(entry.choices)] if entry.choices else []
+    if entry.changes == "unconfigured":
+        constraints.append("changes only while the node is unconfigured")
+    descriptor.additional_constraints = "; ".join(constraints)
     # An empty list comes with another type, so the type of lists is checked here.
     descriptor.dynamic_typing = isinstance(entry.default, list)
     if entry.limits is not None:

@@ -2,10 +2,11 @@
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from typing import Generic, TypeVar
 
+Source = TypeVar("Source", bound=Hashable)
 Frame = TypeVar("Frame")
 Result = TypeVar("Result")
 
@@ -13,37 +14,42 @@ Result = TypeVar("Result")
 class WorkerStopped(RuntimeError):
     """A job was submitted to, or left behind in, a worker that has stopped."""
 
+    def __init__(self) -> None:
+        super().__init__("the node was cleaned up or shut down meanwhile")
 
-class Worker(Generic[Frame]):
-    """Runs jobs in order and, between them, the newest frame.
 
-    Frames wait in a slot for one: a newer frame replaces an older one, which counts as dropped. Jobs go first, so that
-    a change of labels takes effect before the next frame.
+class Worker(Generic[Source, Frame]):
+    """Runs jobs in order and, between them, the newest frame of each source in turn.
+
+    Each source has a slot for one: a newer frame replaces an older one, keeps its turn, and the older one counts as
+    dropped. The source that has waited longest is next, so a fast camera leaves a slow one its share. Jobs go first, so
+    that a change of labels takes effect before the next frame.
     """
 
-    def __init__(self, on_frame: Callable[[Frame], None], on_error: Callable[[BaseException], None]) -> None:
+    def __init__(
+        self, on_frame: Callable[[Source, Frame], None], on_error: Callable[[Source, BaseException], None]
+    ) -> None:
         """Both are called on the worker's thread; what `on_frame` raises goes to `on_error`."""
         self._on_frame, self._on_error = on_frame, on_error
         self._wakeup = threading.Condition()
         self._jobs: deque[tuple[Callable[[], object], Future]] = deque()
-        self._frame: Frame | None = None
-        self._dropped = 0
+        self._frames: dict[Source, Frame] = {}  # in order of turn
+        self._dropped: dict[Source, int] = {}
         self._stopping = False
         self._thread = threading.Thread(target=self._loop, name="lseg_worker", daemon=True)
         self._thread.start()
 
-    @property
-    def dropped(self) -> int:
-        """How many frames were replaced before their turn came."""
+    def dropped(self, source: Source) -> int:
+        """How many frames of a source were replaced before their turn came."""
         with self._wakeup:
-            return self._dropped
+            return self._dropped.get(source, 0)
 
-    def offer(self, frame: Frame) -> None:
-        """Makes `frame` the next one, instead of any that still waits."""
+    def offer(self, source: Source, frame: Frame) -> None:
+        """Makes `frame` the next one of its source, instead of any that still waits."""
         with self._wakeup:
-            if self._frame is not None:
-                self._dropped += 1
-            self._frame = frame
+            if source in self._frames:
+                self._dropped[source] = self._dropped.get(source, 0) + 1
+            self._frames[source] = frame
             self._wakeup.notify()
 
     def submit(self, job: Callable[[], Result]) -> "Future[Result]":
@@ -51,7 +57,7 @@ class Worker(Generic[Frame]):
         future: Future[Result] = Future()
         with self._wakeup:
             if self._stopping:
-                future.set_exception(WorkerStopped("the node is shutting down"))
+                future.set_exception(WorkerStopped())
             else:
                 self._jobs.append((job, future))
                 self._wakeup.notify()
@@ -65,26 +71,30 @@ class Worker(Generic[Frame]):
             self._jobs.clear()
             self._wakeup.notify()
         for _, future in left:
-            future.set_exception(WorkerStopped("the node is shutting down"))
+            future.set_exception(WorkerStopped())
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
     def _loop(self) -> None:
         while True:
+            job: tuple[Callable[[], object], Future] | None = None
+            frame: tuple[Source, Frame] | None = None
             with self._wakeup:
-                self._wakeup.wait_for(lambda: self._stopping or self._jobs or self._frame is not None)
+                self._wakeup.wait_for(lambda: self._stopping or self._jobs or self._frames)
                 if self._stopping:
                     return
-                job, frame = (self._jobs.popleft(), None) if self._jobs else (None, self._frame)
-                if job is None:
-                    self._frame = None
+                if self._jobs:
+                    job = self._jobs.popleft()
+                else:
+                    source = next(iter(self._frames))
+                    frame = source, self._frames.pop(source)
             if job is not None:
                 self._run(*job)
             elif frame is not None:
                 try:
-                    self._on_frame(frame)
+                    self._on_frame(*frame)
                 except Exception as error:
-                    self._on_error(error)
+                    self._on_error(frame[0], error)
 
     @staticmethod
     def _run(job: Callable[[], object], future: Future) -> None:

@@ -26,7 +26,10 @@ def test_every_entry_of_the_file_has_a_comment() -> None:
             place -= 1
             comment.append(lines[place])
         assert comment, f"{entry.name} has no comment"
-        assert ("(live)" in "".join(comment)) == entry.live, entry.name
+        marks = {"live": "(live)", "never": "(at start)"}
+        assert [m for m in marks.values() if m in "".join(comment)] == [
+            m for c, m in marks.items() if c == entry.changes
+        ]
 
 
 def test_parameters_say_what_they_are(graph: Graph) -> None:
@@ -37,5 +40,6 @@ def test_parameters_say_what_they_are(graph: Graph) -> None:
         TABLE, graph.call(DescribeParameters, "lseg/describe_parameters", request).descriptors, strict=True
     ):
         assert found.description == entry.description
-        assert found.read_only != entry.live
+        assert found.read_only == (entry.changes == "never")
+        assert ("unconfigured" in found.additional_constraints) == (entry.changes == "unconfigured")
         assert bool(found.integer_range or found.floating_point_range) == (entry.limits is not None)
