@@ -76,8 +76,10 @@ def read_image(data: bytes | memoryview, kind: str) -> tuple[Any, NDArray[np.uin
 
 def _decode(message: Any) -> NDArray[np.uint8]:
     """A CompressedImage (JPEG, PNG and whatever else OpenCV knows) as [H, W, 3] RGB."""
+    # Calibration is about the pixels as they are stored, not as the file would have them turned.
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     try:
-        bgr = cv2.imdecode(message.data, cv2.IMREAD_COLOR) if len(message.data) else None
+        bgr = cv2.imdecode(message.data, flags) if len(message.data) else None
     except cv2.error as error:
         raise ImageError(f"compressed image of format {message.format!r} cannot be decoded ({error.err})") from error
     if bgr is None:
