@@ -130,15 +130,11 @@ LSEG_MINI = Variant(
     decoder=Decoder(features=96, upsample=(1, 2, 2, 1), separable=True),
     text="minilm_l6_v2",
     embed_dim=384,
-    weights=("lseg_mini.safetensors", "19a33483c1dd9dd29e0185bb22a97cfe7ac5f2dc14c5d4bbee25158b0731adb6"),
-)
-LSEG_MINI_STREET = replace(
-    LSEG_MINI,
-    name="lseg_mini_street",
     templates=("{}", "a photo of a {}", "a picture of the {}", "there is a {} in the scene"),
     text_projection=True,
-    weights=None,
+    weights=("lseg_mini.safetensors", "de3231b0b840fe3b106626d955996f6e27614aa892731ac1dbd0157afeecdc25"),
 )
+LSEG_MINI_STREET = replace(LSEG_MINI, name="lseg_mini_street", weights=None)
 LSEG_VIT_L16 = Variant("lseg_vit_l16", _VIT_L16, _DPT, _CLIP_VIT_B32, 512)
 LSEG_VIT_L16_RN50X16 = Variant("lseg_vit_l16_rn50x16", _VIT_L16, _DPT, _CLIP_RN50X16, 768)
 LSEG_VIT_B32 = Variant("lseg_vit_b32", _VIT_B32, _DPT, _CLIP_VIT_B32, 512)

@@ -112,7 +112,7 @@ def test_help_and_models_load_no_library(tmp_path: Path) -> None:
 import sys
 for name in {blocked}: sys.modules[name] = None
 from lseg_ros.cli.main import main
-for command in ([], ["segment"], ["convert"], ["models"], ["info"], ["train"], ["eval"]):
+for command in ([], ["segment"], ["convert"], ["models"], ["info"], ["train"], ["eval"], ["bag"]):
     try:
         main([*command, "--help"])
     except SystemExit as end:
@@ -562,7 +562,7 @@ def test_too_little_memory(lseg: Any, tiny: Path, tmp_path: Path, size: int) -> 
         ["segment", "a.png", "--labels", "road", "-o", ""],
         ["convert", "a.ckpt", ""],
         ["train", "--config", "a.yaml", "--data", ".", "--out", ""],
-        ["eval", "--config", "a.yaml", "--data", ".", "--json", ""],
+        ["eval", "--config", "a.yaml", "--data", ".", "--out", ""],
     ],
 )
 def test_an_output_without_name(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
