@@ -19,7 +19,7 @@ from sensor_msgs.msg import Image
 from lseg_ros.ros.node import LsegNode
 
 T = TypeVar("T")
-TIMEOUT = 20.0  # seconds; about ten times what the slowest wait takes
+TIMEOUT = 60.0  # seconds; about ten times what the slowest wait takes, which is for torch to load
 LATCHED = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 RELIABLE = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE)
 

@@ -10,6 +10,7 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from lseg_ros.ros import qos
 
+_THROTTLE = 60.0  # seconds between repeated error messages
 _TYPES: dict[str, tuple[Any, str]] = {"raw": (Image, ""), "compressed": (CompressedImage, "/compressed")}
 
 
@@ -41,19 +42,20 @@ class ImageInput:
         """Full name of the topic of raw images."""
         return self._topics[self._transports[0]].removesuffix("/compressed")
 
-    def update(self, wanted: bool) -> bool:
-        """Subscribes, changes to the other transport, or unsubscribes; returns whether a subscription was made."""
+    def update(self, wanted: bool) -> None:
+        """Subscribes, changes to the other transport, or unsubscribes."""
         transport = self._published() if wanted else None
         if self._subscription is not None and transport != self._transport:
             self._node.destroy_subscription(self._subscription)
             self._subscription = None
         if transport is None or self._subscription is not None:
-            return False
+            return
         self._transport = transport
-        self._subscription = self._node.create_subscription(
-            _TYPES[transport][0], self._topics[transport], self._on_image, self._profiles[transport]
-        )
-        return True
+        kind, topic, profile = _TYPES[transport][0], self._topics[transport], self._profiles[transport]
+        try:
+            self._subscription = self._node.create_subscription(kind, topic, self._on_image, profile)
+        except Exception as error:  # such as a topic of another type in the same process; it may go
+            self._node.get_logger().error(f"cannot subscribe to {topic}: {error}", throttle_duration_sec=_THROTTLE)
 
     def _published(self) -> str:
         """The first transport that somebody publishes; where nobody does, the one in use."""

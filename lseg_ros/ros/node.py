@@ -23,7 +23,6 @@ from lseg_ros.inference.label_file import read_label_file
 from lseg_ros.inference.labels import LabelError, LabelSet, LabelSpec, as_specs, check_phrases
 from lseg_ros.inference.protocol import SegmenterLike
 from lseg_ros.ros import qos
-from lseg_ros.ros.camera import NoImageError
 from lseg_ros.ros.conversions import colour_backend
 from lseg_ros.ros.diagnostics import failed_status, status
 from lseg_ros.ros.label_msgs import specs_from_request
@@ -40,7 +39,7 @@ _DIAGNOSTICS_PERIOD = 1.0
 
 
 class NotNow(RuntimeError):
-    """What was asked for needs another state of the node; one sentence."""
+    """What was asked for needs another state of the node, or an image; one sentence."""
 
 
 class LsegNode(LifecycleNode):
@@ -235,10 +234,11 @@ class LsegNode(LifecycleNode):
             source = pipeline.cameras[camera]
             phrases = [phrase.strip() for phrase in request.phrases]
             check_phrases(phrases)
-            if not source.has_image() and not await self._done(source.fetch()):
-                raise NoImageError(f"no image yet: {source.why_no_image()}")
-            header, matches = await self._done(pipeline.submit(partial(source.query, phrases)))
-            fill_answer(response, header, matches)
+            seen = source.last() or await self._done(source.fetch())
+            if seen is None:
+                raise NotNow(f"no image yet: {source.why_no_image()}")
+            matches = await self._done(pipeline.submit(partial(source.query, seen, phrases)))
+            fill_answer(response, seen.header, matches)
         except Exception as error:
             response.success, response.message = False, self._refusal(error, "a query")
         return response
@@ -249,7 +249,7 @@ class LsegNode(LifecycleNode):
 
     def _refusal(self, error: Exception, what: str) -> str:
         """The sentence for the caller; what is no fault of the caller's is logged too."""
-        if not isinstance(error, (LabelError, NotNow, NoImageError)):
+        if not isinstance(error, (LabelError, NotNow)):
             self.get_logger().error(f"{what} failed: {type(error).__name__}: {error}")
         return " ".join(str(error).split())
 

@@ -170,3 +170,61 @@ def test_views_and_read_only_images_are_fine() -> None:
 def test_bad_arguments(arguments: dict[str, object], reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         Segmenter(tiny_net(), **{"device": "cpu", **arguments})  # type: ignore[arg-type]
+
+
+def test_each_phrase_of_a_query_competes_alone_with_labels_and_contrast() -> None:
+    segmenter = Segmenter(tiny_net(), "cpu", contrast=["other"])
+    labels = [LabelSpec("road", prompts=("road", "street")), LabelSpec("sky")]
+    before = segmenter.set_labels(labels)
+    image = segmenter.embed(RGB)
+    matches = segmenter.query(image, ["door ", "stairs"], (60, 100))
+    assert segmenter.labels is before
+    for phrase, match in zip(["door", "stairs"], matches, strict=True):
+        other = Segmenter(tiny_net(), "cpu")
+        other.set_labels([*labels, LabelSpec("other"), LabelSpec(phrase)])
+        np.testing.assert_allclose(match.score, other.score(image).scores(phrase), atol=1e-5)
+        with torch.no_grad():
+            vector = tiny_net().encode_text([phrase])[0]
+        assert match.cosine.shape == match.score.shape and abs(match.cosine).max() <= 1 + 1e-5
+        near = (image.embedding[0] * vector[:, None, None]).sum(0)
+        assert near.min() - 1e-5 <= match.cosine.min() and match.cosine.max() <= near.max() + 1e-5
+
+
+def test_a_phrase_does_not_compete_with_itself() -> None:
+    segmenter = Segmenter(tiny_net(), "cpu", contrast=["other"])
+    image = segmenter.embed(RGB)
+    segmenter.set_labels([LabelSpec("path", prompts=("road", "street")), LabelSpec("sky")])
+    as_label = segmenter.query(image, ["road"], (30, 50))[0]
+    segmenter.set_labels(["sky"])
+    alone = segmenter.query(image, ["road"], (30, 50))[0]
+    assert as_label.score.shape == (30, 50)
+    np.testing.assert_allclose(as_label.score, alone.score, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("phrases", "reason"),
+    [([], "empty"), ([" "], "phrase 1 of 1"), (["a\n"] * 2 + ["b\nc"], "control"), (["x " * 300], "long")],
+)
+def test_phrases_that_cannot_be_asked_for(phrases: list[str], reason: str) -> None:
+    segmenter = Segmenter(tiny_net(), "cpu")
+    segmenter.set_labels(LABELS)
+    with pytest.raises(LabelError, match=reason):
+        segmenter.query(segmenter.embed(RGB), phrases, (60, 100))
+
+
+def test_another_size_and_channels_side_by_side() -> None:
+    segmenter = Segmenter(tiny_net(), "cpu")
+    segmenter.set_labels(LABELS)
+    result = segmenter.segment(RGB)
+    small = result.at((20, 30))
+    assert small.mask.shape == (20, 30) and small.labels is result.labels
+    direct = Segmenter(tiny_net(), "cpu", output_size=(20, 30))
+    direct.set_labels(LABELS)
+    np.testing.assert_array_equal(small.mask, direct.segment(RGB).mask)
+    channels = result.score_channels(["sky", "road"])
+    np.testing.assert_array_equal(channels, np.stack([result.scores("sky"), result.scores("road")], -1))
+
+
+def test_usage_names_the_device() -> None:
+    usage = Segmenter(tiny_net(), "cpu").usage()
+    assert usage["device"] == "cpu" and int(usage.get("memory_mb", 1)) > 0
