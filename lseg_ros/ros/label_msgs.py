@@ -79,8 +79,9 @@ def label_info_msg(labels: LabelSet, threshold: float, stamp: Time) -> LabelInfo
 
     A label that has become background is of the latter: masks with its id may still be on their way.
     """
-    pairs = [(label.class_id, label.name) for label in labels.labels if not label.background]
-    pairs += [(retired.class_id, retired.name) for retired in labels.retired]
+    # Retired ones first: a reader that keeps one id for a name keeps the last that it reads.
+    pairs = [(retired.class_id, retired.name) for retired in labels.retired]
+    pairs += [(label.class_id, label.name) for label in labels.labels if not label.background]
     message = LabelInfo(threshold=threshold)
     message.header.stamp = stamp
     message.class_map = [VisionClass(class_id=class_id, class_name=name) for class_id, name in pairs]

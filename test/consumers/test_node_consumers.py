@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from consumers.readers import Hydra, Layers, Nav2Layer
+from consumers.readers import ElevationMapping, Hydra, Layers, Nav2Layer
 from fakes import COLORS, FakeSegmenter
 from graph import Graph, image, stripes
-from lseg_ros.msg import Label
+from lseg_ros.msg import ChannelInfo, Label
 from lseg_ros.srv import SetLabels
-from sensor_msgs.msg import Image, PointCloud2
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from vision_msgs.msg import LabelInfo
 
 from lseg_ros.inference.label_file import read_label_file
@@ -21,12 +21,16 @@ SCENE = stripes(*COLORS.values(), width=4)
 LABEL_FILES = Path(__file__).parents[2] / "config" / "labels"
 
 
+Reader = Nav2Layer | ElevationMapping | Hydra
+
+
 class Robot:
     """A camera with a depth sensor, and whoever reads the node's answers, all on the client of a graph."""
 
-    def __init__(self, graph: Graph, readers: Iterable[Nav2Layer | Hydra]) -> None:
+    def __init__(self, graph: Graph, readers: Iterable[Reader]) -> None:
         self._graph, self._readers = graph, list(readers)
         self._camera = graph.client.create_publisher(Image, "image", 1)
+        self._calibration = graph.client.create_publisher(CameraInfo, "camera_info", 1)
         self._stamp = 0
         self._timer = graph.client.create_timer(0.02, self.shoot)
         self.infos: list[LabelInfo] = []
@@ -34,8 +38,13 @@ class Robot:
         for reader in self._readers:
             if isinstance(reader, Nav2Layer):
                 self._subscribe_nav2(reader)
-            else:
+            elif isinstance(reader, Hydra):
                 graph.client.create_subscription(Image, "lseg/mask", reader.on_labels, reader.IMAGE_QOS)
+            else:
+                create, qos = graph.client.create_subscription, reader.IMAGE_QOS
+                create(Image, "lseg/scores", reader.on_image, qos)
+                create(CameraInfo, "lseg/camera_info", reader.on_camera_info, qos)
+                create(ChannelInfo, "lseg/channel_info", reader.on_channel_info, qos)
 
     def _subscribe_nav2(self, layer: Nav2Layer) -> None:
         client = self._graph.client
@@ -62,8 +71,9 @@ class Robot:
         for reader in self._readers:
             if isinstance(reader, Nav2Layer):
                 reader.on_cloud(PointCloud2(header=message.header, width=width, height=height))
-            else:
+            elif isinstance(reader, Hydra):
                 reader.on_depth(Image(header=message.header, width=width, height=height, encoding="32FC1"))
+        self._calibration.publish(CameraInfo(header=message.header, width=width, height=height))
         self._camera.publish(message)
 
     def pause(self) -> None:
@@ -74,7 +84,7 @@ class Robot:
         """Goes on with images."""
         self._timer.reset()
 
-    def next_frame(self, reader: Nav2Layer | Hydra) -> None:
+    def next_frame(self, reader: Reader) -> None:
         """Waits until a reader has decoded one more."""
         count = len(reader.frames)
         self._graph.until(lambda: len(reader.frames) > count, "a frame")
@@ -101,9 +111,10 @@ def check_names(frames: Iterable[Layers]) -> None:
 def test_all_readers_follow_while_labels_go_come_and_change_places(graph: Graph, seed: int) -> None:
     layer = Nav2Layer(NAMES)
     hydra = Hydra(dict(enumerate(NAMES, 1)), unknown_id=255)
-    robot = Robot(graph, [layer, hydra])
+    elevation = ElevationMapping()
+    robot = Robot(graph, [layer, hydra, elevation])
     graph.start(lambda params: FakeSegmenter(), labels=NAMES)
-    graph.until(lambda: layer.frames and hydra.frames, "the first frame")
+    graph.until(lambda: layer.frames and hydra.frames and elevation.frames, "the first frame")
     choose = random.Random(seed)
     for _ in range(15):
         names = choose.sample(NAMES, choose.randint(1, len(NAMES)))
@@ -113,8 +124,13 @@ def test_all_readers_follow_while_labels_go_come_and_change_places(graph: Graph,
         robot.next_frame(layer)
     robot.pause()
     layer.check_pairs()
+    elevation.check_pairs()
     check_names(layer.frames)
     check_names(hydra.frames)
+    truth = np.repeat(NAMES, 4)
+    for _, layers in elevation.frames:
+        for name, shares in layers.items():
+            assert shares[:, truth == name].min() > 0.9
     for info in robot.infos:
         hydra.check_label_info(info)
         # Whatever is in force: who holds an old id learns what it means.
@@ -205,3 +221,18 @@ def test_label_files_follow_one_another_without_force(graph: Graph) -> None:
     for name in ("outdoor", "driving", "indoor"):
         response = graph.call(SetLabels, "set_labels", request(name))
         assert response.success, response.message
+
+
+def test_a_label_that_comes_back_with_another_id_is_found_under_it(graph: Graph) -> None:
+    """Nav2's layer keeps one id for a name: the last in the list."""
+    layer = Nav2Layer(NAMES, decay=0.0)
+    robot = Robot(graph, [layer])
+    graph.start(lambda params: FakeSegmenter(), labels=["red", "green"])
+    robot.next_frame(layer)
+    robot.set_labels(["green"])
+    ids = robot.change(SetLabels.Request(labels=["green", "red"], class_ids=[2, 7], force=True))
+    assert ids == {"green": 2, "red": 7}
+    robot.next_frame(layer)
+    robot.next_frame(layer)
+    robot.pause()
+    assert "red" in layer.frames[-1].names

@@ -113,6 +113,18 @@ def test_quarantine() -> None:
     assert ids(after) == {"a": 1, "c": 2} and after.retired == ()
 
 
+def test_a_label_does_not_come_back_under_another_id_while_its_old_one_is_remembered() -> None:
+    rules = IdRules(quarantine=30)
+    first = assign(LabelSet(), as_specs(["red", "green"]), rules, now=0)
+    second = assign(first, as_specs(["green"]), rules, now=10)
+    back = as_specs(["green", "red"], [2, 7])
+    with pytest.raises(LabelError, match="'red' had id 1 until 5 s ago"):
+        assign(second, back, rules, now=15)
+    assert assign(second, back, rules, now=15, force=True).labels[1].class_id == 7
+    assert assign(second, back, rules, now=41).labels[1].class_id == 7
+    assert assign(second, as_specs(["green", "red"], [2, 1]), rules, now=15).labels[1].class_id == 1
+
+
 def test_a_retired_id_never_has_two_meanings() -> None:
     labels = LabelSet()
     for i in range(40):
