@@ -30,6 +30,7 @@ from lseg_ros.ros.logs import forward_logs
 from lseg_ros.ros.parameters import NodeParams, declare, on_change, problems_of_change, read, was_given
 from lseg_ros.ros.pipeline import Pipeline, specs_of
 from lseg_ros.ros.query_msgs import fill_answer
+from lseg_ros.ros.worker import WorkerStopped
 from lseg_ros.srv import GetLabels, Query, SetLabels
 
 Result = TypeVar("Result")
@@ -249,7 +250,7 @@ class LsegNode(LifecycleNode):
 
     def _refusal(self, error: Exception, what: str) -> str:
         """The sentence for the caller; what is no fault of the caller's is logged too."""
-        if not isinstance(error, (LabelError, NotNow)):
+        if not isinstance(error, (LabelError, NotNow, WorkerStopped)):
             self.get_logger().error(f"{what} failed: {type(error).__name__}: {error}")
         return " ".join(str(error).split())
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from graph import Graph, pixels, stripes
+from lifecycle_msgs.srv import ChangeState, GetState
 from lseg_ros.msg import FrameInfo, LabelSet
 from lseg_ros.srv import GetLabels, SetLabels
 from reference import TINY_VIT
@@ -133,6 +134,24 @@ def test_a_signal_while_loading(graph: Graph, start: Start, tmp_path: Path, how:
     node = start("lseg_node")
     maps = Path(f"/proc/{node.pid}/maps")
     graph.until(lambda: library in maps.read_text(), f"{library} to be loaded")
+    assert stop(node, how) < 2
+    assert node.returncode == 0
+    assert "Traceback" not in (tmp_path / "lseg_node.log").read_text()
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_a_lifecycle_manager_configures(
+    graph: Graph, start: Start, tmp_path: Path, how: signal.Signals
+) -> None:
+    node = start("lseg_node", autostart=False)
+    client: Any = graph.client.create_client(ChangeState, "lseg/change_state")
+    graph.until(client.service_is_ready, "the service")
+    assert graph.call(GetState, "lseg/get_state", GetState.Request()).current_state.label == "unconfigured"
+    request = ChangeState.Request()
+    request.transition.label = "configure"
+    client.call_async(request)
+    maps = Path(f"/proc/{node.pid}/maps")
+    graph.until(lambda: "libtorch_cpu" in maps.read_text(), "torch to be loaded")
     assert stop(node, how) < 2
     assert node.returncode == 0
     assert "Traceback" not in (tmp_path / "lseg_node.log").read_text()
