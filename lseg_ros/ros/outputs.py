@@ -66,7 +66,7 @@ class Outputs:
         try:
             for name in found.keys() - self._scores.keys():
                 topic = f"~/{self._prefix}score/{found[name]}"
-                created[name] = self._node.create_publisher(Image, topic, qos.LATCHED)
+                created[name] = self._node.create_publisher(Image, topic, qos.LATCHED, event_callbacks=qos.NO_EVENTS)
         except Exception:
             for publisher in created.values():
                 self._node.destroy_publisher(publisher)

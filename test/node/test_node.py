@@ -72,6 +72,13 @@ def test_score_topics_come_and_go_and_survivors_keep_theirs(graph: Graph, lseg: 
     assert graph.next(white).header.stamp.sec == 1
 
 
+def test_the_executor_waits_on_nothing_of_a_score_topic(graph: Graph) -> None:
+    """Else the node ended at times when a label went: `InvalidHandle` in the executor, which was about to wait."""
+    node = graph.start(lambda params: FakeSegmenter(), labels=["red", "blue"])
+    scores = [publisher for publisher in node.publishers if "/score/" in publisher.topic_name]
+    assert len(scores) == 2 and not any(publisher.event_handlers for publisher in scores)
+
+
 def test_overlay_and_color(graph: Graph, lseg: Callable[..., None]) -> None:
     lseg()
     overlays, colors = graph.collect(Image, "lseg/overlay"), graph.collect(Image, "lseg/color")
