@@ -134,7 +134,11 @@ LSEG_MINI = Variant(
     text_projection=True,
     weights=("lseg_mini.safetensors", "de3231b0b840fe3b106626d955996f6e27614aa892731ac1dbd0157afeecdc25"),
 )
-LSEG_MINI_STREET = replace(LSEG_MINI, name="lseg_mini_street", weights=None)
+LSEG_MINI_STREET = replace(
+    LSEG_MINI,
+    name="lseg_mini_street",
+    weights=("lseg_mini_street.safetensors", "436f61cea9f8fda08e5f4e4916e398220a71e1167adbdaca6a8790a878b2ad07"),
+)
 LSEG_VIT_L16 = Variant("lseg_vit_l16", _VIT_L16, _DPT, _CLIP_VIT_B32, 512)
 LSEG_VIT_L16_RN50X16 = Variant("lseg_vit_l16_rn50x16", _VIT_L16, _DPT, _CLIP_RN50X16, 768)
 LSEG_VIT_B32 = Variant("lseg_vit_b32", _VIT_B32, _DPT, _CLIP_VIT_B32, 512)
