@@ -99,11 +99,13 @@ class Camera:
         now = time.perf_counter()
         self._active, self._streaming = active, active and enabled
         with self._lock:
-            fetch, self._seen = self._fetch, self._fresh(now) if active else None
-            if fetch is not None and (now > self._fetch_until or not active):
+            self._seen = self._fresh(now) if active else None
+            waiting = self._fetch
+            if now > self._fetch_until or not active:
                 self._fetch = None
-                fetch.set_result(None)
             fetching = self._fetch is not None
+        if waiting is not None and not fetching:
+            waiting.set_result(None)
         heard = self._streaming and (self._info.wanted or self.outputs.wanted())
         self._info.update(heard and self._info.wanted)
         self._input.update(heard or fetching)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError  # before Python 3.11 not the built-in one
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -70,7 +71,7 @@ class Pipeline:
         if stopping:
             try:
                 self.submit(lambda: None).result(_STOP_TIMEOUT)
-            except TimeoutError:
+            except FutureTimeoutError:
                 self._node.get_logger().warning(f"the frame in flight takes longer than {_STOP_TIMEOUT:g} s")
 
     def poll(self) -> None:
