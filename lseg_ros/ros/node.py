@@ -20,15 +20,16 @@ from std_srvs.srv import SetBool
 
 from lseg_ros import msg as lseg_msgs
 from lseg_ros.inference.label_file import read_label_file
-from lseg_ros.inference.labels import LabelError, LabelSet, LabelSpec, as_specs, check_phrases
+from lseg_ros.inference.labels import LabelError, as_specs, check_phrases
 from lseg_ros.inference.protocol import SegmenterLike
 from lseg_ros.ros import qos
 from lseg_ros.ros.conversions import colour_backend
-from lseg_ros.ros.diagnostics import failed_status, status
+from lseg_ros.ros.diagnostics import failed_status
+from lseg_ros.ros.label_memory import LabelMemory
 from lseg_ros.ros.label_msgs import specs_from_request
 from lseg_ros.ros.logs import forward_logs
 from lseg_ros.ros.parameters import NodeParams, declare, on_change, problems_of_change, read, was_given
-from lseg_ros.ros.pipeline import Pipeline, specs_of
+from lseg_ros.ros.pipeline import Pipeline
 from lseg_ros.ros.query_msgs import fill_answer
 from lseg_ros.ros.worker import WorkerStopped
 from lseg_ros.srv import GetLabels, Query, SetLabels
@@ -64,11 +65,7 @@ class LsegNode(LifecycleNode):
         self._enabled = True
         self.failure = ""  # why the last transition failed
         self._storing = False  # while the parameters follow the labels in force
-        self._labels_given = was_given(self, "labels")
-        # What outlives a cleanup: labels to put in force again, and which ids were theirs.
-        self._kept: list[LabelSpec] | None = None
-        self._history = LabelSet()
-        self._history_ids: tuple[int, int] | None = None
+        self._memory = LabelMemory(was_given(self, "labels"))
         on_change(self, self._validate, self._apply)
         # Of their own: while a change or an image is awaited, images and parameters go on.
         self.create_service(
@@ -108,10 +105,10 @@ class LsegNode(LifecycleNode):
         self.failure = ""
         try:
             self._params = read(self)
-            specs, label_file = self._first_labels()
+            specs, label_file = self._memory.first_labels(self._params, self.get_logger())
             colour_backend()  # found out before the first image, as it takes a second
             segmenter = self._make_segmenter(self._params)
-            self._recall(segmenter)
+            self._memory.recall(segmenter, self._params)
             self._pipeline = Pipeline(self, segmenter, self._params, specs, label_file)
         except Exception as error:
             expected = isinstance(error, (ValueError, FileNotFoundError))
@@ -160,29 +157,9 @@ class LsegNode(LifecycleNode):
     def _drop_pipeline(self) -> None:
         if self._pipeline is None:
             return
-        labels = self._pipeline.segmenter.labels
-        self._history, self._history_ids = labels, (self._params.max_id, self._params.unknown_id)
-        self._kept = specs_of(labels)
+        self._memory.remember(self._pipeline.segmenter.labels, self._params)
         self._pipeline.close()
         self._pipeline = None
-
-    def _recall(self, segmenter: SegmenterLike) -> None:
-        """Goes on counting versions, and where the ids fit still, keeps their meaning."""
-        if self._history_ids == (self._params.max_id, self._params.unknown_id):
-            segmenter.labels = self._history
-        else:
-            segmenter.labels = LabelSet(self._history.version)
-
-    def _first_labels(self) -> tuple[list[LabelSpec], str]:
-        """What to put in force first, and the file that it comes from, if any."""
-        path = self._params.label_file
-        if self._kept is not None:
-            return self._kept, path
-        if path and self._labels_given:
-            self.get_logger().warning(f"both labels and label_file are set; labels is used and {path} is not read")
-        elif path:
-            return read_label_file(Path(path)), path
-        return as_specs(self._params.labels), ""
 
     def _ready(self, *, active: bool = False) -> Pipeline:
         """The pipeline, or NotNow saying which transition it takes."""
@@ -322,8 +299,7 @@ class LsegNode(LifecycleNode):
         values = {parameter.name: parameter.value for parameter in parameters}
         pipeline = self._pipeline
         if pipeline is None:
-            if "labels" in values or values.get("label_file"):
-                self._kept, self._labels_given = None, "labels" in values
+            self._memory.parameters_changed(values)
             return
         pipeline.set_params(self._params)
         if "threshold" in values and values["threshold"] != pipeline.segmenter.threshold:
@@ -344,27 +320,11 @@ class LsegNode(LifecycleNode):
     # Diagnostics
 
     def _publish_diagnostics(self) -> None:
-        name, model, pipeline = self.get_name(), self._params.model, self._pipeline
+        name, model = self.get_name(), self._params.model
         message = DiagnosticArray()
         message.header.stamp = self.get_clock().now().to_msg()
-        if pipeline is None:
+        if self._pipeline is None:
             message.status = [failed_status(f"{name}: segmentation", model, self._state, self.failure)]
         else:
-            shared = {
-                "state": self._state,
-                "enabled": self._enabled,
-                "model": model,
-                "label_version": pipeline.segmenter.labels.version,
-                **pipeline.segmenter.usage(),
-            }
-            message.status = [
-                status(
-                    f"{name}: {camera.name or 'segmentation'}",
-                    model,
-                    camera.activity,
-                    camera.statistics.snapshot(),
-                    shared | {"dropped": pipeline.dropped(camera)},
-                )
-                for camera in pipeline.cameras
-            ]
+            message.status = self._pipeline.statuses(name, {"state": self._state, "enabled": self._enabled})
         self._diagnostics_publisher.publish(message)

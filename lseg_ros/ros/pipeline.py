@@ -1,22 +1,24 @@
 """What exists from configure to cleanup: the segmenter, the worker that alone uses it, the cameras, the labels."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError  # before Python 3.11 not the built-in one
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.duration import Duration
 from rclpy.node import Node
 from vision_msgs.msg import LabelInfo
 
 from lseg_ros import msg as lseg_msgs
 from lseg_ros.inference.label_file import read_label_file
-from lseg_ros.inference.labels import LabelSet, LabelSpec
+from lseg_ros.inference.labels import LabelSpec
 from lseg_ros.inference.protocol import SegmenterLike
 from lseg_ros.ros import qos
 from lseg_ros.ros.camera import Camera, Incoming
+from lseg_ros.ros.diagnostics import status
 from lseg_ros.ros.label_msgs import label_info_msg, label_set_msg
 from lseg_ros.ros.parameters import NodeParams
 from lseg_ros.ros.worker import Worker, WorkerStopped
@@ -79,9 +81,20 @@ class Pipeline:
         for camera in self.cameras:
             camera.poll(active=self._active, enabled=self._enabled)
 
-    def dropped(self, camera: Camera) -> int:
-        """How many images of a camera were replaced by newer ones before their turn came."""
-        return self._worker.dropped(camera)
+    def statuses(self, node_name: str, shown: Mapping[str, object]) -> list[DiagnosticStatus]:
+        """The diagnostics of each camera; `shown`: values of the node to show with each."""
+        model, version = self.params.model, self.segmenter.labels.version
+        shown = {**shown, "model": model, "label_version": version, **self.segmenter.usage()}
+        return [
+            status(
+                f"{node_name}: {camera.name or 'segmentation'}",
+                model,
+                camera.activity,
+                camera.statistics.snapshot(),
+                {**shown, "dropped": self._worker.dropped(camera)},
+            )
+            for camera in self.cameras
+        ]
 
     def set_params(self, params: NodeParams) -> None:
         """Puts changed live parameters in force, but for labels and threshold, which are the worker's to change."""
@@ -156,11 +169,3 @@ class Pipeline:
         error = done.exception()
         if error is not None and not isinstance(error, WorkerStopped):
             camera.failed(error)
-
-
-def specs_of(labels: LabelSet) -> list[LabelSpec]:
-    """Labels in force, as they would be asked for again."""
-    return [
-        LabelSpec(x.name, None if x.background else x.class_id, x.prompts, x.threshold, x.background, x.color)
-        for x in labels.labels
-    ]
