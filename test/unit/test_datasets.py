@@ -11,13 +11,12 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from lseg_ros.training.config import Layer, SourceConfig
-from lseg_ros.training.data import Source
 from lseg_ros.training.datasets.ade20k import Ade20k
 from lseg_ros.training.datasets.camvid import CamVid
 from lseg_ros.training.datasets.coco import CocoInstances
 from lseg_ros.training.datasets.common import IGNORE, Dataset, package_lines, read_image, read_mask
 from lseg_ros.training.datasets.folder import Folder
+from lseg_ros.training.datasets.layers import Layers
 
 SHARED_CAMVID = Path(__file__).parents[3] / "shared" / "data" / "camvid"
 
@@ -246,7 +245,7 @@ def test_a_mask_of_another_size_is_named(folder: Path) -> None:
         Folder(folder).sample(0)
 
 
-def test_sources_of_the_trainer_are_data_sets_too(folder: Path) -> None:
-    source: Dataset = Source(SourceConfig("images", [Layer("masks", {1: ["steps", "stairs"], 2: ["drum"]})]), folder)
-    assert source.name == "images" and source.labels == ["steps", "drum"]
-    np.testing.assert_array_equal(source.sample(0)[1], rows(IGNORE, 0, 1, IGNORE))
+def test_layers_of_masks(folder: Path) -> None:
+    dataset: Dataset = Layers(folder / "images", [(folder / "masks", {1: ["steps", "stairs"], 2: ["drum"]})])
+    assert dataset.name == folder.name and dataset.labels == ["steps", "drum"]
+    np.testing.assert_array_equal(dataset.sample(0)[1], rows(IGNORE, 0, 1, IGNORE))
