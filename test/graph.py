@@ -20,6 +20,7 @@ from lseg_ros.ros.node import LsegNode
 
 T = TypeVar("T")
 TIMEOUT = 60.0  # seconds; about ten times what the slowest wait takes, which is for torch to load
+_ASK_AGAIN = 5 * 10**9  # nanoseconds
 LATCHED = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 RELIABLE = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE)
 
@@ -92,6 +93,26 @@ class Graph:
         future = client.call_async(request)
         self.until(future.done, f"a response of {name}")
         return future.result()
+
+    def ask(self, kind: Any, name: str, request: Any) -> Any:
+        """Like `call`, of a service that changes nothing: asks again while no answer comes.
+
+        A server that has just appeared may not see its client yet, and then its first answer is lost.
+        """
+        client: Any = self.client.create_client(kind, name)
+        self.until(client.service_is_ready, f"the service {name}")
+        futures: list[Any] = []
+        asked = 0
+
+        def answer() -> Any:
+            nonlocal asked
+            now = self.client.get_clock().now().nanoseconds
+            if now - asked > _ASK_AGAIN:
+                futures.append(client.call_async(request))
+                asked = now
+            return next((future for future in futures if future.done()), None)
+
+        return self.until(answer, f"an answer of {name}").result()
 
     def send(self, message: Image) -> None:
         """Publishes one image to the node under test, once it listens."""

@@ -75,7 +75,7 @@ def test_masks_belong_to_the_labels_that_their_frame_info_names(
     graph: Graph, start: Start, photo: Path, tmp_path: Path
 ) -> None:
     node = start("lseg_node", labels=LISTS[0])
-    first = graph.call(GetLabels, "get_labels", GetLabels.Request()).label_set
+    first = graph.ask(GetLabels, "get_labels", GetLabels.Request()).label_set
     assert [x.name for x in first.labels] == LISTS[0]
     infos, masks = graph.collect(FrameInfo, "lseg/frame_info"), graph.collect(Image, "lseg/mask")
     camera = start("image_player", sources=[str(photo)], rate=10.0)
@@ -154,7 +154,7 @@ def test_a_signal_while_a_lifecycle_manager_configures(
     node = start("lseg_node", autostart=False)
     client: Any = graph.client.create_client(ChangeState, "lseg/change_state")
     graph.until(client.service_is_ready, "the service")
-    assert graph.call(GetState, "lseg/get_state", GetState.Request()).current_state.label == "unconfigured"
+    assert graph.ask(GetState, "lseg/get_state", GetState.Request()).current_state.label == "unconfigured"
     request = ChangeState.Request()
     request.transition.label = "configure"
     client.call_async(request)
@@ -167,7 +167,7 @@ def test_a_signal_while_a_lifecycle_manager_configures(
 
 def test_a_second_signal_changes_nothing(graph: Graph, start: Start, tmp_path: Path) -> None:
     node = start("lseg_node", labels=["sky"])
-    graph.call(GetLabels, "get_labels", GetLabels.Request())
+    graph.ask(GetLabels, "get_labels", GetLabels.Request())
     node.send_signal(signal.SIGINT)
     assert stop(node, signal.SIGINT) < 2
     assert node.returncode == 0

@@ -40,13 +40,13 @@ def set_atomically(graph: Graph, **values: Any) -> tuple[bool, str]:
 
 
 def names_in_force(graph: Graph) -> list[str]:
-    return [x.name for x in graph.call(GetLabels, "get_labels", GetLabels.Request()).label_set.labels]
+    return [x.name for x in graph.ask(GetLabels, "get_labels", GetLabels.Request()).label_set.labels]
 
 
 def test_a_label_file_by_parameter(graph: Graph, lseg: Callable[..., None], label_file: Path) -> None:
     lseg()
     assert set_atomically(graph, label_file=str(label_file)) == (True, "")
-    labels = graph.call(GetLabels, "get_labels", GetLabels.Request()).label_set.labels
+    labels = graph.ask(GetLabels, "get_labels", GetLabels.Request()).label_set.labels
     assert [(x.name, list(x.prompts)) for x in labels] == [("red", ["crimson", "red"]), ("white", ["white"])]
     assert parameters(graph) == (["red", "white"], str(label_file))
     label_file.write_text("labels: [blue]")
@@ -113,7 +113,7 @@ def test_all_agree_under_concurrent_changes(
                 calls.append(set_parameters.call_async(SetParameters.Request(parameters=[message])))
         graph.until(lambda calls=calls: all(call.done() for call in calls), "all answers")  # type: ignore[misc]
         told += [answer.result().label_set for answer in answers]
-        in_force = graph.call(GetLabels, "get_labels", GetLabels.Request()).label_set
+        in_force = graph.ask(GetLabels, "get_labels", GetLabels.Request()).label_set
         graph.until(lambda found=in_force: sets[-1] == found, "the latched labels")  # type: ignore[misc]
         names = [x.name for x in in_force.labels]
         assert parameters(graph)[0] == names

@@ -38,7 +38,7 @@ def change(graph: Graph, *labels: str) -> bool:
 
 
 def state(graph: Graph) -> str:
-    return graph.call(GetState, "lseg/get_state", GetState.Request()).current_state.label
+    return graph.ask(GetState, "lseg/get_state", GetState.Request()).current_state.label
 
 
 def set_parameter(graph: Graph, name: str, value: Any) -> tuple[bool, str]:
@@ -56,7 +56,7 @@ def test_what_services_answer_in_each_state(graph: Graph, lseg: Callable[..., No
         graph.collect(Image, "lseg/mask")
         graph.send(image(stripes(RED)))
     set_labels = graph.call(SetLabels, "set_labels", SetLabels.Request(labels=["red", "white"]))
-    get_labels = graph.call(GetLabels, "get_labels", GetLabels.Request())
+    get_labels = graph.ask(GetLabels, "get_labels", GetLabels.Request())
     query = graph.call(Query, "lseg/query", Query.Request(phrases=["red"]))
     enable = graph.call(SetBool, "lseg/enable", SetBool.Request(data=False))
     has_labels = path in ("inactive", "active")
@@ -133,14 +133,14 @@ def test_what_is_configured_again_reads_parameters_and_keeps_labels_and_ids(grap
     assert set_parameter(graph, "confidence_encoding", "32FC1") == (True, "")
     assert change(graph, "configure", "activate")
     assert encodings == ["mono8", "32FC1"]
-    after = graph.call(GetLabels, "get_labels", GetLabels.Request()).label_set
+    after = graph.ask(GetLabels, "get_labels", GetLabels.Request()).label_set
     assert after.version == before.version + 1
     assert after.labels == before.labels
     # Labels that were asked for in between come first; ids keep their meaning all the same.
     assert change(graph, "deactivate", "cleanup")
     assert set_parameter(graph, "labels", ["green", "white"]) == (True, "")
     assert change(graph, "configure")
-    labels = graph.call(GetLabels, "get_labels", GetLabels.Request()).label_set.labels
+    labels = graph.ask(GetLabels, "get_labels", GetLabels.Request()).label_set.labels
     assert [(x.name, x.class_id) for x in labels] == [("green", 2), ("white", 4)]
 
 

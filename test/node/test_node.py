@@ -228,7 +228,7 @@ def test_bad_requests_change_nothing(
     assert not response.success
     assert reason in response.message and "\n" not in response.message
     assert [x.name for x in response.label_set.labels] == ["red", "green", "blue"]
-    assert graph.call(GetLabels, "get_labels", GetLabels.Request()).label_set == response.label_set
+    assert graph.ask(GetLabels, "get_labels", GetLabels.Request()).label_set == response.label_set
     masks = graph.collect(Image, "lseg/mask")
     graph.send(image(stripes(RED)))
     assert set(np.unique(pixels(graph.next(masks)))) == {1}
@@ -241,7 +241,7 @@ def test_a_label_too_long_for_a_topic_has_one_all_the_same(graph: Graph, lseg: C
     assert response.success, response.message
     topics = [label.score_topic for label in response.label_set.labels]
     assert len(set(topics)) == 3 and all(len(topic) < 200 for topic in topics)
-    assert graph.call(GetLabels, "get_labels", GetLabels.Request()).label_set == response.label_set
+    assert graph.ask(GetLabels, "get_labels", GetLabels.Request()).label_set == response.label_set
 
 
 def test_labels_that_fail_late_are_not_half_applied(
@@ -256,7 +256,7 @@ def test_labels_that_fail_late_are_not_half_applied(
     monkeypatch.setattr(segmenter, "set_labels", fail)
     response = graph.call(SetLabels, "set_labels", SetLabels.Request(labels=["white"]))
     assert not response.success and "out of memory" in response.message
-    assert graph.call(GetLabels, "get_labels", GetLabels.Request()).label_set == response.label_set
+    assert graph.ask(GetLabels, "get_labels", GetLabels.Request()).label_set == response.label_set
     assert [x.name for x in response.label_set.labels] == ["red", "green", "blue"]
     assert graph.node is not None and graph.node.get_parameter("labels").value == ["red", "green", "blue"]
     graph.until(lambda: not graph.client.count_publishers("lseg/score/white"), "no topic to stay behind")
@@ -279,7 +279,7 @@ def test_each_caller_is_told_the_set_that_it_made(graph: Graph, lseg: Callable[.
     told = [answer.result().label_set for answer in answers]
     assert [[x.name for x in labels.labels] for labels in told] == asked
     assert len({labels.version for labels in told}) == len(told)
-    in_force = graph.call(GetLabels, "get_labels", GetLabels.Request()).label_set
+    in_force = graph.ask(GetLabels, "get_labels", GetLabels.Request()).label_set
     assert graph.node is not None
     assert graph.node.get_parameter("labels").value == [x.name for x in in_force.labels]
 
@@ -326,10 +326,10 @@ def test_the_parameter_asks_for_plain_labels(graph: Graph, lseg: Callable[..., N
     parameter = Parameter("labels", value=["red", "green"]).to_parameter_msg()
     request = SetParameters.Request(parameters=[parameter])
     assert graph.call(SetParameters, "lseg/set_parameters", request).results[0].successful
-    labels = graph.call(GetLabels, "get_labels", GetLabels.Request()).label_set
+    labels = graph.ask(GetLabels, "get_labels", GetLabels.Request()).label_set
     assert [x.background for x in labels.labels] == [False, False]
     assert graph.call(SetParameters, "lseg/set_parameters", request).results[0].successful
-    again = graph.call(GetLabels, "get_labels", GetLabels.Request()).label_set
+    again = graph.ask(GetLabels, "get_labels", GetLabels.Request()).label_set
     assert again.version == labels.version  # the same once more changes nothing
 
 
@@ -363,7 +363,7 @@ def test_labels_as_a_parameter(graph: Graph, lseg: Callable[..., None]) -> None:
         return result.successful, result.reason
 
     assert set_parameter(["white", "red "]) == (True, "")
-    in_force = graph.call(GetLabels, "get_labels", GetLabels.Request()).label_set
+    in_force = graph.ask(GetLabels, "get_labels", GetLabels.Request()).label_set
     assert [(x.name, x.class_id) for x in in_force.labels] == [("white", 4), ("red", 1)]
     assert graph.next(sets) == in_force
     assert graph.node is not None
@@ -422,7 +422,7 @@ def test_a_label_change_waits_for_the_frame_in_flight_and_no_longer(
     graph.until(client.service_is_ready)
     future = client.call_async(SetLabels.Request(labels=["white"]))
     # While the change waits, the node still answers others.
-    old = graph.call(GetLabels, "get_labels", GetLabels.Request()).label_set
+    old = graph.ask(GetLabels, "get_labels", GetLabels.Request()).label_set
     assert [x.name for x in old.labels] == ["red", "green", "blue"] and not future.done()
     segmenter.gate.set()
     graph.until(future.done)

@@ -31,7 +31,7 @@ def test_where_things_are(graph: Graph, lseg: Callable[..., None]) -> None:
     sent = image(stripes(BLUE, RED, BLUE, GREEN, height=8, width=5))
     graph.send(sent)
     graph.next(masks)
-    before = graph.call(GetLabels, "get_labels", GetLabels.Request()).label_set
+    before = graph.ask(GetLabels, "get_labels", GetLabels.Request()).label_set
     answer = graph.call(Query, "lseg/query", Query.Request(phrases=["green", " red ", "purple"]))
     assert answer.success and answer.header == sent.header
     assert [score.encoding for score in answer.scores] == ["32FC1"] * 3
@@ -39,7 +39,7 @@ def test_where_things_are(graph: Graph, lseg: Callable[..., None]) -> None:
     assert list(answer.best_score) == [1, 1, 0] and list(answer.best_cosine) == [0.5, 0.5, -0.5]
     assert (answer.best_u[0], answer.best_v[0]) == (15, 0) and (answer.best_u[1], answer.best_v[1]) == (5, 0)
     assert answer.best_region[0] == RegionOfInterest(x_offset=15, y_offset=0, width=5, height=8)
-    assert graph.call(GetLabels, "get_labels", GetLabels.Request()).label_set == before
+    assert graph.ask(GetLabels, "get_labels", GetLabels.Request()).label_set == before
     assert not masks  # nothing was published for it
 
 
