@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from rosbags.serde import SerdeError
@@ -15,7 +14,7 @@ from rosbags.typesys.store import Typestore
 from lseg_ros.inference.labels import LabelSet
 from lseg_ros.inference.protocol import SegmentationLike
 from lseg_ros.inference.render import color_mask, overlay
-from lseg_ros.ros.conversions import ImageError, to_rgb
+from lseg_ros.ros.conversions import ImageError, compressed_to_rgb, to_rgb
 
 if TYPE_CHECKING:
     from rosbags.typesys.store import MsgType
@@ -71,20 +70,7 @@ def read_image(data: bytes | memoryview, kind: str) -> tuple[Any, NDArray[np.uin
         message: Any = typestore().deserialize_cdr(data, kind)
     except SerdeError as error:
         raise ImageError(f"the message is damaged ({error})") from error
-    return message.header, _decode(message) if kind == COMPRESSED_IMAGE else to_rgb(message)
-
-
-def _decode(message: Any) -> NDArray[np.uint8]:
-    """A CompressedImage (JPEG, PNG and whatever else OpenCV knows) as [H, W, 3] RGB."""
-    # Calibration is about the pixels as they are stored, not as the file would have them turned.
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    try:
-        bgr = cv2.imdecode(message.data, flags) if len(message.data) else None
-    except cv2.error as error:
-        raise ImageError(f"compressed image of format {message.format!r} cannot be decoded ({error.err})") from error
-    if bgr is None:
-        raise ImageError(f"compressed image of format {message.format!r} cannot be decoded, it is no JPEG or PNG")
-    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
+    return message.header, compressed_to_rgb(message) if kind == COMPRESSED_IMAGE else to_rgb(message)
 
 
 def camera_names(topics: Sequence[str]) -> dict[str, str]:
