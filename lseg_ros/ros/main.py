@@ -57,9 +57,16 @@ def _interruptible() -> Iterator[None]:
 
 def main(args: list[str] | None = None) -> int:
     """Runs the node until SIGINT or SIGTERM; returns the exit status."""
+    ending: list[int] = []
+
+    def interrupt(number: int, frame: object) -> None:
+        if not ending:  # a second Ctrl-C has nothing to add, and would break into the first one's clean-up
+            ending.append(number)
+            raise KeyboardInterrupt
+
     # rclpy's handlers only end spinning. Until then ours interrupt the loading of torch and weights.
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
+        signal.signal(number, interrupt)
     node = None
     try:
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
@@ -76,7 +83,7 @@ def main(args: list[str] | None = None) -> int:
         get_logger("lseg").fatal(f"cannot start: {error}")
         return 1
     finally:
-        # It ends already: a second Ctrl-C has nothing to add.
+        ending.append(0)
         uninstall_signal_handlers()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
@@ -84,7 +91,3 @@ def main(args: list[str] | None = None) -> int:
             node.close()
         rclpy.try_shutdown()
     return 0
-
-
-def _interrupt(number: int, frame: object) -> None:
-    raise KeyboardInterrupt

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from builtin_interfaces.msg import Time
 from consumers.readers import ElevationMapping, Hydra, Layers, Nav2Layer
 from fakes import COLORS, FakeSegmenter
 from graph import Graph, image, stripes
@@ -15,6 +16,8 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from vision_msgs.msg import LabelInfo
 
 from lseg_ros.inference.label_file import read_label_file
+from lseg_ros.inference.labels import IdRules, LabelSet, as_specs, assign
+from lseg_ros.ros.label_msgs import label_info_msg
 
 NAMES = list(COLORS)
 SCENE = stripes(*COLORS.values(), width=4)
@@ -223,16 +226,10 @@ def test_label_files_follow_one_another_without_force(graph: Graph) -> None:
         assert response.success, response.message
 
 
-def test_a_label_that_comes_back_with_another_id_is_found_under_it(graph: Graph) -> None:
+def test_a_label_that_comes_back_with_another_id_is_found_under_it() -> None:
     """Nav2's layer keeps one id for a name: the last in the list."""
-    layer = Nav2Layer(NAMES, decay=0.0)
-    robot = Robot(graph, [layer])
-    graph.start(lambda params: FakeSegmenter(), labels=["red", "green"])
-    robot.next_frame(layer)
-    robot.set_labels(["green"])
-    ids = robot.change(SetLabels.Request(labels=["green", "red"], class_ids=[2, 7], force=True))
-    assert ids == {"green": 2, "red": 7}
-    robot.next_frame(layer)
-    robot.next_frame(layer)
-    robot.pause()
-    assert "red" in layer.frames[-1].names
+    labels = LabelSet()
+    for specs in (as_specs(["red", "green"]), as_specs(["green"]), as_specs(["green", "red"], [2, 7])):
+        labels = assign(labels, specs, IdRules(), force=True)
+    kept = {entry.class_name: entry.class_id for entry in label_info_msg(labels, 0.0, Time()).class_map}
+    assert kept == {"green": 2, "red": 7} and 1 in [retired.class_id for retired in labels.retired]
