@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from lseg_ros.inference.labels import IdRules, LabelError, LabelSet, LabelSpec, as_specs, assign, check_phrases
 from lseg_ros.inference.multiscale import multiscale_logits, passes
@@ -17,6 +18,7 @@ from lseg_ros.inference.postprocess import Segmentation, best_prompt, resize_log
 from lseg_ros.inference.preprocess import Geometry, Size, check_rgb, geometry, to_input
 from lseg_ros.inference.protocol import PhraseMatch
 from lseg_ros.model.decoder import upsample
+from lseg_ros.model.image_encoder import ImageEncoder
 from lseg_ros.model.net import LSegNet
 
 PRECISIONS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -27,12 +29,19 @@ _TEXT_CACHE = 4096  # phrases
 class ImageEmbedding:
     """An image as the network sees it: score it under any labels, at any time.
 
-    embedding: [1,D,h,w] unit vectors. stage_ms: how long each stage took, in milliseconds.
+    coordinates: [1,R,h,w] unit vectors, in `basis`: [D,R]; see `lseg_ros.model.image_encoder`. stage_ms: how long each
+    stage took, in milliseconds.
     """
 
-    embedding: Tensor
+    coordinates: Tensor
+    basis: Tensor
     sizes: Geometry
     stage_ms: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def embedding(self) -> Tensor:
+        """[1,D,h,w] unit vectors in the space of the text."""
+        return functional.conv2d(self.coordinates, self.basis[:, :, None, None])
 
 
 class Segmenter:
@@ -85,6 +94,7 @@ class Segmenter:
         self.rules = IdRules() if rules is None else rules
         self.labels = LabelSet()
         self._net = net.eval().to(self.device).to(memory_format=torch.channels_last)
+        self._encoder = ImageEncoder(net).to(self.device)
         self._clock = clock
         self._text_of: dict[str, Tensor] = {}
         self._text, self._prompt_counts = torch.empty(0), [0]
@@ -143,9 +153,10 @@ class Segmenter:
         with torch.inference_mode():
             images = to_input(rgb, sizes, self._net.variant, self.device)
             ready = time.perf_counter()
-            embedding = self._net.encode_image(images, self.precision)
+            coordinates = self._encoder(images, self.precision)
         done = time.perf_counter()
-        return ImageEmbedding(embedding, sizes, {"preprocess": 1e3 * (ready - start), "encode": 1e3 * (done - ready)})
+        stage_ms = {"preprocess": 1e3 * (ready - start), "encode": 1e3 * (done - ready)}
+        return ImageEmbedding(coordinates, self._encoder.basis, sizes, stage_ms)
 
     def score(self, image: ImageEmbedding) -> Segmentation:
         """Scores an embedding under the labels in force.
@@ -155,7 +166,7 @@ class Segmenter:
         """
         self._check_labels()
         with torch.inference_mode():
-            logits = self._logits(image.embedding)
+            logits = self._logits(image.coordinates)
         output = self.output_size or image.sizes.image
         return Segmentation(logits, self.labels, image.sizes, output, self.rules, self.threshold)
 
@@ -184,9 +195,9 @@ class Segmenter:
     def _match(self, image: ImageEmbedding, phrase: str, rivals: list[tuple[str, ...]], output: Size) -> PhraseMatch:
         groups = [*rivals, (phrase,)]
         text = self._encode_text([prompt for group in groups for prompt in group])
-        logits = best_prompt(self._net.logits(image.embedding, text), [len(group) for group in groups])
+        logits = best_prompt(self._net.logits(image.coordinates, text), [len(group) for group in groups])
         share = resize_logits(logits, image.sizes, output).softmax(0)[-1]
-        cosine = (image.embedding.float() * text[-1].float()[None, :, None, None]).sum(1, keepdim=True)
+        cosine = functional.conv2d(image.coordinates, text[-1:, :, None, None])
         return PhraseMatch(share.cpu().numpy(), resize_logits(cosine, image.sizes, output)[0].cpu().numpy())
 
     def usage(self) -> dict[str, str]:
@@ -232,24 +243,24 @@ class Segmenter:
 
     def _window_logits(self, window: Tensor) -> Tensor:
         """[1,3,H,W] -> [1,N,H,W] for the labels in force."""
-        logits = self._logits(self._net.encode_image(window, self.precision))
+        logits = self._logits(self._encoder(window, self.precision))
         return upsample(logits.float(), (window.shape[2], window.shape[3]))
 
-    def _logits(self, embedding: Tensor) -> Tensor:
-        """[1,D,h,w] -> [1,N,h,w] for the labels in force, the best prompt of each."""
-        return best_prompt(self._net.logits(embedding, self._text), self._prompt_counts)
+    def _logits(self, coordinates: Tensor) -> Tensor:
+        """[1,R,h,w] -> [1,N,h,w] for the labels in force, the best prompt of each."""
+        return best_prompt(self._net.logits(coordinates, self._text), self._prompt_counts)
 
     def _check_labels(self) -> None:
         if not self.labels.labels:
             raise LabelError("no labels are set; call set_labels first")
 
     def _encode_text(self, phrases: list[str]) -> Tensor:
-        """[N,D], encoding only phrases not met before."""
+        """[N,R], in the basis of the image encoder; encodes only phrases not met before."""
         if len(self._text_of) > _TEXT_CACHE:
             self._text_of.clear()
         new = [p for p in dict.fromkeys(phrases) if p not in self._text_of]
         if new:
-            self._text_of |= dict(zip(new, self._net.encode_text(new), strict=True))
+            self._text_of |= dict(zip(new, self._net.encode_text(new) @ self._encoder.basis, strict=True))
         return torch.stack([self._text_of[p] for p in phrases])
 
 

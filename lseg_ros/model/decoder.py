@@ -76,8 +76,12 @@ class FusionDecoder(nn.Module):
 
     def forward(self, pyramid: list[Tensor]) -> Tensor:
         """One [B,C_i,h_i,w_i] for each level, finest first -> [B,embed_dim,h,w]."""
+        return self.head(self.fuse_levels(pyramid))
+
+    def fuse_levels(self, pyramid: list[Tensor]) -> Tensor:
+        """As forward, without the head -> [B,features,h,w]."""
         levels = [project(x) for project, x in zip(self.project, pyramid, strict=True)]
         x = self.fuse[-1](levels[-1])
         for block, skip in zip(self.fuse[-2::-1], levels[-2::-1], strict=True):
             x = block(x, skip)
-        return self.head(x)
+        return x

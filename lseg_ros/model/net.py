@@ -97,12 +97,7 @@ class LSegNet(nn.Module):
             ValueError: H or W is not a multiple of 32.
         """
         check_size(images.shape[-2], images.shape[-1])
-        if precision == torch.float32:
-            pyramid = self.encoder(images)
-        else:
-            with torch.autocast(images.device.type, precision):
-                pyramid = [level.float() for level in self.encoder(images)]
-        return functional.normalize(self.decoder(pyramid).float(), dim=1)
+        return functional.normalize(self.decoder(encode_pyramid(self.encoder, images, precision)).float(), dim=1)
 
     def logits(self, embedding: Tensor, text: Tensor) -> Tensor:
         """[B,D,h,w] and [N,D] -> [B,N,h,w] at decoder resolution: cosine times 1/0.07, then any head block."""
@@ -116,6 +111,14 @@ class LSegNet(nn.Module):
     def forward(self, images: Tensor, text: Tensor) -> Tensor:
         """[B,3,H,W] normalised and [N,D] unit rows -> [B,N,H,W] float32 logits."""
         return self.score(self.encode_image(images), text, (images.shape[-2], images.shape[-1]))
+
+
+def encode_pyramid(encoder: nn.Module, images: Tensor, precision: torch.dtype) -> list[Tensor]:
+    """[B,3,H,W] normalised -> the encoder's float32 maps, finest first, computed in `precision`."""
+    if precision == torch.float32:
+        return encoder(images)
+    with torch.autocast(images.device.type, precision):
+        return [level.float() for level in encoder(images)]
 
 
 def check_size(height: int, width: int) -> None:

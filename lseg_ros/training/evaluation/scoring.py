@@ -43,15 +43,18 @@ class Scorer:
             HxW rows of `text`, the first of equals, and HxW their share of the softmax, in [0, 1].
         """
         with torch.inference_mode():
-            logits = resize_logits(self.net.logits(image.embedding, text), image.sizes, image.sizes.image)
-            share, row = logits.softmax(0).max(0)
+            share, row = self._logits(image, text).softmax(0).max(0)
             return row.to(torch.uint8).cpu().numpy(), share.cpu().numpy()
 
     def labels(self, image: ImageEmbedding, text: Tensor) -> NDArray[np.uint8]:
         """The first of what `best` returns, in half the time."""
         with torch.inference_mode():
-            logits = resize_logits(self.net.logits(image.embedding, text), image.sizes, image.sizes.image)
-            return logits.argmax(0).to(torch.uint8).cpu().numpy()
+            return self._logits(image, text).argmax(0).to(torch.uint8).cpu().numpy()
+
+    def _logits(self, image: ImageEmbedding, text: Tensor) -> Tensor:
+        """[N,H,W] at the image's size."""
+        logits = self.net.logits(image.coordinates, text @ image.basis)
+        return resize_logits(logits, image.sizes, image.sizes.image)
 
     def multiscale(self, rgb: NDArray[np.uint8], words: Sequence[str]) -> NDArray[np.uint8]:
         """HxWx3 uint8 RGB -> HxW places in `words` by the original's evaluation over scales and mirror images."""
