@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from rclpy.node import Node
+from rclpy.publisher import Publisher
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
@@ -56,11 +57,13 @@ class Camera:
         name: str,
         params: NodeParams,
         segmenter: SegmenterLike,
+        label_info: Publisher,
         offer: Callable[["Camera", Incoming], None],
     ) -> None:
         """
         Args:
             name: empty for a node with one camera; else the topics are <name>/image, ~/<name>/mask and so on.
+            label_info: the latched topic that readers of masks need first.
             offer: hands an image to the worker, which calls `process` with it.
 
         Raises:
@@ -76,7 +79,7 @@ class Camera:
             own = prefix + own
         self._info = CameraInfoRelay(node, own or beside, f"~/{prefix}camera_info")
         try:
-            self.outputs = Outputs(node, prefix, params)
+            self.outputs = Outputs(node, prefix, params, label_info)
         except Exception:
             self._info.close()
             raise
@@ -107,6 +110,7 @@ class Camera:
         if waiting is not None and not fetching:
             waiting.set_result(None)
         heard = self._streaming and (self._info.wanted or self.outputs.wanted())
+        self.outputs.poll()
         self._info.update(heard and self._info.wanted)
         self._input.update(heard or fetching)
         if heard and self._params.no_image_warning > 0:

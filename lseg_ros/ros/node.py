@@ -302,12 +302,15 @@ class LsegNode(LifecycleNode):
             self._memory.parameters_changed(values)
             return
         pipeline.set_params(self._params)
-        if "threshold" in values and values["threshold"] != pipeline.segmenter.threshold:
-            self._wait_for(pipeline.submit(partial(pipeline.change_threshold, values["threshold"])))
+        change: Callable[[], object] | None = None
         if "labels" in values and self._is_new(pipeline, values["labels"]):
-            self._wait_for(pipeline.submit(partial(pipeline.change_labels, as_specs(values["labels"]))))
+            change = partial(pipeline.change_labels, as_specs(values["labels"]))
         if values.get("label_file"):
-            self._wait_for(pipeline.submit(partial(pipeline.load_labels, values["label_file"])))
+            change = partial(pipeline.load_labels, values["label_file"])
+        if "threshold" in values and values["threshold"] != pipeline.segmenter.threshold:
+            change = partial(pipeline.change_threshold, values["threshold"], change)
+        if change is not None:
+            self._wait_for(pipeline.submit(change))
         if "labels" in values or "label_file" in values:
             self._store_labels()  # with blanks removed; or, had it failed, what is still in force
 

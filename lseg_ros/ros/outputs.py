@@ -18,6 +18,7 @@ from lseg_ros.msg import ChannelInfo, FrameInfo
 from lseg_ros.ros import qos
 from lseg_ros.ros.conversions import image_msg
 from lseg_ros.ros.label_msgs import slugs
+from lseg_ros.ros.labels_first import LabelsFirst
 from lseg_ros.ros.parameters import NodeParams
 
 _MASK_TYPES = {"mono8": np.uint8, "16UC1": np.uint16, "16SC1": np.int16, "32SC1": np.int32}
@@ -40,8 +41,11 @@ class Outputs:
     Frames and changes of labels come on the worker's thread; who listens may be asked from any.
     """
 
-    def __init__(self, node: Node, prefix: str, params: NodeParams) -> None:
-        """Creates the topics that do not depend on labels, as ~/<prefix><name>; raises QosError before it made any."""
+    def __init__(self, node: Node, prefix: str, params: NodeParams, label_info: Publisher) -> None:
+        """Creates the topics that do not depend on labels, as ~/<prefix><name>; raises QosError before it made any.
+
+        label_info: the latched topic that readers of masks need first.
+        """
         self._node, self._prefix, self.params = node, prefix, params
         self._lock = threading.Lock()  # over the score topics
         self._slugs: dict[str, str] = {}
@@ -52,6 +56,7 @@ class Outputs:
         self._publishers = {
             name: node.create_publisher(kind, topics[name], profiles[name]) for name, kind in _KINDS.items()
         }
+        self._labels_first = LabelsFirst(self._publishers["mask"], label_info)
 
     @property
     def score_topics(self) -> dict[str, str]:
@@ -91,6 +96,10 @@ class Outputs:
         for publisher in self._publishers.values():
             self._node.destroy_publisher(publisher)
 
+    def poll(self) -> None:
+        """Called several times a second, on the executor's thread."""
+        self._labels_first.forget()
+
     def wanted(self) -> bool:
         """Whether anybody listens to what takes an image: to anything but the small messages beside them."""
         images = [publisher for name, publisher in self._publishers.items() if _KINDS[name] is Image]
@@ -129,6 +138,7 @@ class Outputs:
         info = FrameInfo(header=header, label_version=segmentation.labels.version, rescored=rescored)
         info.stages, info.stage_ms = list(stages), list(stages.values())
         self._publishers["frame_info"].publish(info)
+        self._labels_first.hold()
         for publisher, message in messages:
             publisher.publish(message)
         return stages | {"publish": 1e3 * (time.perf_counter() - scored)}

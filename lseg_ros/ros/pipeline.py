@@ -57,7 +57,7 @@ class Pipeline:
         self._worker: Worker[Camera, Incoming] = Worker(Camera.process, Camera.failed)
         try:
             for name in params.cameras or [""]:
-                self.cameras.append(Camera(node, name, params, segmenter, self._worker.offer))
+                self.cameras.append(Camera(node, name, params, segmenter, self._info_publisher, self._worker.offer))
             self.submit(partial(self._put_in_force, specs, label_file, force=False)).result()
         except BaseException:
             self.close()
@@ -130,11 +130,22 @@ class Pipeline:
         self._rescore_next()
         return self.label_set
 
-    def change_threshold(self, threshold: float) -> None:
-        """Puts another threshold in force, and has the last images scored again."""
+    def change_threshold(self, threshold: float, change_labels: Callable[[], object] | None = None) -> None:
+        """Puts another threshold in force, and has the last images scored again.
+
+        Args:
+            change_labels: changes the labels in the same step: both are announced at once. What it raises is raised;
+                the threshold is in force all the same.
+        """
         self.segmenter.threshold = threshold
-        self._announce()
-        self._rescore_next()
+        before = self.label_set
+        try:
+            if change_labels is not None:
+                change_labels()
+        finally:
+            if self.label_set is before:  # nothing was announced
+                self._announce()
+                self._rescore_next()
 
     def _put_in_force(self, specs: list[LabelSpec], label_file: str, *, force: bool) -> None:
         # What can fail comes before what cannot be taken back.

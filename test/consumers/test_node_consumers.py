@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
-from consumers.readers import ElevationMapping, Hydra, Layers, Nav2Layer
+from consumers.readers import ConsumerError, ElevationMapping, Hydra, Layers, Nav2Layer
 from fakes import COLORS, FakeSegmenter
 from graph import Graph, image, stripes
 from lseg_ros.msg import ChannelInfo, Label
 from lseg_ros.srv import SetLabels
+from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from vision_msgs.msg import LabelInfo
 
@@ -30,8 +31,10 @@ Reader = Nav2Layer | ElevationMapping | Hydra
 class Robot:
     """A camera with a depth sensor, and whoever reads the node's answers, all on the client of a graph."""
 
-    def __init__(self, graph: Graph, readers: Iterable[Reader]) -> None:
+    def __init__(self, graph: Graph, readers: Iterable[Reader], cloud_size: tuple[int, int] | None = None) -> None:
+        """cloud_size: width and height of the point cloud, where they are not the image's."""
         self._graph, self._readers = graph, list(readers)
+        self._cloud_size = cloud_size or (SCENE.shape[1], SCENE.shape[0])
         self._camera = graph.client.create_publisher(Image, "image", 1)
         self._calibration = graph.client.create_publisher(CameraInfo, "camera_info", 1)
         self._stamp = 0
@@ -40,7 +43,7 @@ class Robot:
         self.order: list[str] = []  # in which LabelInfo and masks arrived
         for reader in self._readers:
             if isinstance(reader, Nav2Layer):
-                self._subscribe_nav2(reader)
+                self.subscribe_nav2(reader)
             elif isinstance(reader, Hydra):
                 graph.client.create_subscription(Image, "lseg/mask", reader.on_labels, reader.IMAGE_QOS)
             else:
@@ -49,7 +52,8 @@ class Robot:
                 create(CameraInfo, "lseg/camera_info", reader.on_camera_info, qos)
                 create(ChannelInfo, "lseg/channel_info", reader.on_channel_info, qos)
 
-    def _subscribe_nav2(self, layer: Nav2Layer) -> None:
+    def subscribe_nav2(self, layer: Nav2Layer) -> list[Subscription]:
+        """Joins the topics that the layer reads."""
         client = self._graph.client
 
         def on_mask(message: Image) -> None:
@@ -62,9 +66,11 @@ class Robot:
             layer.on_label_info(message)
 
         # In the order in which the layer subscribes when it is activated.
-        client.create_subscription(Image, "lseg/mask", on_mask, layer.IMAGE_QOS)
-        client.create_subscription(Image, "lseg/confidence", layer.on_confidence, layer.IMAGE_QOS)
-        client.create_subscription(LabelInfo, "lseg/label_info", on_label_info, layer.LABEL_QOS)
+        return [
+            client.create_subscription(Image, "lseg/mask", on_mask, layer.IMAGE_QOS),
+            client.create_subscription(Image, "lseg/confidence", layer.on_confidence, layer.IMAGE_QOS),
+            client.create_subscription(LabelInfo, "lseg/label_info", on_label_info, layer.LABEL_QOS),
+        ]
 
     def shoot(self) -> None:
         """One image, with the cloud and the depth image that belong to it."""
@@ -73,7 +79,8 @@ class Robot:
         height, width = SCENE.shape[:2]
         for reader in self._readers:
             if isinstance(reader, Nav2Layer):
-                reader.on_cloud(PointCloud2(header=message.header, width=width, height=height))
+                cloud_width, cloud_height = self._cloud_size
+                reader.on_cloud(PointCloud2(header=message.header, width=cloud_width, height=cloud_height))
             elif isinstance(reader, Hydra):
                 reader.on_depth(Image(header=message.header, width=width, height=height, encoding="32FC1"))
         self._calibration.publish(CameraInfo(header=message.header, width=width, height=height))
@@ -200,6 +207,42 @@ def test_who_comes_late_gets_the_labels_in_force_without_waiting_for_a_change(gr
     graph.until(lambda: len(layer.frames) > 3, "frames")
     assert len(robot.infos) == 1 and robot.order[0] == "labels"
     check_names(layer.frames)
+
+
+def test_masks_get_the_size_of_a_smaller_cloud(graph: Graph) -> None:
+    layer = Nav2Layer(NAMES)
+    robot = Robot(graph, [layer], cloud_size=(len(NAMES), 3))
+    graph.start(lambda params: FakeSegmenter(), labels=NAMES, output_size=[len(NAMES), 3])
+    robot.next_frame(layer)
+    frame = layer.frames[-1]
+    assert frame.names.shape == frame.values.shape == (3, len(NAMES))
+    assert list(frame.names[0]) == NAMES
+
+
+def test_a_smaller_cloud_is_not_paired_with_masks_of_the_images_size(graph: Graph) -> None:
+    layer = Nav2Layer(NAMES)
+    robot = Robot(graph, [layer], cloud_size=(len(NAMES), 3))
+    graph.start(lambda params: FakeSegmenter(), labels=NAMES)
+    with pytest.raises(ConsumerError, match="the mask has 20x8 pixels and the cloud 5x3 points"):
+        robot.next_frame(layer)
+
+
+def test_who_joins_while_masks_flow_gets_labels_before_masks(graph: Graph) -> None:
+    node = graph.start(lambda params: FakeSegmenter(), labels=NAMES)
+    robot = Robot(graph, [])
+    masks = graph.collect(Image, "lseg/mask")
+    publisher = next(p for p in node.publishers if p.topic_name == "/lseg/mask")
+    for _ in range(25):
+        robot.order.clear()
+        layer = Nav2Layer(NAMES)
+        joined = robot.subscribe_nav2(layer)
+        graph.until(lambda: {"labels", "mask"} <= set(robot.order), "labels and a mask")
+        assert robot.order[0] == "labels"
+        for subscription in joined:
+            graph.client.destroy_subscription(subscription)
+        graph.until(lambda: publisher.get_subscription_count() == 1, "the layer to leave")
+        count = len(masks)  # of which the newest may have been on its way out
+        graph.until(lambda count=count: len(masks) > count + 2, "masks without it")  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("name", ["ade20k", "driving", "indoor", "outdoor"])

@@ -15,6 +15,8 @@ from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image
 from vision_msgs.msg import LabelInfo
 
+from lseg_ros.inference.labels import LabelError
+
 SCENE = stripes(*COLORS.values(), width=4)
 
 
@@ -84,6 +86,37 @@ def test_parameters_that_are_set_together_are_refused_together(graph: Graph, lse
     info = graph.next(graph.collect(LabelInfo, "lseg/label_info", LATCHED))
     assert info.threshold == 0.5 and "white" in {c.class_name for c in info.class_map}
     assert names_in_force(graph) == ["white"]
+
+
+@pytest.mark.parametrize("way", ["labels", "label_file"])
+def test_labels_and_threshold_that_are_set_together_are_announced_together(
+    graph: Graph, lseg: Callable[..., None], label_file: Path, way: str
+) -> None:
+    lseg()
+    infos = graph.collect(LabelInfo, "lseg/label_info", LATCHED)
+    assert graph.next(infos).threshold == 0.0
+    labels = {"labels": ["white", "red"], "label_file": str(label_file)}[way]
+    assert set_atomically(graph, threshold=0.5, **{way: labels}) == (True, "")
+    assert set_atomically(graph, threshold=0.75) == (True, "")
+    for threshold in (0.5, 0.75):
+        info = graph.next(infos)
+        assert info.threshold == threshold and "white" in {c.class_name for c in info.class_map}
+
+
+def test_a_threshold_is_in_force_though_the_file_beside_it_went(
+    graph: Graph, lseg: Callable[..., None], monkeypatch: pytest.MonkeyPatch, label_file: Path
+) -> None:
+    lseg()
+    infos = graph.collect(LabelInfo, "lseg/label_info", LATCHED)
+    graph.next(infos)
+
+    def gone(path: Path) -> None:
+        raise LabelError(f"{path} cannot be read")
+
+    monkeypatch.setattr("lseg_ros.ros.pipeline.read_label_file", gone)  # which the check before was not
+    assert set_atomically(graph, threshold=0.5, label_file=str(label_file)) == (True, "")
+    assert graph.next(infos).threshold == 0.5
+    assert names_in_force(graph) == ["red", "green", "blue"]
 
 
 @pytest.mark.parametrize("seed", [0, 1])
