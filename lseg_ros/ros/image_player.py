@@ -9,7 +9,7 @@ from typing import Any
 import rclpy
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.duration import Duration
-from rclpy.exceptions import ParameterException
+from rclpy.exceptions import NotInitializedException, ParameterException
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
@@ -136,8 +136,9 @@ def main(args: list[str] | None = None) -> int:
         return 1
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
-    except Exception:
-        # A signal shuts the context down under whatever call is using it, which then fails in its own way.
+    except (RuntimeError, NotInitializedException):
+        # A signal shuts the context down under whatever call of rclpy is using it, which then fails in its own way:
+        # all that comes out of rclpy's compiled half is a RuntimeError.
         if rclpy.ok():
             raise
     finally:

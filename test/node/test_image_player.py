@@ -203,6 +203,22 @@ def test_a_signal_ends_the_process_quietly_within_a_second(
     assert "Traceback" not in output
 
 
+@pytest.mark.parametrize(("error", "hidden"), [(RuntimeError, True), (TypeError, False)])
+def test_only_what_rclpy_raises_is_taken_for_a_signal(
+    monkeypatch: pytest.MonkeyPatch, domain: int, error: type[Exception], hidden: bool
+) -> None:
+    def fail() -> None:
+        rclpy.shutdown()
+        raise error("publisher's context is invalid")
+
+    monkeypatch.setattr(module, "ImagePlayer", fail)
+    if hidden:
+        assert module.main([]) == 0
+    else:
+        with pytest.raises(error):
+            module.main([])
+
+
 @pytest.mark.parametrize(
     ("parameters", "sentence"),
     [
