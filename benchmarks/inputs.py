@@ -1,0 +1,61 @@
+"""What is segmented: photographs, labels and networks."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import skimage.data
+import sklearn.datasets
+import torch
+from numpy.typing import NDArray
+
+from lseg_ros import load_model
+from lseg_ros.inference.label_file import read_label_file
+from lseg_ros.model.net import LSegNet
+from lseg_ros.model.text import build_text_encoder
+from lseg_ros.model.variants import variant_named
+from lseg_ros.training.datasets.camvid import LABELS as CAMVID
+
+ROOT = Path(__file__).parents[1]
+
+
+def photos(width: int, height: int) -> list[NDArray[np.uint8]]:
+    """Photographs that come with scikit-learn and scikit-image, cut to the aspect and resized."""
+    sources = [sklearn.datasets.load_sample_image(name) for name in ("china.jpg", "flower.jpg")]
+    sources += [skimage.data.coffee(), skimage.data.astronaut(), skimage.data.chelsea()]
+    return [_fitted(np.asarray(source, np.uint8), width, height) for source in sources]
+
+
+def _fitted(rgb: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+    rows, columns = rgb.shape[:2]
+    scale = min(columns / width, rows / height)
+    top, left = (rows - round(scale * height)) // 2, (columns - round(scale * width)) // 2
+    cut = rgb[top : top + round(scale * height), left : left + round(scale * width)]
+    return cv2.resize(cut, (width, height), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+
+
+def labels(count: int) -> list[str]:
+    """CamVid's eleven, or the first `count` of ADE20K's 150."""
+    if count == len(CAMVID):
+        return list(CAMVID)
+    return [spec.name for spec in read_label_file(ROOT / "config/labels/ade20k.yaml")][:count]
+
+
+def network(model: str) -> LSegNet:
+    """A network of its own: with its weights where they come with the package, else with random ones of full size."""
+    variant = variant_named(model)
+    if variant.weights is not None:
+        return load_model(model)
+    torch.manual_seed(0)
+    net = LSegNet(variant, build_text_encoder(variant)).eval()
+    _spread(net, photos(variant.input_size, variant.input_size)[0])
+    return net
+
+
+@torch.inference_mode()
+def _spread(net: LSegNet, rgb: NDArray[np.uint8]) -> None:
+    """Random weights point all pixels the same way, and one label would win everywhere; this lets them differ."""
+    x = torch.from_numpy(rgb).permute(2, 0, 1)[None] / 127.5 - 1
+    bias = net.decoder.head.bias
+    assert bias is not None
+    bias -= net.decoder(net.encoder(x)).mean((0, 2, 3))
