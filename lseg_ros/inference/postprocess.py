@@ -7,11 +7,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from lseg_ros.inference.labels import IdRules, LabelSet
 from lseg_ros.inference.preprocess import Geometry, Size
-from lseg_ros.model.decoder import upsample
+from lseg_ros.inference.upsampling import LOG2_E, Best, best_labels, resized
 
 
 def best_prompt(logits: Tensor, counts: list[int]) -> Tensor:
@@ -19,14 +18,6 @@ def best_prompt(logits: Tensor, counts: list[int]) -> Tensor:
     if all(n == 1 for n in counts):
         return logits
     return torch.cat([part.amax(1, keepdim=True) for part in logits.split(counts, dim=1)], dim=1)
-
-
-def resize_logits(logits: Tensor, sizes: Geometry, output: Size) -> Tensor:
-    """[1,N,h,w] -> [N,*output] float32: to the network's input size, without its padding, to the output size."""
-    logits = upsample(logits.float(), sizes.padded)[:, :, : sizes.resized[0], : sizes.resized[1]]
-    if output != sizes.resized:
-        logits = functional.interpolate(logits, size=output, mode="bilinear", align_corners=False)
-    return logits[0]
 
 
 class Segmentation:
@@ -49,51 +40,50 @@ class Segmentation:
         self.labels = labels
         self._logits, self._sizes, self._output = logits, sizes, output
         self._rules, self._threshold = rules, threshold
+        self._found: Best | None = None
 
     def at(self, output: Size) -> "Segmentation":
         """The same at another size (height, width), from the logits, so that no id is ever interpolated."""
         return Segmentation(self._logits, self.labels, self._sizes, output, self._rules, self._threshold)
 
-    @cached_property
-    def _shares(self) -> Tensor:
-        """[N,H,W] softmax over labels."""
-        with torch.inference_mode():
-            return resize_logits(self._logits, self._sizes, self._output).softmax(0)
-
-    @cached_property
-    def _winner(self) -> tuple[Tensor, Tensor]:
-        """Share and index of the best label at each pixel, the first of equals."""
-        with torch.inference_mode():
-            share, index = self._shares.max(0)
-            return share, index
+    def _best(self, *, with_share: bool) -> Best:
+        """Found anew where only the share is missing; to want both mask and confidence, ask for the latter first."""
+        if self._found is None or (with_share and self._found.share is None):
+            with torch.inference_mode():
+                self._found = best_labels(self._logits * LOG2_E, self._sizes, self._output, with_share=with_share)
+        return self._found
 
     @cached_property
     def mask(self) -> NDArray[np.uint8] | NDArray[np.uint16]:
         """HxW class ids; unknown where a background label wins or the winner is below its threshold."""
-        share, index = self._winner
         hidden = self._logits.shape[1] - len(self.labels.labels)
         unknown = self._rules.unknown_id
         ids = [label.class_id for label in self.labels.labels] + [unknown] * hidden
         limits = [label.threshold or self._threshold for label in self.labels.labels] + [0.0] * hidden
-        with torch.inference_mode():
-            table = torch.tensor(ids, device=index.device, dtype=torch.int32)
-            mask = table[index]
-            if any(limits):
-                mask[share < torch.tensor(limits, device=share.device)[index]] = unknown
-            found: NDArray[np.int32] = mask.cpu().numpy()
-        small = max(self._rules.max_id, unknown) <= 255
-        return found.astype(np.uint8) if small else found.astype(np.uint16)
+        index = self._best(with_share=any(limits)).index.cpu().numpy()
+        found = np.array(ids, np.uint8 if max(self._rules.max_id, unknown) <= 255 else np.uint16)[index]
+        if any(limits):
+            found[self.confidence < np.array(limits, np.float32)[index]] = unknown
+        return found
 
     @cached_property
     def confidence(self) -> NDArray[np.float32]:
         """HxW float32 in [0, 1]."""
-        return self._winner[0].cpu().numpy()
+        share = self._best(with_share=True).share
+        assert share is not None
+        return share.cpu().numpy()
 
     def scores(self, label: str) -> NDArray[np.float32]:
         """HxW float32 in [0, 1], one label's share of the softmax; raises ValueError for a label that is not there."""
-        return self._shares[self.labels.index(label)].cpu().numpy()
+        return self._shares([label])[0].cpu().numpy()
 
     def score_channels(self, labels: Sequence[str]) -> NDArray[np.float32]:
         """HxWxN float32 in [0, 1]: `scores` of each of these labels, side by side; raises as it does."""
-        shares = self._shares[[self.labels.index(label) for label in labels]]
-        return shares.permute(1, 2, 0).contiguous().cpu().numpy()
+        return self._shares(labels).permute(1, 2, 0).contiguous().cpu().numpy()
+
+    def _shares(self, labels: Sequence[str]) -> Tensor:
+        """[N,H,W] of these labels."""
+        rows = [self.labels.index(label) for label in labels]
+        with torch.inference_mode():
+            best = self._best(with_share=True)
+            return best.share_of(resized(self._logits[:, rows] * LOG2_E, self._sizes, self._output))

@@ -14,9 +14,10 @@ from torch.nn import functional
 
 from lseg_ros.inference.labels import IdRules, LabelError, LabelSet, LabelSpec, as_specs, assign, check_phrases
 from lseg_ros.inference.multiscale import multiscale_logits, passes
-from lseg_ros.inference.postprocess import Segmentation, best_prompt, resize_logits
+from lseg_ros.inference.postprocess import Segmentation, best_prompt
 from lseg_ros.inference.preprocess import Geometry, Size, check_rgb, geometry, to_input
 from lseg_ros.inference.protocol import PhraseMatch
+from lseg_ros.inference.upsampling import LOG2_E, best_labels, resized
 from lseg_ros.model.decoder import upsample
 from lseg_ros.model.image_encoder import ImageEncoder
 from lseg_ros.model.net import LSegNet
@@ -196,9 +197,10 @@ class Segmenter:
         groups = [*rivals, (phrase,)]
         text = self._encode_text([prompt for group in groups for prompt in group])
         logits = best_prompt(self._net.logits(image.coordinates, text), [len(group) for group in groups])
-        share = resize_logits(logits, image.sizes, output).softmax(0)[-1]
+        best = best_labels(logits * LOG2_E, image.sizes, output, with_share=True)
+        share = best.share_of(resized(logits[:, -1:] * LOG2_E, image.sizes, output))
         cosine = functional.conv2d(image.coordinates, text[-1:, :, None, None])
-        return PhraseMatch(share.cpu().numpy(), resize_logits(cosine, image.sizes, output)[0].cpu().numpy())
+        return PhraseMatch(share[0].cpu().numpy(), resized(cosine, image.sizes, output)[0].cpu().numpy())
 
     def usage(self) -> dict[str, str]:
         """The device and its memory in use, as text by name; of a CPU, the process's own."""

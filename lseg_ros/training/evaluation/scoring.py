@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lseg_ros.inference.labels import LabelSpec
-from lseg_ros.inference.postprocess import resize_logits
 from lseg_ros.inference.preprocess import Geometry
 from lseg_ros.inference.segmenter import ImageEmbedding, Segmenter
+from lseg_ros.inference.upsampling import LOG2_E, Best, best_labels
 from lseg_ros.model.net import LSegNet
 from lseg_ros.training.datasets.common import IGNORE
 from lseg_ros.training.evaluation.text_features import in_chunks
@@ -42,19 +42,18 @@ class Scorer:
         Returns:
             HxW rows of `text`, the first of equals, and HxW their share of the softmax, in [0, 1].
         """
-        with torch.inference_mode():
-            share, row = self._logits(image, text).softmax(0).max(0)
-            return row.to(torch.uint8).cpu().numpy(), share.cpu().numpy()
+        best = self._best(image, text, with_share=True)
+        assert best.share is not None
+        return best.index.cpu().numpy(), best.share.cpu().numpy()
 
     def labels(self, image: ImageEmbedding, text: Tensor) -> NDArray[np.uint8]:
-        """The first of what `best` returns, in half the time."""
-        with torch.inference_mode():
-            return self._logits(image, text).argmax(0).to(torch.uint8).cpu().numpy()
+        """The first of what `best` returns, for less time."""
+        return self._best(image, text, with_share=False).index.cpu().numpy()
 
-    def _logits(self, image: ImageEmbedding, text: Tensor) -> Tensor:
-        """[N,H,W] at the image's size."""
-        logits = self.net.logits(image.coordinates, text @ image.basis)
-        return resize_logits(logits, image.sizes, image.sizes.image)
+    def _best(self, image: ImageEmbedding, text: Tensor, *, with_share: bool) -> Best:
+        with torch.inference_mode():
+            logits = self.net.logits(image.coordinates, text @ image.basis)
+            return best_labels(logits * LOG2_E, image.sizes, image.sizes.image, with_share=with_share)
 
     def multiscale(self, rgb: NDArray[np.uint8], words: Sequence[str]) -> NDArray[np.uint8]:
         """HxWx3 uint8 RGB -> HxW places in `words` by the original's evaluation over scales and mirror images."""
