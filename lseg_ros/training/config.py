@@ -76,6 +76,7 @@ class TrainConfig:
     without: tuple[str, ...] = ()
     text_noise: float = 0.0
     balance: float = 0.0
+    jaccard: float = 0.0
     pixel_step: int = 1
 
     validation: ValidationConfig | None = None
@@ -99,7 +100,8 @@ def read_config(path: Path) -> TrainConfig:
     """Reads a training run; raises ConfigError naming the file, the entry, its value and what it may be.
 
     `base` names another configuration beside it, whose entries hold where this one has none of the same name; null
-    takes one away. `words` names a file beside it with more phrases for labels.
+    takes one away. `words` names a file beside it with more phrases for labels, or several: where two have a label, the
+    later one's phrases hold.
     """
     raw = {key: value for key, value in _with_base(path).items() if value is not None}
     known = {f.name: f for f in fields(TrainConfig)}
@@ -115,7 +117,8 @@ def read_config(path: Path) -> TrainConfig:
     except ValueError as error:
         raise ConfigError(f"{path}: {error}") from error
     if "words" in raw:
-        raw["words"] = read_words(path.parent / raw["words"])
+        files = [raw["words"]] if isinstance(raw["words"], str) else raw["words"]
+        raw["words"] = {label: more for file in files for label, more in read_words(path.parent / file).items()}
     for key in ("scale", "long_side", "without", "frozen"):
         if key in raw:
             raw[key] = tuple(raw[key])
@@ -210,13 +213,14 @@ _TEXT: Rule = (lambda value: isinstance(value, str) and bool(value.strip()), "a 
 _TEXTS: Rule = (_is_texts, "a list of texts")
 _MANY = float("inf")
 _RULES: dict[str, Rule] = {
-    **dict.fromkeys(("variant", "licence", "init", "text_init", "words"), _TEXT),
+    **dict.fromkeys(("variant", "licence", "init", "text_init"), _TEXT),
     **dict.fromkeys(("frozen", "without"), _TEXTS),
+    "words": (lambda v: _TEXT[0](v) or (_is_texts(v) and bool(v)), "a file, or a list of files"),
     **dict.fromkeys(("seed", "warmup"), _whole(0)),
     **dict.fromkeys(
         ("steps", "epochs", "stop_after", "batch", "accumulate", "pixel_step", "workers", "save_every"), _whole(1)
     ),
-    **dict.fromkeys(("backbone_lr", "text_lr", "weight_decay", "clip", "text_noise"), _between(0, _MANY)),
+    **dict.fromkeys(("backbone_lr", "text_lr", "weight_decay", "clip", "text_noise", "jaccard"), _between(0, _MANY)),
     **dict.fromkeys(("colour", "balance"), _between(0, 2)),
     **dict.fromkeys(("base_lr", "lr"), (lambda value: _number(value) and 0 < value < _MANY, "a number above 0")),
     "ema": (lambda value: _number(value) and 0 <= value < 1, "a number from 0 (none) to below 1"),

@@ -14,18 +14,24 @@ PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": t
 class Objective(nn.Module):
     """A network and the loss that it is trained with, as one module, for that is what DDP wraps."""
 
-    def __init__(self, net: LSegNet, precision: torch.dtype = torch.bfloat16, balance: float = 0.0) -> None:
+    def __init__(
+        self, net: LSegNet, precision: torch.dtype = torch.bfloat16, balance: float = 0.0, jaccard: float = 0.0
+    ) -> None:
         """
         Args:
             net: trained in place.
             precision: of convolutions and products; the loss itself is in float32.
             balance: 0, every pixel counts the same; 1, every label does.
+            jaccard: weight of 1 - the mean IoU of the probabilities, beside the cross-entropy's 1.
         """
         super().__init__()
-        self.net, self.precision, self.balance = net, precision, balance
+        self.net, self.precision, self.balance, self.jaccard = net, precision, balance, jaccard
 
     def forward(self, batch: Batch) -> Tensor:
-        """Cross-entropy at the crop's resolution over the labels of each part at temperature 0.07, mean over images."""
+        """Cross-entropy at the crop's resolution over the labels of each part at temperature 0.07, mean over images.
+
+        Where `jaccard` asks for it, the IoU's loss is added, which pulls at every label alike.
+        """
         device = self.net.device
         images = batch.images.to(device).contiguous(memory_format=torch.channels_last)
         with self._autocast(device):
@@ -53,10 +59,26 @@ class Objective(nn.Module):
         weights = self._class_weights(target, len(text))
         loss = functional.cross_entropy(logits, target, weights, ignore_index=IGNORE, reduction="sum")
         # Sum and count, for a part of nothing but ignored pixels has no mean.
-        return loss / weights[target[target != IGNORE]].sum().clamp_min(1)
+        loss = loss / weights[target[target != IGNORE]].sum().clamp_min(1)
+        return loss + self.jaccard * _jaccard_loss(logits, target) if self.jaccard else loss
 
     def _class_weights(self, target: Tensor, labels: int) -> Tensor:
         """One for each label: (its share of the part's pixels) ** -balance, 1 in the mean over pixels, 20 at most."""
         pixels = torch.bincount(target[target != IGNORE], minlength=labels).float()
         weights = pixels.clamp_min(1) ** -self.balance
         return (weights * pixels.sum() / (weights * pixels).sum().clamp_min(1e-9)).clamp_max(20)
+
+
+def _jaccard_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """1 - IoU of the probabilities [n,N,h,w] with `target` [n,h,w], mean over the labels that are there; 0 for none.
+
+    Intersection and union are summed over all images: a label in the corner of one weighs little. Rahman and Wang,
+    ISVC 2016.
+    """
+    seen = target != IGNORE
+    probabilities = logits.softmax(dim=1).movedim(1, -1)[seen]
+    truth = functional.one_hot(target[seen], logits.shape[1]).to(probabilities.dtype)
+    overlap = (probabilities * truth).sum(dim=0)
+    union = probabilities.sum(dim=0) + truth.sum(dim=0) - overlap
+    there = truth.any(dim=0)
+    return (1 - overlap[there] / union[there]).sum() / there.sum().clamp_min(1)

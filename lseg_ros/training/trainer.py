@@ -73,7 +73,7 @@ class Trainer:
             self.net = timm.layers.convert_sync_batchnorm(self.net)
         self.ema = copy.deepcopy(own_state(self.net)) if config.ema else None
         self.batches = Batches(config, variant, sources, self._embed(phrases_of(sources.values())))
-        self.objective = Objective(self.net, PRECISIONS[config.precision], config.balance)
+        self.objective = Objective(self.net, PRECISIONS[config.precision], config.balance, config.jaccard)
         self.optimizer = build_optimizer(self.net, config)
         self.scaler = torch.amp.GradScaler("cuda") if config.precision == "float16" else None
         self.together = config.accumulate * world.size  # batches in a step

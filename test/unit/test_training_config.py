@@ -10,7 +10,7 @@ from lseg_ros.training.config import TrainConfig, _with_base, read_config
 from lseg_ros.training.datasets.catalogue import ConfigError
 
 ROOT = Path(__file__).parents[2]
-RUNS = sorted(p for p in (ROOT / "config" / "train").glob("*.yaml") if p.name != "words.yaml")
+RUNS = sorted(p for p in (ROOT / "config" / "train").glob("*.yaml") if not p.name.startswith("words"))
 PLAIN = {
     "variant": "lseg_mini",
     "licence": "CC0-1.0",
@@ -37,6 +37,15 @@ def test_shipped_configurations_can_be_read(path: Path) -> None:
         for layer in source.data.get("layers", []):
             for label in layer["labels"].values():
                 assert label in config.words, "each label has its own entry in words.yaml"
+
+
+def test_of_several_files_of_words_the_later_one_holds(tmp_path: Path) -> None:
+    (tmp_path / "all.yaml").write_text("{sky: [sky, air], tree: [tree]}")
+    (tmp_path / "more.yaml").write_text("{sky: [sky, clouds]}")
+    assert read(tmp_path, words="all.yaml").words == {"sky": ["sky", "air"], "tree": ["tree"]}
+    assert read(tmp_path, words=["all.yaml", "more.yaml"]).words == {"sky": ["sky", "clouds"], "tree": ["tree"]}
+    with pytest.raises(ConfigError, match="'words' is \\[\\], and should be a file, or a list of files"):
+        read(tmp_path, words=[])
 
 
 def test_every_entry_is_explained() -> None:
