@@ -40,16 +40,9 @@ from lseg_ros.training.evaluation.text_features import (
 )
 from lseg_ros.training.metrics import Confusion
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CONFIGS = Path(__file__).parents[2] / "config"
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """So small a network only waits for further threads, and much longer where others use the cores too."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 class Noise(Dataset):

@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,15 +9,12 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from tiny import TINY, HashText, tiny_net
+from tiny import tiny_net
 from torch.nn import functional
 from training_run import BLOCKS, CONFIG, write_data
 
 from lseg_ros import Segmenter, load_model
-from lseg_ros.model import weights
 from lseg_ros.model.net import LSegNet
-from lseg_ros.model.variants import VARIANTS
-from lseg_ros.training import trainer
 from lseg_ros.training.config import SourceConfig, TrainConfig, read_config
 from lseg_ros.training.datasets.catalogue import ConfigError, open_dataset
 from lseg_ros.training.datasets.common import IGNORE, Dataset
@@ -26,23 +22,9 @@ from lseg_ros.training.datasets.episodes import EpisodeSet
 from lseg_ros.training.objective import _jaccard_loss
 from lseg_ros.training.trainer import Trainer
 
+pytestmark = pytest.mark.usefixtures("one_thread", "tiny_is_known")
+
 CONFIGS = Path(__file__).parents[2] / "config"
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """So small a network only waits for further threads, and much longer where others use the cores too."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(autouse=True)
-def tiny_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(VARIANTS, "tiny", TINY)
-    monkeypatch.setattr(weights, "build_text_encoder", lambda variant: HashText())
-    monkeypatch.setattr(trainer, "build_text_encoder", lambda variant: HashText())
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """What a step learns from and how: the original's recipes and ours, on tiny networks."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,13 +9,13 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save_file
-from tiny import TINY, HashText, tiny_net
+from tiny import TINY, tiny_net
 from torch.nn import functional
 from training_run import BLOCKS, CONFIG, write_data
 
 from lseg_ros.model import weights
 from lseg_ros.model.text import Clip, build_text_encoder
-from lseg_ros.model.variants import VARIANTS, ClipText, HeadBlock, Variant, VitBackbone
+from lseg_ros.model.variants import VARIANTS, ClipText, HeadBlock, VitBackbone
 from lseg_ros.training import trainer
 from lseg_ros.training.config import SourceConfig, TrainConfig, read_config
 from lseg_ros.training.data import augment, augment_as_original
@@ -25,6 +24,8 @@ from lseg_ros.training.datasets.ade20k import original_labels
 from lseg_ros.training.datasets.common import IGNORE, package_lines
 from lseg_ros.training.optimise import build_optimizer, lr_factor
 from lseg_ros.training.trainer import Trainer
+
+pytestmark = pytest.mark.usefixtures("one_thread", "tiny_is_known")
 
 CONFIGS = Path(__file__).parents[2] / "config" / "train"
 TEXT = ClipText(width=16, layers=1, heads=2)
@@ -39,24 +40,10 @@ TINY_VIT = replace(
 )
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """So small a network only waits for further threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(autouse=True)
-def tiny_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    def build(variant: Variant) -> Any:
-        return HashText() if variant.text == "none" else build_text_encoder(variant)
-
-    for variant in (TINY, TINY_CLIP, TINY_VIT):
+def more_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variant in (TINY_CLIP, TINY_VIT):
         monkeypatch.setitem(VARIANTS, variant.name, variant)
-    monkeypatch.setattr(weights, "build_text_encoder", build)
-    monkeypatch.setattr(trainer, "build_text_encoder", build)
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -17,37 +16,20 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from tiny import TINY, HashText
 from training_run import BLOCKS, CONFIG, write_config, write_data
 
 from lseg_ros import load_model
 from lseg_ros.cli.main import main
-from lseg_ros.model import weights
-from lseg_ros.model.variants import VARIANTS
 from lseg_ros.training import trainer
 from lseg_ros.training.batches import Batch, Batches
 from lseg_ros.training.config import SourceConfig, TrainConfig, ValidationConfig
 from lseg_ros.training.distributed import World
 from lseg_ros.training.trainer import Trainer
 
+pytestmark = pytest.mark.usefixtures("one_thread", "tiny_is_known")
+
 SCRIPT = Path(__file__).parents[1] / "training_run.py"
 SHORT = replace(CONFIG, steps=8, crop=32, batch=2)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """So small a network only waits for further threads; and with another number of them sums differ."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(autouse=True)
-def tiny_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(VARIANTS, "tiny", TINY)
-    monkeypatch.setattr(weights, "build_text_encoder", lambda variant: HashText())
-    monkeypatch.setattr(trainer, "build_text_encoder", lambda variant: HashText())
 
 
 @pytest.fixture
