@@ -150,16 +150,18 @@ class Outputs:
         self, header: Header, rgb: NDArray[np.uint8], segmentation: SegmentationLike
     ) -> list[tuple[Publisher, object]]:
         params, labels = self.params, segmentation.labels
+        # What needs the softmax comes first: the mask alone would not sum it up, and takes what is there.
+        scores = self._score_images(header, segmentation) + self._channels(header, segmentation)
         found: dict[str, Image] = {}
-        if self._heard("mask"):
-            mask = segmentation.mask.astype(_MASK_TYPES[params.mask_encoding], copy=False)
-            found["mask"] = image_msg(mask, params.mask_encoding, header)
         if self._heard("confidence"):
             confidence = segmentation.confidence
             if params.confidence_encoding == "mono8":
                 # 0 means "no data" to readers, so a labelled pixel is never below 1.
                 confidence = np.maximum(_to_bytes(confidence), 1)
             found["confidence"] = image_msg(confidence, params.confidence_encoding, header)
+        if self._heard("mask"):
+            mask = segmentation.mask.astype(_MASK_TYPES[params.mask_encoding], copy=False)
+            found["mask"] = image_msg(mask, params.mask_encoding, header)
         if self._heard("color"):
             found["color"] = image_msg(color_mask(segmentation.mask, labels), "rgb8", header)
         if self._heard("overlay"):
@@ -167,8 +169,7 @@ class Outputs:
             if mask.shape != rgb.shape[:2]:
                 rgb = np.asarray(cv2.resize(rgb, mask.shape[::-1], interpolation=cv2.INTER_AREA), np.uint8)
             found["overlay"] = image_msg(overlay(rgb, mask, labels), "rgb8", header)
-        messages: list[tuple[Publisher, object]] = [(self._publishers[name], image) for name, image in found.items()]
-        return messages + self._score_images(header, segmentation) + self._channels(header, segmentation)
+        return [(self._publishers[name], image) for name, image in found.items()] + scores
 
     def _score_images(self, header: Header, segmentation: SegmentationLike) -> list[tuple[Publisher, object]]:
         found: list[tuple[Publisher, object]] = []
