@@ -184,10 +184,9 @@ def _features(encoder: nn.Module, sentences: list[str]) -> Tensor:
         return functional.normalize(encoder.tower(tokens), dim=-1)
     if not isinstance(encoder, MiniLm):
         return encoder(sentences)
-    encodings = encoder.tokenizer.encode_batch(sentences)
-    device = encoder.words.weight.device
-    tokens = torch.tensor([e.ids for e in encodings], device=device)
-    mask = torch.tensor([e.attention_mask for e in encodings], device=device, dtype=torch.bool)
+    ids = [torch.tensor(encoding.ids) for encoding in encoder.tokenizer.encode_batch(sentences)]
+    tokens = nn.utils.rnn.pad_sequence(ids, batch_first=True).to(encoder.words.weight.device)
+    mask = tokens != 0  # which is the padding's id
     x = encoder.words(tokens) + encoder.positions.weight[: tokens.shape[1]] + encoder.token_type.weight[0]
     x = encoder.layers(encoder.norm(x), src_key_padding_mask=~mask)
     return functional.normalize(x.masked_fill(~mask[..., None], 0.0).sum(1), dim=-1)

@@ -1,12 +1,13 @@
 """Text encoders: phrases in, unit vectors out."""
 
+from collections import Counter
 from collections.abc import Sequence
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import torch
-from open_clip.tokenizer import SimpleTokenizer
-from open_clip.transformer import QuickGELU, TextTransformer
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import Tensor, nn
@@ -55,6 +56,10 @@ class Clip(TextEncoder):
 
     def __init__(self, config: ClipText, embed_dim: int) -> None:
         """Random weights; a checkpoint brings the real ones."""
+        # Imported here: it takes a second, also where the text encoder is another.
+        from open_clip.tokenizer import SimpleTokenizer
+        from open_clip.transformer import QuickGELU, TextTransformer
+
         super().__init__()
         self.tower = TextTransformer(
             width=config.width,
@@ -92,9 +97,15 @@ class Clip(TextEncoder):
 
     def forward(self, phrases: Sequence[str]) -> Tensor:
         """N phrases -> [N,D] unit rows."""
-        return functional.normalize(
-            self.tower(self.tokenize(phrases).to(self.tower.positional_embedding.device)), dim=-1
-        )
+        tokens = self.tokenize(phrases).to(self.tower.positional_embedding.device)
+        # No token sees those behind it, so whatever is behind the end of the longest phrase changes nothing.
+        length = 1 + int(tokens.argmax(dim=1).max())  # the end has the highest id
+        whole = self.tower.attn_mask
+        self.tower.attn_mask = whole[:length, :length]  # the tower does not cut it itself
+        try:
+            return functional.normalize(self.tower(tokens[:, :length]), dim=-1)
+        finally:
+            self.tower.attn_mask = whole
 
 
 class MiniLm(TextEncoder):
@@ -113,7 +124,7 @@ class MiniLm(TextEncoder):
         super().__init__()
         self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self.tokenizer.no_truncation()
-        self.tokenizer.enable_padding()
+        self.tokenizer.no_padding()
         with torch.device("meta"):
             self.words = nn.Embedding(30522, self.dim)
             self.positions = nn.Embedding(512, self.dim)
@@ -136,18 +147,47 @@ class MiniLm(TextEncoder):
         """N phrases -> [N,384] float32, unit rows."""
         if not phrases:
             return torch.empty(0, self.dim)
-        encodings = self.tokenizer.encode_batch(list(phrases))
-        for phrase, encoding in zip(phrases, encodings, strict=True):
-            tokens_used = sum(encoding.attention_mask)  # without the padding to the longest of them
-            if tokens_used > self.max_tokens:
-                raise too_long(phrase, tokens_used, self.max_tokens)
+        ids = [encoding.ids for encoding in self.tokenizer.encode_batch(list(phrases))]
+        for phrase, tokens in zip(phrases, ids, strict=True):
+            if len(tokens) > self.max_tokens:
+                raise too_long(phrase, len(tokens), self.max_tokens)
+        # The sentences lie one behind the other, without padding: labels are short, and one long one would make all as
+        # long. Those of equal length lie together, for attention.
+        order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
+        groups = list(Counter(len(ids[i]) for i in order).items())
         device = self.words.weight.device
-        tokens = torch.tensor([e.ids for e in encodings], device=device)
-        mask = torch.tensor([e.attention_mask for e in encodings], device=device, dtype=torch.bool)
-        x = self.words(tokens) + self.positions.weight[: tokens.shape[1]] + self.token_type.weight[0]
-        x = self.layers(self.norm(x), src_key_padding_mask=~mask)  # [N,T,384]
-        x = x.masked_fill(~mask[..., None], 0.0).sum(1)  # a sum points where the mean does
-        return functional.normalize(x, dim=-1)
+        words = torch.tensor(list(chain.from_iterable(ids[i] for i in order)), device=device)
+        positions = torch.cat([torch.arange(length, device=device).repeat(count) for length, count in groups])
+        x = self.norm(self.words(words) + self.positions(positions) + self.token_type.weight[0])
+        for layer in self.layers.layers:
+            x = _bert_layer(layer, x, groups)
+        sums = [group.sum(1) for group in _split(x, groups)]  # a sum points where the mean does
+        back = torch.tensor(order, device=device).argsort()
+        return functional.normalize(torch.cat(sums)[back], dim=-1)
+
+
+def _split(x: Tensor, groups: list[tuple[int, int]]) -> list[Tensor]:
+    """[T,D] -> [count,length,D] for each (length, count) of `groups`."""
+    parts = x.split([length * count for length, count in groups])
+    return [part.unflatten(0, (-1, length)) for part, (length, _) in zip(parts, groups, strict=True)]
+
+
+def _bert_layer(layer: Any, x: Tensor, groups: list[tuple[int, int]]) -> Tensor:
+    """[T,D] -> [T,D]: what an `nn.TransformerEncoderLayer` does to each of the sentences that lie in `x`.
+
+    Args:
+        layer: post-norm, with GELU.
+        x: T tokens of all sentences.
+        groups: length and number of sentences, in the order of `x`.
+    """
+    attention = layer.self_attn
+    qkv = functional.linear(x, attention.in_proj_weight, attention.in_proj_bias)
+    seen = []
+    for part in _split(qkv, groups):
+        q, k, v = part.unflatten(2, (3, attention.num_heads, -1)).permute(2, 0, 3, 1, 4)  # [count,heads,length,D/heads]
+        seen.append(functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2).flatten(0, 1))
+    x = layer.norm1(x + attention.out_proj(torch.cat(seen)))
+    return layer.norm2(x + layer.linear2(functional.gelu(layer.linear1(x))))
 
 
 def _minilm_state(bert: dict[str, Tensor]) -> dict[str, Tensor]:
