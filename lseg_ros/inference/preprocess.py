@@ -49,7 +49,10 @@ def to_input(rgb: NDArray[np.uint8], sizes: Geometry, variant: Variant, device: 
     x = x.permute(2, 0, 1)[None].float()
     if sizes.resized != sizes.image:
         x = functional.interpolate(x, size=sizes.resized, mode="bilinear", align_corners=False)
-    (height, width), (bottom, right) = sizes.resized, sizes.padded
-    x = functional.pad(x, (0, right - width, 0, bottom - height))
+    height, width = sizes.resized
     mean, std = (torch.tensor(v, device=device).view(3, 1, 1) for v in (variant.mean, variant.std))
-    return ((x / 255 - mean) / std).contiguous(memory_format=torch.channels_last)
+    images = torch.empty((1, 3, *sizes.padded), device=device, memory_format=torch.channels_last)
+    images[..., height:, :] = -mean / std
+    images[..., :height, width:] = -mean / std
+    torch.addcmul(-mean / std, x, 1 / (255 * std), out=images[..., :height, :width])  # (x / 255 - mean) / std
+    return images

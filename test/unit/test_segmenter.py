@@ -62,7 +62,7 @@ def test_scores_sum_to_one_and_the_winner_is_the_mask() -> None:
     scores = np.stack([result.scores(name) for name in LABELS])
     np.testing.assert_allclose(scores.sum(0), 1, atol=1e-5)
     np.testing.assert_array_equal(result.mask, scores.argmax(0) + 1)
-    np.testing.assert_array_equal(result.confidence, scores.max(0))
+    np.testing.assert_allclose(result.confidence, scores.max(0), atol=1e-6)
     assert result.mask.shape == result.confidence.shape == (60, 100)
     with pytest.raises(ValueError, match="there is no label 'tree'; there are: road, grass"):
         result.scores("tree")
@@ -222,7 +222,7 @@ def test_another_size_and_channels_side_by_side() -> None:
     direct.set_labels(LABELS)
     np.testing.assert_array_equal(small.mask, direct.segment(RGB).mask)
     channels = result.score_channels(["sky", "road"])
-    np.testing.assert_array_equal(channels, np.stack([result.scores("sky"), result.scores("road")], -1))
+    np.testing.assert_allclose(channels, np.stack([result.scores("sky"), result.scores("road")], -1), atol=1e-6)
 
 
 def test_usage_names_the_device() -> None:
