@@ -3,6 +3,8 @@
 Shapes: B images, F decoder features, h and w the size of the map at hand.
 """
 
+from typing import cast
+
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -51,14 +53,21 @@ class FusionBlock(nn.Module):
         self.unit = ResidualConvUnit(features, separable=separable)
         self.out_conv = nn.Conv2d(features, features, 1)
 
-    def forward(self, x: Tensor, skip: Tensor | None = None) -> Tensor:
-        """[B,F,h,w] and a skip of the same shape -> [B,F,scale*h,scale*w]."""
+    def refine(self, x: Tensor, skip: Tensor | None = None) -> Tensor:
+        """[B,F,h,w] and a skip of the same shape -> [B,F,h,w]."""
         if self.skip_unit is not None and skip is not None:
             x = x + self.skip_unit(skip)
+        return self.unit(x)
+
+    def enlarge(self, x: Tensor) -> Tensor:
+        """[B,C,h,w] -> [B,C,scale*h,scale*w]."""
+        return upsample(x, (x.shape[-2] * self.scale, x.shape[-1] * self.scale))
+
+    def forward(self, x: Tensor, skip: Tensor | None = None) -> Tensor:
+        """[B,F,h,w] and a skip of the same shape -> [B,F,scale*h,scale*w]."""
         # The published order is upsample, then 1x1 convolution. Both are linear and the interpolation's weights
         # sum to one, so the convolution may go first, on a fraction of the pixels.
-        x = self.out_conv(self.unit(x))
-        return upsample(x, (x.shape[-2] * self.scale, x.shape[-1] * self.scale))
+        return self.enlarge(self.out_conv(self.refine(x, skip)))
 
 
 class FusionDecoder(nn.Module):
@@ -76,12 +85,20 @@ class FusionDecoder(nn.Module):
 
     def forward(self, pyramid: list[Tensor]) -> Tensor:
         """One [B,C_i,h_i,w_i] for each level, finest first -> [B,embed_dim,h,w]."""
-        return self.head(self.fuse_levels(pyramid))
+        finest = self.finest
+        return self.head(finest.enlarge(finest.out_conv(self.refine(pyramid))))
 
-    def fuse_levels(self, pyramid: list[Tensor]) -> Tensor:
-        """As forward, without the head -> [B,features,h,w]."""
+    @property
+    def finest(self) -> FusionBlock:
+        """The last one."""
+        return cast(FusionBlock, self.fuse[0])
+
+    def refine(self, pyramid: list[Tensor]) -> Tensor:
+        """As forward, up to the last 1x1 convolutions and the enlarging between them -> [B,features,h_0,w_0]."""
         levels = [project(x) for project, x in zip(self.project, pyramid, strict=True)]
+        if len(levels) == 1:
+            return self.finest.refine(levels[0])
         x = self.fuse[-1](levels[-1])
-        for block, skip in zip(self.fuse[-2::-1], levels[-2::-1], strict=True):
+        for block, skip in zip(self.fuse[-2:0:-1], levels[-2:0:-1], strict=True):
             x = block(x, skip)
-        return x
+        return self.finest.refine(x, levels[0])

@@ -10,10 +10,11 @@ from lseg_ros.model.net import LSegNet, check_size, encode_pyramid
 class ImageEncoder(nn.Module):
     """Image -> unit vectors, in fewer dimensions than the text has and with the same cosines.
 
-    The head is linear: from F features of the decoder and a one, it makes D numbers, all of which lie in a space of at
-    most F + 1 dimensions. Written as weight = Q R, with orthonormal columns in Q, R alone gives a pixel's coordinates
-    in that space. Lengths and products of pixels stay what they are, and a text's product with a pixel is that of its
-    coordinates, text @ Q.
+    Two 1x1 convolutions and an enlarging end the decoder. All are linear, so that one convolution, before the
+    enlarging, does for both. From F features and a one it makes D numbers, which lie in a space of at most F + 1
+    dimensions. Written as Q R, with orthonormal columns in Q, R alone gives a pixel's coordinates in that space.
+    Lengths and products of pixels stay what they are, and a text's product with a pixel is that of its coordinates,
+    text @ Q.
 
     basis: [D,R] float32, Q. Modules but for the head are the network's own.
     """
@@ -23,12 +24,10 @@ class ImageEncoder(nn.Module):
     def __init__(self, net: LSegNet) -> None:
         super().__init__()
         self.encoder, self.decoder = net.encoder, net.decoder
-        head = net.decoder.head
         with torch.no_grad():
-            bias = torch.zeros(head.out_channels) if head.bias is None else head.bias.cpu()
-            affine = torch.cat([head.weight.cpu().flatten(1), bias[:, None]], dim=1)
-            basis, coordinates = torch.linalg.qr(affine.double())
-            self.head = nn.Conv2d(head.in_channels, basis.shape[1], 1)
+            affine = _affine(net.decoder.head) @ _affine(net.decoder.finest.out_conv)
+            basis, coordinates = torch.linalg.qr(affine[:-1])
+            self.head = nn.Conv2d(affine.shape[1] - 1, basis.shape[1], 1)
             self.head.weight.copy_(coordinates[:, :-1, None, None])
             assert self.head.bias is not None
             self.head.bias.copy_(coordinates[:, -1])
@@ -45,5 +44,15 @@ class ImageEncoder(nn.Module):
             ValueError: they are not.
         """
         check_size(images.shape[-2], images.shape[-1])
-        pyramid = encode_pyramid(self.encoder, images, precision)
-        return functional.normalize(self.head(self.decoder.fuse_levels(pyramid)).float(), dim=1)
+        x = self.decoder.refine(encode_pyramid(self.encoder, images, precision))
+        return functional.normalize(self.decoder.finest.enlarge(self.head(x)).float(), dim=1)
+
+
+def _affine(conv: nn.Conv2d) -> Tensor:
+    """A 1x1 convolution from C to D channels as [D + 1,C + 1] float64, which takes and gives a one as the last."""
+    matrix = torch.zeros(conv.out_channels + 1, conv.in_channels + 1, dtype=torch.float64)
+    matrix[:-1, :-1] = conv.weight[:, :, 0, 0].cpu()
+    if conv.bias is not None:
+        matrix[:-1, -1] = conv.bias.cpu()
+    matrix[-1, -1] = 1
+    return matrix
