@@ -1,0 +1,119 @@
+"""The image encoder as ONNX: input `images` [1,3,height,width], output `coordinates` [1,R,h,w], both float32.
+
+Height and width are free, in steps of 32 pixels.
+"""
+
+import hashlib
+import inspect
+import logging
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lseg_ros.inference.backends.base import BackendError, Request, first_line
+from lseg_ros.model.files import replacing
+from lseg_ros.model.image_encoder import ImageEncoder
+
+logger = logging.getLogger(__name__)
+
+_FORMAT = "1"  # of what is stored; part of the names of stored files
+_OPSET = 17  # understood by every ONNX Runtime and OpenVINO that runs on Python 3.10 or newer
+_TRACED = (256, 320)  # height and width of the image with which the graph is recorded; any other may follow
+
+
+class _Images(nn.Module):
+    """The encoder with nothing to choose, as a graph has no dtypes among its inputs."""
+
+    def __init__(self, encoder: ImageEncoder) -> None:
+        super().__init__()
+        self.image = encoder
+
+    def forward(self, images: Tensor) -> Tensor:
+        """As `ImageEncoder.forward` in float32."""
+        coordinates: Tensor = self.image(images)
+        return coordinates
+
+
+def export_onnx(encoder: ImageEncoder, path: Path) -> None:
+    """Writes the encoder as ONNX, in float32, BatchNorms folded; `path` is replaced at the end."""
+    device = encoder.basis.device
+    # torch's newer exporter needs onnxscript and several seconds for the same graph. Before it was there, exporting
+    # had no such option.
+    options: dict[str, Any] = {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}
+    with replacing(path) as part, warnings.catch_warnings(), torch.inference_mode(False), torch.no_grad():
+        warnings.simplefilter("ignore")  # what recording fixes, it may fix: the checks of sizes, and the batch of one
+        torch.onnx.export(
+            _Images(encoder).eval(),
+            (torch.zeros(1, 3, *_TRACED, device=device),),
+            str(part),
+            input_names=["images"],
+            output_names=["coordinates"],
+            dynamic_axes={"images": {2: "height", 3: "width"}, "coordinates": {2: "rows", 3: "columns"}},
+            opset_version=_OPSET,
+            **options,
+        )
+
+
+def onnx_of(request: Request) -> Path:
+    """The ONNX to run: the file that was exported, or one from the cache, made where it is missing.
+
+    Raises:
+        BackendError: there is no such file, it is not of the precision asked for, or none can be made.
+    """
+    if request.exported is not None:
+        if not request.exported.is_file():
+            raise BackendError(f"{request.exported} is not there; `lseg export` writes such files")
+        return request.exported
+    if request.precision == "int8":
+        raise BackendError(
+            "int8 needs a file that was calibrated on your images: run `lseg export MODEL OUT.onnx --calibrate FOLDER` "
+            "and give OUT.onnx as `exported`"
+        )
+    path = _cached(request.encoder)
+    if not path.is_file():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            export_onnx(request.encoder, path)
+        except OSError as error:
+            raise BackendError(f"{path} cannot be written: {error.strerror}; set XDG_CACHE_HOME to a folder") from error
+        except RuntimeError as error:
+            raise BackendError(f"this network does not become ONNX: {first_line(error)}") from error
+        logger.info("made %s, which later starts use", path)
+    return path
+
+
+def forget_onnx(request: Request) -> bool:
+    """Removes the ONNX from the cache, where it may be damaged; whether there was one that is ours to remove."""
+    path = _cached(request.encoder)
+    if request.exported is not None or not path.is_file():
+        return False
+    path.unlink()
+    return True
+
+
+def _cached(encoder: ImageEncoder) -> Path:
+    return cache_folder() / f"{weights_key(encoder)}.onnx"
+
+
+def is_quantised(path: Path) -> bool:
+    """Whether an ONNX holds int8: the names of its operators stand in it as they are."""
+    return b"QuantizeLinear" in path.read_bytes()
+
+
+def cache_folder() -> Path:
+    """Where what is made of weights is kept."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "lseg_ros" / "backends"
+
+
+def weights_key(encoder: ImageEncoder) -> str:
+    """Names the weights and what else a stored file depends on; 24 hexadecimal digits."""
+    digest = hashlib.sha256(f"{_FORMAT} {torch.__version__}".encode())
+    for name, tensor in encoder.state_dict().items():
+        digest.update(f"{name} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy())
+    return digest.hexdigest()[:24]
