@@ -100,7 +100,7 @@ def run(options: argparse.Namespace) -> int:
             "list of outputs": outputs.wanted,
             "list of labels": [asdict(label) for label in segmenter.labels.labels],
             "model": _sha256(options.model),
-            "precision": str(segmenter.precision),
+            "precision": segmenter.precision,
         }
         partial = PartialBag(options.output, outputs.topics(), made_with)
         try:

@@ -147,7 +147,7 @@ def _subject(options: argparse.Namespace, scorer: "Scorer", data: str, size: int
         variant=net.variant.name,
         licence=net.licence,
         device=str(segmenter.device),
-        precision=str(segmenter.precision).removeprefix("torch."),
+        precision=segmenter.precision,
         input_size=segmenter.input_size,
         data=data,
         size=size,

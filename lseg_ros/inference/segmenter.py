@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from lseg_ros.inference.backends.base import Request
+from lseg_ros.inference.backends.choose import backend_for, precision_for
+from lseg_ros.inference.backends.eager import TYPES
 from lseg_ros.inference.labels import IdRules, LabelError, LabelSet, LabelSpec, as_specs, assign, check_phrases
 from lseg_ros.inference.multiscale import multiscale_logits, passes
 from lseg_ros.inference.postprocess import Segmentation, best_prompt
@@ -22,7 +25,6 @@ from lseg_ros.model.decoder import upsample
 from lseg_ros.model.image_encoder import ImageEncoder
 from lseg_ros.model.net import LSegNet
 
-PRECISIONS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 _TEXT_CACHE = 4096  # phrases
 
 
@@ -55,6 +57,8 @@ class Segmenter:
         precision: str = "auto",
         input_size: int | None = None,
         *,
+        backend: str = "torch",
+        exported: str | Path | None = None,
         output_size: Size | None = None,
         threshold: float = 0.0,
         contrast: Sequence[str] = ("other",),
@@ -65,8 +69,10 @@ class Segmenter:
         Args:
             net: takes ownership; it is moved to the device.
             device: "auto" (a GPU if there is one), or a torch device.
-            precision: of the image encoder; "auto" is float32 on a CPU and float16 on a GPU.
+            precision: of the image encoder; "auto" is float32 on a CPU and float16 on a GPU, or what `exported` holds.
             input_size: longest side in pixels that the network sees; None for the variant's own.
+            backend: what runs the image encoder: torch, onnxruntime, openvino, tensorrt, or "auto" for the fastest.
+            exported: file of `lseg export` for the backend to run; None: one is made of the network where needed.
             output_size: height and width of masks; None for the image's.
             threshold: confidence in [0, 1] below which a pixel is unknown, for labels without one of their own.
             contrast: phrases that compete as hidden background where fewer than two labels do.
@@ -74,10 +80,11 @@ class Segmenter:
             clock: seconds; decides when a removed id may be asked for again.
 
         Raises:
-            ValueError: an argument is out of range, or the device is not there.
+            ValueError: an argument is out of range, or the device or the backend is not there.
         """
         self.device = _device(str(device))
-        self.precision = _precision(precision, self.device)
+        exported = None if exported is None else Path(exported).expanduser()
+        self.precision = precision_for(precision, backend, self.device, exported)
         self.input_size = net.variant.input_size if input_size is None else input_size
         if self.input_size < 1:
             raise ValueError(f"input_size is {self.input_size}; it must be at least 1 pixel")
@@ -95,7 +102,8 @@ class Segmenter:
         self.rules = IdRules() if rules is None else rules
         self.labels = LabelSet()
         self._net = net.eval().to(self.device).to(memory_format=torch.channels_last)
-        self._encoder = ImageEncoder(net).to(self.device)
+        self._encoder = ImageEncoder(net).to(self.device).eval()
+        self._backend = backend_for(backend, Request(self._encoder, self.device, self.precision, exported))
         self._clock = clock
         self._text_of: dict[str, Tensor] = {}
         self._text, self._prompt_counts = torch.empty(0), [0]
@@ -154,7 +162,7 @@ class Segmenter:
         with torch.inference_mode():
             images = to_input(rgb, sizes, self._net.variant, self.device)
             ready = time.perf_counter()
-            coordinates = self._encoder(images, self.precision)
+            coordinates = self._backend(images)
         done = time.perf_counter()
         stage_ms = {"preprocess": 1e3 * (ready - start), "encode": 1e3 * (done - ready)}
         return ImageEmbedding(coordinates, self._encoder.basis, sizes, stage_ms)
@@ -203,14 +211,15 @@ class Segmenter:
         return PhraseMatch(share[0].cpu().numpy(), resized(cosine, image.sizes, output)[0].cpu().numpy())
 
     def usage(self) -> dict[str, str]:
-        """The device and its memory in use, as text by name; of a CPU, the process's own."""
+        """The backend, the device and its memory in use, as text by name; of a CPU, the process's own."""
+        backend = {"backend": self._backend.name}
         if self.device.type != "cuda":
             # Linux only, as is ROS's support of the distributions that we know; elsewhere the figure is left out.
             status = Path("/proc/self/status")
             found = re.search(r"VmRSS:\s+(\d+) kB", status.read_text()) if status.is_file() else None
-            return {"device": "cpu"} | ({"memory_mb": str(int(found[1]) // 1024)} if found else {})
+            return backend | {"device": "cpu"} | ({"memory_mb": str(int(found[1]) // 1024)} if found else {})
         free, total = torch.cuda.mem_get_info(self.device)
-        return {
+        return backend | {
             "device": f"{self.device} ({torch.cuda.get_device_name(self.device)})",
             "memory_mb": str(torch.cuda.memory_allocated(self.device) // 2**20),
             "device_memory_free_mb": f"{free // 2**20} of {total // 2**20}",
@@ -219,6 +228,7 @@ class Segmenter:
     def release(self) -> None:
         """Gives the network and the device's memory back; the segmenter cannot be used afterwards."""
         self._net.to("cpu")
+        del self._backend
         self._text, self._text_of = torch.empty(0), {}
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -245,7 +255,7 @@ class Segmenter:
 
     def _window_logits(self, window: Tensor) -> Tensor:
         """[1,3,H,W] -> [1,N,H,W] for the labels in force."""
-        logits = self._logits(self._encoder(window, self.precision))
+        logits = self._logits(self._encoder(window, TYPES.get(self.precision, torch.float32)))
         return upsample(logits.float(), (window.shape[2], window.shape[3]))
 
     def _logits(self, coordinates: Tensor) -> Tensor:
@@ -277,11 +287,3 @@ def _device(name: str) -> torch.device:
             f"device {name!r} was asked for, and torch finds {torch.cuda.device_count()} GPUs here; use auto or cpu"
         )
     return device
-
-
-def _precision(name: str, device: torch.device) -> torch.dtype:
-    if name == "auto":
-        return torch.float16 if device.type == "cuda" else torch.float32
-    if name not in PRECISIONS:
-        raise ValueError(f"precision {name!r} is not known; use auto, {', '.join(PRECISIONS)}")
-    return PRECISIONS[name]
