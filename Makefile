@@ -1,11 +1,12 @@
 # The interpreter to make .venv from is chosen by tools/make_env.py; `make env PYTHON=python3.12` names one.
-.PHONY: help env test lint demo clean
+.PHONY: help env test lint demo bench clean
 
 help:
 	@echo "make env    what is missing for all the others: Python packages, ROS 2 where there is none, the built package"
 	@echo "make demo   segments real photographs with the installed node and writes demo_out/"
 	@echo "make test   ruff, mypy and all tests"
 	@echo "make lint   ruff and mypy only"
+	@echo "make bench  times models, segmenter and node on this machine, half an hour, and writes benchmarks/results/"
 	@echo "make clean  removes everything that the others made"
 
 env:
@@ -22,6 +23,9 @@ lint: env
 
 demo: env
 	@. ./env.sh && python tools/demo.py
+
+bench: env
+	@. ./env.sh && python -m benchmarks
 
 clean:
 	rm -rf .venv build install log demo_out

@@ -1,28 +1,34 @@
-"""`python -m benchmarks`: measures, and writes results, page and table. See docs/performance.md."""
+"""Measures how fast the models run on this machine, and writes results, page and README's table."""
 
 import argparse
 import copy
 import json
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 from tqdm import tqdm
 
-from benchmarks.inputs import labels, network, photos
+from benchmarks.accuracy import accuracy
+from benchmarks.inputs import ROOT, labels, network, photos
 from benchmarks.machine import cores, machine, now, slug
 from benchmarks.plain import Baseline, Plain
+from benchmarks.report import RESULTS, write_report
 from benchmarks.subjects import Product, segmenters
 from benchmarks.timing import Subject, compare
 
-RESULTS = Path(__file__).parent / "results"
 CASES: dict[str, dict[str, tuple[int, ...]]] = {  # numbers of labels by the image's size
     "lseg_mini": {"480x360": (7, 11, 20, 150), "640x480": (7, 20, 150), "1280x720": (7, 20, 150)},
     "lseg_vit_l16": {"480x480": (7, 150), "480x360": (7, 20, 150), "640x480": (7, 20, 150), "1280x720": (7, 20, 150)},
 }
+SIZES = list(dict.fromkeys(image for images in CASES.values() for image in images))
 ROUNDS = {"lseg_mini": 15, "lseg_vit_l16": 3}
+NODE = {"lseg_mini": (40, 3), "lseg_vit_l16": (5, 1)}  # frames, starts
+PARTS = ("segmenter", "accuracy", "node")
 
 
 def measure(model: str, images: Sequence[str], rounds: int) -> Iterator[dict[str, Any]]:
@@ -42,34 +48,65 @@ def measure(model: str, images: Sequence[str], rounds: int) -> Iterator[dict[str
             yield {"model": model, "image": image, "labels": count, **now(), "rounds": rounds, "subjects": figures}
 
 
+def measure_all(options: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(part, result), one by one; says what is left out, and why."""
+    for model in options.models:
+        if "segmenter" in options.parts:
+            for case in measure(model, options.images, options.rounds or (2 if options.quick else ROUNDS[model])):
+                yield "segmenter", case
+        if "accuracy" in options.parts and model == "lseg_mini":
+            if options.camvid.is_dir():
+                yield "accuracy", accuracy(model, options.camvid, 20 if options.quick else None)
+            else:
+                print(f"mIoU is left out: CamVid is not at {options.camvid}; give its folder as --camvid")
+        if "node" in options.parts:
+            if find_spec("rclpy") and shutil.which("lseg_node"):
+                from benchmarks.node import measure_node
+
+                yield "node", measure_node(model, *((10, 1) if options.quick else NODE[model]))
+            else:
+                print("the node is left out: it is not installed here; run: make env, then: . ./env.sh")
+
+
 def main() -> int:
     """Returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    sizes = list(dict.fromkeys(image for images in CASES.values() for image in images))
     parser.add_argument("--models", nargs="+", choices=CASES, default=list(CASES))
-    parser.add_argument("--images", nargs="+", choices=sizes, default=sizes)
+    parser.add_argument("--parts", nargs="*", choices=PARTS, default=PARTS, help="none: only page and table, anew")
+    parser.add_argument("--images", nargs="+", choices=SIZES, default=SIZES)
     parser.add_argument("--rounds", type=int, help="how often each is timed (default: 15, large models 3)")
+    parser.add_argument("--quick", action="store_true", help="few rounds, frames and starts, to see that all is well")
+    parser.add_argument("--camvid", type=Path, default=ROOT.parent / "shared/data/camvid", help="CamVid's folder")
     parser.add_argument("--out", type=Path, default=RESULTS / f"{slug()}.json", help="file of results to add to")
     options = parser.parse_args()
     torch.set_num_threads(cores())
     results = read(options.out)
-    for model in options.models:
-        for case in measure(model, options.images, options.rounds or ROUNDS[model]):
-            results["cases"] = [c for c in results["cases"] if not same(c, case)] + [case]
-            options.out.parent.mkdir(parents=True, exist_ok=True)
-            options.out.write_text(json.dumps(results, indent=1) + "\n")
+    for part, found in measure_all(options):
+        results[part] = [other for other in results[part] if not same(other, found)] + [found]
+        results[part].sort(key=place)
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(json.dumps(results, indent=1) + "\n")
+    write_report(results, options.out)
     return 0
 
 
 def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether two cases measure the same."""
-    return all(one[key] == other[key] for key in ("model", "image", "labels"))
+    """Whether two results are of the same case."""
+    return place(one) == place(other)
+
+
+def place(result: dict[str, Any]) -> tuple[int, int, int]:
+    """Model, image size and number of labels, to sort by."""
+    sizes = SIZES.index(result["image"]) if "image" in result else 0
+    return list(CASES).index(result["model"]), sizes, result.get("labels", 0)
 
 
 def read(path: Path) -> dict[str, Any]:
     """The results in a file, or empty ones: what another machine or other versions gave is not mixed with ours."""
     found = json.loads(path.read_text()) if path.is_file() else {}
-    return found if found.get("machine") == machine() else {"machine": machine(), "cases": []}
+    if found.get("machine") == machine():
+        return found
+    return {"machine": machine(), **{part: [] for part in PARTS}}
 
 
 if __name__ == "__main__":

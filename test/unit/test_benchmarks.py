@@ -1,7 +1,9 @@
-"""The references that speeds are compared with say the same as `Segmenter`."""
+"""The benchmarks' references say the same as `Segmenter`, and README says what was measured."""
 
 import copy
+import json
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +11,11 @@ import torch
 from reference import TINY_VIT
 from tiny import tiny_net
 
+from benchmarks.inputs import labels, photos
 from benchmarks.plain import Baseline, Plain
+from benchmarks.report import README, RESULTS, page, table
+from benchmarks.targets import targets
+from benchmarks.timing import compare
 from lseg_ros import Segmenter
 from lseg_ros.model.net import LSegNet
 from lseg_ros.model.text import build_text_encoder
@@ -34,3 +40,31 @@ def test_references_give_what_the_segmenter_gives(make: Callable[[], LSegNet], r
     assert (result.mask == mask).mean() > 0.999
     np.testing.assert_allclose(result.confidence, confidence, atol=1e-4)
     assert list(stages) == ["preprocess", "text", "encode", "score"]
+
+
+def test_ratios_are_those_of_one_run() -> None:
+    photo = photos(60, 40)[0]
+    subjects = {"plain": Plain(tiny_net(), LABELS), "baseline": Baseline(tiny_net(), LABELS)}
+    found = compare(subjects, [photo], rounds=2)
+    assert found["plain"]["times_plain"] == found["baseline"]["times_baseline"] == 1
+    assert found["plain"]["agreement"] > 0.999
+    assert found["plain"]["times_baseline"] == pytest.approx(1 / found["baseline"]["times_plain"], rel=0.5)
+
+
+def test_labels_differ() -> None:
+    for count in (7, 11, 20, 150):
+        assert len(set(labels(count))) == count
+
+
+def test_the_table_in_readme_is_what_the_files_yield() -> None:
+    text = README.read_text()
+    assert text.count("<!-- benchmarks -->\n" + table() + "<!-- /benchmarks -->") == 1
+
+
+@pytest.mark.parametrize("path", sorted(RESULTS.glob("*.json")), ids=lambda p: p.stem)
+def test_every_file_makes_a_page(path: Path) -> None:
+    results = json.loads(path.read_text())
+    html = page(results)
+    assert results["machine"]["cpu"] in html
+    for target in targets(results):
+        assert target.found > 0 or target.unit == "points"

@@ -1,0 +1,49 @@
+"""How right each way to run a model is: CamVid's test frames."""
+
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from benchmarks.inputs import network
+from benchmarks.machine import now
+from benchmarks.plain import Baseline
+from benchmarks.subjects import Product, segmenters
+from benchmarks.timing import Subject
+from lseg_ros.training.datasets.camvid import CamVid
+from lseg_ros.training.metrics import Confusion
+
+
+def accuracy(model: str, root: Path, limit: int | None = None) -> dict[str, Any]:
+    """mIoU of each subject, and the share of pixels that have baseline's label.
+
+    Args:
+        model: one with trained weights.
+        root: CamVid's folder.
+        limit: measure this many frames, evenly spread.
+
+    Raises:
+        FileNotFoundError: the data are not there.
+    """
+    data = CamVid(root, "test")
+    count = min(len(data), limit or len(data))
+    net = network(model)
+    subjects: dict[str, Subject] = {name: Product(s, data.labels) for name, s in segmenters(net)}
+    subjects["baseline"] = Baseline(net, data.labels)
+    confusion = {name: Confusion(len(data.labels)) for name in subjects}
+    same = dict.fromkeys(subjects, 0.0)
+    for i in tqdm(range(count), desc=f"{model}, CamVid test", unit="frame", disable=None):
+        rgb, target = data.sample(i * len(data) // count)
+        found = {name: subject.segment(rgb)[0] for name, subject in subjects.items()}
+        for name, mask in found.items():
+            confusion[name].add(target, mask - 1)
+            same[name] += float((mask == found["baseline"]).mean()) / count
+    return {
+        "model": model,
+        **now(),
+        "frames": count,
+        "subjects": {
+            name: {"miou": round(100 * confusion[name].metrics().mean_iou, 2), "agreement": round(same[name], 5)}
+            for name in subjects
+        },
+    }

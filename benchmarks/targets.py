@@ -1,0 +1,90 @@
+"""What the project has promised itself, beside what was measured."""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+FP32 = "torch fp32"
+AGREEMENT = 0.995  # of the pixels; what keeps less is not the same model any more
+
+
+@dataclass(frozen=True)
+class Target:
+    """what: a sentence; found: the figure; unit: behind it; at_least: whether the bound is a lower one."""
+
+    what: str
+    found: float
+    bound: float
+    unit: str
+    at_least: bool
+
+    @property
+    def met(self) -> bool:
+        """Whether the figure keeps the bound."""
+        return self.found >= self.bound if self.at_least else self.found <= self.bound
+
+
+def fastest(subjects: dict[str, Any], among: Collection[str] | None = None) -> str:
+    """The quickest that is no reference, of all or of some."""
+    ours = [n for n in subjects if n not in ("plain", "baseline") and (among is None or n in among)]
+    return min(ours, key=lambda name: subjects[name]["ms"])
+
+
+def find(results: dict[str, Any], part: str, **what: object) -> dict[str, Any] | None:
+    """The result of a part with these properties, if it is there."""
+    return next((r for r in results[part] if all(r[key] == value for key, value in what.items())), None)
+
+
+def targets(results: dict[str, Any]) -> list[Target]:
+    """Those whose figures are there."""
+    return [*_mini(results), *_vit(results), *_node(results)]
+
+
+def _mini(results: dict[str, Any]) -> Iterator[Target]:
+    street = find(results, "segmenter", model="lseg_mini", image="480x360", labels=11)
+    right = find(results, "accuracy", model="lseg_mini")
+    if street and right:
+        faithful = [name for name, found in right["subjects"].items() if found["agreement"] >= AGREEMENT]
+        name = fastest(street["subjects"], faithful)
+        best, what = street["subjects"][name], f"lseg_mini, 480x360, 11 labels, {name}"
+        yield Target(f"{what}: image to mask and confidence", best["ms"], 30, "ms", at_least=False)
+        yield Target(f"{what}: times the speed of the baseline", best["times_baseline"], 3, "", at_least=True)
+        ours, before = right["subjects"][name], right["subjects"]["baseline"]
+        same, lost = 100 * ours["agreement"], round(before["miou"] - ours["miou"], 2)
+        what = f"lseg_mini, CamVid test, {name}"
+        yield Target(f"{what}: pixels with the baseline's label", same, 100 * AGREEMENT, "%", at_least=True)
+        yield Target(f"{what}: mIoU lost", lost, 0.5, "points", at_least=False)
+    yield from _growth(results, "lseg_mini", "480x360", 2)
+
+
+def _vit(results: dict[str, Any]) -> Iterator[Target]:
+    for count, bound in ((7, 1.3), (150, 3.0)):
+        case = find(results, "segmenter", model="lseg_vit_l16", image="480x480", labels=count)
+        if case:
+            what = f"lseg_vit_l16, 480x480, {count} labels, {FP32}: times the speed of the plain network"
+            yield Target(what, case["subjects"][FP32]["times_plain"], bound, "", at_least=True)
+            name = fastest(case["subjects"])
+            if count == 7:
+                what = f"lseg_vit_l16, 480x480, 7 labels, {name}: times the speed of the plain network"
+                yield Target(what, case["subjects"][name]["times_plain"], 2, "", at_least=True)
+    yield from _growth(results, "lseg_vit_l16", "480x480", 1.15)
+
+
+def _growth(results: dict[str, Any], model: str, image: str, bound: float) -> Iterator[Target]:
+    few, many = (find(results, "segmenter", model=model, image=image, labels=count) for count in (7, 150))
+    if few and many:
+        ratio = round(many["subjects"][FP32]["ms"] / few["subjects"][FP32]["ms"], 2)
+        yield Target(
+            f"{model}, {image}, {FP32}: time with 150 labels over that with 7", ratio, bound, "", at_least=False
+        )
+
+
+def _node(results: dict[str, Any]) -> Iterator[Target]:
+    found = find(results, "node", model="lseg_mini")
+    if found:
+        what = f"node, lseg_mini, {found['image']}"
+        yield Target(
+            f"{what}: beyond segment(), mask and confidence read", found["overhead_ms"], 3, "ms", at_least=False
+        )
+        yield Target(f"{what}: start to first mask", found["first_mask_s"], 10, "s", at_least=False)
+        yield Target(f"{what}: set_labels with 20 new labels", found["set_labels_ms"], 150, "ms", at_least=False)
