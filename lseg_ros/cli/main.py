@@ -7,7 +7,7 @@ import argparse
 import os
 import sys
 
-from lseg_ros.cli import bag, convert, evaluate, info, models, segment, train
+from lseg_ros.cli import bag, convert, evaluate, export, info, models, segment, train
 
 _BROKEN_PIPE = 141  # the exit status that shells give programs that the signal of a broken pipe has ended
 
@@ -41,6 +41,6 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="lseg", description="Language-driven semantic segmentation.")
     commands = parser.add_subparsers(required=True, metavar="command")
-    for command in (segment, bag, convert, models, info, train, evaluate):
+    for command in (segment, bag, convert, export, models, info, train, evaluate):
         command.add_to(commands)
     return parser

@@ -27,6 +27,9 @@ class ImageEncoder(nn.Module):
         with torch.no_grad():
             affine = _affine(net.decoder.head) @ _affine(net.decoder.finest.out_conv)
             basis, coordinates = torch.linalg.qr(affine[:-1])
+            # Libraries choose the signs as they like. An exported encoder needs the same ones everywhere.
+            signs = 1 - 2 * (coordinates.diagonal() < 0).to(basis.dtype)
+            basis, coordinates = basis * signs, signs[:, None] * coordinates
             self.head = nn.Conv2d(affine.shape[1] - 1, basis.shape[1], 1)
             self.head.weight.copy_(coordinates[:, :-1, None, None])
             assert self.head.bias is not None

@@ -1,0 +1,145 @@
+"""`lseg export`."""
+
+import argparse
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lseg_ros.cli.options import VARIANT_HELP, output_path, variant_option
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from lseg_ros.inference.segmenter import Segmenter
+    from lseg_ros.inference.sources import RGB
+    from lseg_ros.model.net import LSegNet
+
+_PICTURES = 100  # for calibration, at most
+_HELD_OUT = 5  # of so many pictures one is not calibrated with, but measured on
+_LARGEST = 1e-3  # difference of coordinates, which are at most 1, that an export may have
+_LABELS = "sky, building, tree, grass, road, sidewalk, floor, wall, person, car"
+
+_DESCRIPTION = """\
+Writes the image encoder as ONNX, for the backends onnxruntime, openvino and tensorrt, or for programs of your own.
+Labels are not part of it: they may change at any time.
+
+  input   images       [1,3,height,width] float32, RGB, normalised as `lseg info` says; both sides multiples of 32
+  output  coordinates  [1,R,rows,columns] float32, unit vectors; the model's own basis (lseg_ros.model.image_encoder)
+                       leads from there to the text's vectors
+
+With --calibrate the file is in int8, and what that costs is measured on those pictures that were not calibrated with.
+Give the file to the node as `exported`, or to `lseg segment` as --exported.
+"""
+
+
+def add_to(commands: Any) -> None:
+    """Adds the command to argparse's subparsers."""
+    parser = commands.add_parser(
+        "export",
+        help="write the image encoder as ONNX, in float32 or calibrated in int8",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("model", help="variant or weights file")
+    parser.add_argument("output", type=output_path, help="the file to write, *.onnx")
+    parser.add_argument("--variant", help=VARIANT_HELP)
+    parser.add_argument(
+        "--calibrate", nargs="+", metavar="PHOTO", help="photos, or folders of them, like those that will be segmented"
+    )
+    parser.add_argument("--labels", default=_LABELS, help=f"for measuring what int8 costs (default: {_LABELS})")
+    parser.add_argument("--input-size", type=int, help="longest side in pixels that the network will see")
+    parser.add_argument("--picture", type=Path, help="photo to check the file with (default: a drawn one)")
+    parser.add_argument("--force", action="store_true", help="overwrite the output")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Exports, checks and says how far it is from PyTorch; returns the exit status."""
+    from lseg_ros.inference.sources import expand, is_video
+
+    if options.output.suffix != ".onnx":
+        raise ValueError(f"{options.output} must end in .onnx, the format that is written")
+    if options.output.exists() and not options.force:
+        raise ValueError(f"{options.output} is there already; choose another name, or give --force")
+    photos = [path for path in expand(options.calibrate) if not is_video(path)] if options.calibrate else []
+    if options.calibrate and len(photos) < 2:
+        raise ValueError("calibration needs at least 2 photos, better 30 or more; give more of them, or folders")
+
+    from lseg_ros.cli.describe import megabytes
+    from lseg_ros.inference.backends.base import library
+    from lseg_ros.inference.backends.exporting import export_onnx
+    from lseg_ros.inference.segmenter import Segmenter
+    from lseg_ros.model.files import replacing
+    from lseg_ros.model.image_encoder import ImageEncoder
+    from lseg_ros.model.weights import load_model
+
+    for name in ("onnx", "onnxruntime"):
+        library(name, "onnx")  # before anything slow
+    net = load_model(options.model, variant_option(options.variant))
+    plain = Segmenter(net, "cpu", input_size=options.input_size)
+    with replacing(options.output) as part:
+        export_onnx(ImageEncoder(net).eval(), part)
+        exported = Segmenter(net, "cpu", input_size=options.input_size, backend="onnxruntime", exported=part)
+        rgb = _picture(plain.input_size, options.picture)
+        difference = float((exported.embed(rgb).coordinates - plain.embed(rgb).coordinates).abs().max())
+        if not difference <= _LARGEST:
+            raise ValueError(f"the ONNX is up to {difference:.2g} from PyTorch, of at most 1; please report this model")
+        print(f"float32: coordinates, which are at most 1, differ from PyTorch's by {difference:.1g} or less")
+        if photos:
+            _quantise(net, plain, part, photos, options.labels.split(","))
+    print(f"{options.output}: {megabytes(options.output.stat().st_size)}")
+    return 0
+
+
+def _picture(size: int, photo: Path | None) -> "RGB":
+    """HxWx3 uint8: the photo, or slopes and edges, `size` pixels wide."""
+    import numpy as np
+
+    from lseg_ros.inference.sources import read_photo
+
+    if photo is not None:
+        return read_photo(photo)
+    y, x = np.mgrid[: size * 3 // 4, :size]
+    return np.stack([x % 256, y % 256, (x // 40 + y // 40) % 2 * 200], axis=-1).astype(np.uint8)
+
+
+def _quantise(net: "LSegNet", plain: "Segmenter", path: Path, photos: Sequence[Path], labels: list[str]) -> None:
+    """Makes the file int8, and prints what that costs."""
+    import numpy as np
+    import torch
+    from tqdm import tqdm
+
+    from lseg_ros.inference.backends.quantise import quantise
+    from lseg_ros.inference.preprocess import geometry, to_input
+    from lseg_ros.inference.segmenter import Segmenter
+    from lseg_ros.inference.sources import read_photo
+
+    photos = photos[:: -(-len(photos) // _PICTURES)]
+    held_out = photos[::_HELD_OUT]
+    calibration = [photo for photo in photos if photo not in held_out]
+
+    def inputs() -> "Iterator[NDArray[np.float32]]":
+        for photo in tqdm(calibration, desc="calibration", unit="picture", disable=None):
+            rgb = read_photo(photo)
+            sizes = geometry((rgb.shape[0], rgb.shape[1]), plain.input_size)
+            yield np.ascontiguousarray(to_input(rgb, sizes, net.variant, plain.device).numpy())
+
+    source = path.with_name("float32.onnx")  # in a folder that is removed in the end
+    path.rename(source)
+    layers = quantise(source, path, inputs())
+    fast = Segmenter(net, "cpu", input_size=plain.input_size, backend="onnxruntime", exported=path)
+    for segmenter in (plain, fast):
+        segmenter.set_labels(labels)
+    text = net.encode_text(plain.labels.names)
+    same, errors = [], []
+    for photo in tqdm(held_out, desc="measuring", unit="picture", disable=None):
+        one, other = plain.embed(read_photo(photo)), fast.embed(read_photo(photo))
+        same.append(np.mean(plain.score(one).mask == fast.score(other).mask))
+        logits, found = (torch.einsum("bdhw,nd->bnhw", image.embedding, text) for image in (one, other))
+        errors.append(float((found - logits).square().mean().sqrt() / (logits.max() - logits.min())))
+    print(
+        f"int8 in {layers} layers, calibrated on {len(calibration)} pictures: on {len(held_out)} others, "
+        f"{np.mean(same):.2%} of the pixels keep their label; logits differ by {np.mean(errors):.2%} of their range "
+        "(root mean square)"
+    )
