@@ -170,7 +170,7 @@ def requirements(distribution):
     except ImportError:  # before Python 3.11
         from pip._vendor import tomli as tomllib
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    extras = ["ros", "bag", "train", "demo", "dev"] + ([] if distribution else ["ros-wheels"])
+    extras = ["ros", "bag", "openvino", "onnx", "train", "demo", "dev"] + ([] if distribution else ["ros-wheels"])
     return project["dependencies"] + [r for extra in extras for r in project["optional-dependencies"][extra]]
 
 

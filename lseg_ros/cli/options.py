@@ -11,6 +11,18 @@ VARIANT_HELP = (
 )
 
 
+def add_backend_options(parser: argparse.ArgumentParser) -> None:
+    """Adds --device, --precision, --backend and --exported; their values are Segmenter's to check."""
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+    parser.add_argument("--precision", default="auto", help="auto, float32, float16, bfloat16 or int8 (default: auto)")
+    parser.add_argument(
+        "--backend",
+        default="torch",
+        help="torch, onnxruntime, openvino, tensorrt, or auto, which measures (default: torch)",
+    )
+    parser.add_argument("--exported", type=Path, help="file of `lseg export` for the backend to run")
+
+
 def output_path(text: str) -> Path:
     """The type of options that name an output."""
     if not text:  # which Path takes for the current folder

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lseg_ros.cli.describe import table
-from lseg_ros.cli.options import VARIANT_HELP, output_path, variant_option
+from lseg_ros.cli.options import VARIANT_HELP, add_backend_options, output_path, variant_option
 
 if TYPE_CHECKING:
     from lseg_ros.cli.outputs import Target
@@ -55,8 +55,7 @@ def add_to(commands: Any) -> None:
     labels.add_argument("--label-file", type=Path, help="YAML file with labels, as the node takes it")
     parser.add_argument("--model", default="lseg_mini", help="variant or weights file (default: lseg_mini)")
     parser.add_argument("--variant", help=VARIANT_HELP)
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
-    parser.add_argument("--precision", default="auto", help="auto, float32, float16 or bfloat16 (default: auto)")
+    add_backend_options(parser)
     parser.add_argument("--input-size", type=int, help="longest side in pixels that the network sees")
     parser.add_argument(
         "--threshold", type=float, default=0.0, help="confidence, 0 to 1, below which a pixel is unknown"
@@ -117,6 +116,8 @@ def _segmenter(options: argparse.Namespace) -> "Segmenter":
         options.device,
         options.precision,
         options.input_size,
+        backend=options.backend,
+        exported=options.exported,
         threshold=options.threshold,
         rules=rules,
     )

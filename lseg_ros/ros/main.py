@@ -4,6 +4,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import rclpy
 from rclpy.executors import ExternalShutdownException
 from rclpy.logging import get_logger
@@ -16,7 +17,7 @@ from rclpy.signals import (
 
 from lseg_ros.inference.protocol import SegmenterLike
 from lseg_ros.ros.node import LsegNode
-from lseg_ros.ros.parameters import DEFAULT_MODEL, NodeParams
+from lseg_ros.ros.parameters import DEFAULT_MODEL, NodeParams, read
 
 
 def build_segmenter(params: NodeParams) -> SegmenterLike:
@@ -37,6 +38,8 @@ def build_segmenter(params: NodeParams) -> SegmenterLike:
             params.device,
             params.precision,
             params.input_size or None,
+            backend=params.backend,
+            exported=params.exported or None,
             threshold=params.threshold,
             contrast=params.contrast,
             rules=IdRules(params.max_id, params.unknown_id, params.id_quarantine),
@@ -55,6 +58,19 @@ def _interruptible() -> Iterator[None]:
             install_signal_handlers(options)
 
 
+def _build_only(node: LsegNode) -> int:
+    """Makes what a backend keeps on disk, by one empty image; returns the exit status."""
+    params = read(node)
+    try:
+        segmenter = build_segmenter(params)
+        segmenter.embed(np.zeros((*(params.build_size or (480, 640)), 3), np.uint8))
+    except (ValueError, FileNotFoundError) as error:
+        node.get_logger().fatal(f"cannot build: {error}")
+        return 1
+    node.get_logger().info(f"built; the backend is {segmenter.usage()['backend']}")
+    return 0
+
+
 def main(args: list[str] | None = None) -> int:
     """Runs the node until SIGINT or SIGTERM; returns the exit status."""
     ending: list[int] = []
@@ -71,6 +87,8 @@ def main(args: list[str] | None = None) -> int:
     try:
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
         node = LsegNode(build_segmenter)
+        if node.get_parameter("build_only").value:
+            return _build_only(node)
         if not node.start():
             return 1
         install_signal_handlers()

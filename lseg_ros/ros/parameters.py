@@ -13,10 +13,14 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 DEFAULT_MODEL = "lseg_mini"
+# As in lseg_ros.inference.backends.base, which imports torch: a wrong parameter is to be told before that.
+BACKENDS = ("auto", "torch", "onnxruntime", "openvino", "tensorrt")
+PRECISIONS = ("auto", "float32", "float16", "bfloat16", "int8")
 DEFAULT_LABELS = ["sky", "building", "tree", "grass", "road", "sidewalk", "floor", "wall", "person", "car"]
 # mask_encoding -> (largest id, default unknown id)
 MASK_ENCODINGS = {"mono8": (255, 255), "16UC1": (65535, 65535), "16SC1": (32767, 32767), "32SC1": (65535, 65535)}
 _LARGEST_SIDE = 16384  # pixels
+_SIZES = ("build_size", "output_size", "score_size")
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,11 @@ TABLE = (
     Entry("model", DEFAULT_MODEL, "Named variant; `lseg models` lists them."),
     Entry("checkpoint", "", "Weights file instead of the model's own; `model` names its variant if the file cannot."),
     Entry("device", "auto", "auto, cpu, or a CUDA device such as cuda:0."),
-    Entry("precision", "auto", "Of the image encoder.", choices=("auto", "float32", "float16", "bfloat16")),
+    Entry("precision", "auto", "Of the image encoder.", choices=PRECISIONS),
+    Entry("backend", "auto", "What runs the image encoder; auto is what was measured fastest.", choices=BACKENDS),
+    Entry("exported", "", "File of `lseg export` for the backend to run; empty: made of the model."),
+    Entry("build_only", False, "Make what the backend keeps on disk, then end.", changes="never"),
+    Entry("build_size", [640, 480], "Width and height of the images that build_only prepares.", items=int),
     Entry("input_size", 0, "Longest side in pixels that the network sees; 0 for the model's own.", limits=(0, 4096)),
     Entry("cameras", [], "Names of several cameras; each has its own topics. Empty: one camera.", changes="never"),
     Entry("image_transport", "auto", "auto prefers raw if both are there.", choices=("auto", "raw", "compressed")),
@@ -78,6 +86,10 @@ class NodeParams:
     checkpoint: str
     device: str
     precision: str
+    backend: str
+    exported: str
+    build_only: bool
+    build_size: tuple[int, int] | None
     input_size: int
     cameras: list[str]
     image_transport: str
@@ -125,7 +137,7 @@ def read(node: Node) -> NodeParams:
     for name, value in values.items():
         if isinstance(ENTRIES[name].default, list):
             values[name] = list(value or [])
-    for name in ("output_size", "score_size"):
+    for name in _SIZES:
         values[name] = tuple(reversed(values[name])) or None
     if values["unknown_id"] < 0:
         values["unknown_id"] = MASK_ENCODINGS[values["mask_encoding"]][1]
@@ -175,7 +187,7 @@ def _contradictions(values: Mapping[str, Any]) -> list[str]:
         wrong.append(
             f"parameter 'unknown_id' is {values['unknown_id']}, and {values['mask_encoding']} holds 0 to {max_id}"
         )
-    for name in ("output_size", "score_size"):
+    for name in _SIZES:
         size = list(values[name] or [])
         if size and (len(size) != 2 or not all(1 <= n <= _LARGEST_SIDE for n in size)):
             wrong.append(f"parameter {name!r} is {size}; it must be [width, height], each from 1 to {_LARGEST_SIDE}")
