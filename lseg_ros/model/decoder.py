@@ -61,7 +61,10 @@ class FusionBlock(nn.Module):
 
     def enlarge(self, x: Tensor) -> Tensor:
         """[B,C,h,w] -> [B,C,scale*h,scale*w]."""
-        return upsample(x, (x.shape[-2] * self.scale, x.shape[-1] * self.scale))
+        if self.scale == 1:
+            return x
+        # By factor, not by size: ONNX then takes images of any size. With corners aligned the numbers are the same.
+        return functional.interpolate(x, scale_factor=self.scale, mode="bilinear", align_corners=True)
 
     def forward(self, x: Tensor, skip: Tensor | None = None) -> Tensor:
         """[B,F,h,w] and a skip of the same shape -> [B,F,scale*h,scale*w]."""

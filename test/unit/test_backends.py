@@ -1,0 +1,262 @@
+"""Every installed backend, held to PyTorch on a photograph; and what happens where one is missing or broken."""
+
+import builtins
+import json
+import logging
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from tiny import tiny_net
+from torch import Tensor
+
+from lseg_ros import Segmenter, load_model
+from lseg_ros.inference.backends import choose
+from lseg_ros.inference.backends.base import BACKENDS, BackendError, PerShape, Request
+from lseg_ros.inference.backends.choose import FastestBackend, backend_for, candidates
+from lseg_ros.inference.backends.exporting import cache_folder, onnx_of
+from lseg_ros.model.image_encoder import ImageEncoder
+from lseg_ros.model.net import LSegNet
+
+CPU = torch.device("cpu")
+LABELS = ["person", "space suit", "flag", "rocket", "sky", "floor", "wall", "tree", "table", "dog", "other"]
+# backend, precision -> least share of pixels with PyTorch's label, largest difference of coordinates
+FAST = {
+    ("openvino", "float32"): (0.9999, 1e-4),
+    ("onnxruntime", "float32"): (0.9999, 1e-4),
+    ("openvino", "bfloat16"): (0.98, 0.15),
+}
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache of the test's own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture(scope="module")
+def mini() -> LSegNet:
+    return load_model("lseg_mini")
+
+
+@pytest.fixture(scope="module")
+def photo() -> NDArray[np.uint8]:
+    data = pytest.importorskip("skimage.data")
+    return np.ascontiguousarray(data.astronaut()[:384])
+
+
+def request_of(net: LSegNet, **changes: Any) -> Request:
+    return replace(Request(ImageEncoder(net).eval(), CPU), **changes)
+
+
+@pytest.mark.parametrize(("backend", "precision"), FAST)
+def test_backends_give_pytorchs_masks(mini: LSegNet, photo: NDArray[np.uint8], *, backend: str, precision: str) -> None:
+    pytest.importorskip(backend)
+    least_share, largest = FAST[backend, precision]
+    plain, fast = Segmenter(mini, "cpu"), Segmenter(mini, "cpu", precision, backend=backend)
+    assert fast.usage()["backend"] == f"{backend} {precision}"
+    for rgb in (photo, photo[:, :320]):  # two shapes, one after the other
+        images = plain.embed(rgb), fast.embed(rgb)
+        assert images[1].coordinates.shape == images[0].coordinates.shape
+        assert (images[1].coordinates - images[0].coordinates).abs().max() <= largest
+        masks = []
+        for segmenter, image in zip((plain, fast), images, strict=True):
+            segmenter.set_labels(LABELS)
+            masks.append(segmenter.score(image).mask)
+        assert np.mean(masks[0] == masks[1]) >= least_share
+
+
+@pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
+def test_an_embedding_outlives_the_next_image(photo: NDArray[np.uint8], *, backend: str) -> None:
+    pytest.importorskip(backend)
+    segmenter = Segmenter(tiny_net(), "cpu", backend=backend)
+    first = segmenter.embed(photo).coordinates
+    before = first.clone()
+    segmenter.embed(255 - photo)
+    assert torch.equal(first, before)
+
+
+@pytest.mark.parametrize(
+    ("backend", "module", "extra"), [("openvino", "openvino", "openvino"), ("onnxruntime", "onnxruntime", "onnx")]
+)
+def test_a_missing_library_is_named_with_its_extra(
+    monkeypatch: pytest.MonkeyPatch, *, backend: str, module: str, extra: str
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(BackendError, match=rf"{module} does not import .*lseg_ros\[{extra}\]"):
+        backend_for(backend, request_of(tiny_net()))
+
+
+def test_torch_imports_no_other_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    imported: list[str] = []
+    original = builtins.__import__
+
+    def record(name: str, *arguments: Any, **more: Any) -> Any:
+        imported.append(name)
+        return original(name, *arguments, **more)
+
+    monkeypatch.setattr(builtins, "__import__", record)
+    Segmenter(tiny_net(), "cpu", backend="torch")
+    assert not [name for name in imported if name.startswith(("openvino", "onnx"))]
+
+
+@pytest.mark.parametrize(
+    ("backend", "changes", "sentence"),
+    [
+        ("fast", {}, "backend 'fast' is not known; use auto, torch"),
+        ("tensorrt", {}, "tensorrt needs a GPU"),
+        ("onnxruntime", {"precision": "bfloat16"}, "onnxruntime runs in float32, int8 here, not in bfloat16"),
+        ("torch", {"precision": "int8"}, "torch runs in"),
+        ("openvino", {"precision": "int8"}, "int8 needs a file that was calibrated"),
+        ("openvino", {"exported": Path("nowhere.onnx")}, "nowhere.onnx is not there"),
+    ],
+)
+def test_what_cannot_be_done_is_said(*, backend: str, changes: dict[str, Any], sentence: str) -> None:
+    if backend in ("openvino", "onnxruntime"):
+        pytest.importorskip(backend)
+    with pytest.raises(BackendError, match=sentence):
+        backend_for(backend, request_of(tiny_net(), **changes))
+
+
+@pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
+def test_a_damaged_file_in_the_cache_is_made_anew(*, backend: str, caplog: pytest.LogCaptureFixture) -> None:
+    pytest.importorskip(backend)
+    request = request_of(tiny_net())
+    stored = onnx_of(request)
+    whole = stored.stat().st_size
+    stored.write_bytes(stored.read_bytes()[: whole // 2])
+    backend_for(backend, request)
+    assert "making it anew" in caplog.text
+    assert stored.stat().st_size == whole
+
+
+@pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
+def test_a_file_of_other_weights_is_refused(tmp_path: Path, *, backend: str) -> None:
+    pytest.importorskip(backend)
+    other = onnx_of(request_of(tiny_net(seed=1))).rename(tmp_path / "other.onnx")
+    with pytest.raises(BackendError, match="other.onnx does not run: .*is the file of other weights"):
+        backend_for(backend, request_of(tiny_net(seed=0), exported=other))
+    assert other.is_file()
+
+
+class Fake:
+    """A backend that gives PyTorch's numbers, changed by `spoil`, without taking time."""
+
+    def __init__(self, name: str, request: Request, spoil: Callable[[Tensor], Tensor] = lambda x: x) -> None:
+        self.name, self._encoder, self._spoil = name, request.encoder, spoil
+
+    def __call__(self, images: Tensor) -> Tensor:
+        return self._spoil(self._encoder(images))
+
+
+def fail(x: Tensor) -> Tensor:
+    raise RuntimeError("no such instruction")
+
+
+@pytest.fixture
+def fakes(monkeypatch: pytest.MonkeyPatch) -> dict[str, Callable[[Tensor], Tensor]]:
+    """Name -> what it does to PyTorch's numbers; these are the candidates, and each one takes a millisecond more."""
+    spoils: dict[str, Callable[[Tensor], Tensor]] = {}
+    monkeypatch.setattr(choose, "_new", lambda name, request: Fake(name, request, spoils[name]))
+    monkeypatch.setattr(choose, "candidates", lambda request: list(spoils))
+    monkeypatch.setattr(choose, "_measure", lambda backend, images: 1e-3 * (1 + list(spoils).index(backend.name)))
+    return spoils
+
+
+IMAGES = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+
+
+def test_auto_takes_the_fastest_says_so_and_remembers(
+    fakes: dict[str, Callable[[Tensor], Tensor]], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO)
+    fakes |= {"quick": lambda x: x, "torch": lambda x: x}
+    request = request_of(tiny_net())
+    with torch.no_grad():
+        backend = FastestBackend(request)
+        assert backend.name == "auto, not measured yet"
+        assert torch.equal(backend(IMAGES), request.encoder(IMAGES))
+        assert backend.name == "quick"
+        assert "backend quick, the fastest here at 64x64: quick 1 ms, torch 2 ms" in caplog.text
+        monkeypatch.setattr(choose, "_measure", lambda backend, images: pytest.fail("measured again"))
+        again = FastestBackend(request)
+        again(IMAGES)
+    assert again.name == "quick"
+    assert "the fastest when it was measured here" in caplog.text
+
+
+@pytest.mark.parametrize("spoil", [fail, lambda x: x + 0.01, lambda x: x[..., 1:], lambda x: x * torch.nan])
+def test_auto_leaves_out_what_fails_or_differs(
+    fakes: dict[str, Callable[[Tensor], Tensor]], caplog: pytest.LogCaptureFixture, *, spoil: Callable[[Tensor], Tensor]
+) -> None:
+    fakes |= {"quick": spoil, "torch": lambda x: x}
+    request = request_of(tiny_net())
+    with torch.no_grad():
+        backend = FastestBackend(request)
+        assert torch.equal(backend(IMAGES), request.encoder(IMAGES))
+    assert backend.name == "torch"
+    assert "quick does not run" in caplog.text and "left out" in caplog.text
+
+
+def test_auto_measures_again_where_what_it_remembers_fails(
+    fakes: dict[str, Callable[[Tensor], Tensor]], cache: Path
+) -> None:
+    fakes |= {"quick": lambda x: x, "torch": lambda x: x}
+    request = request_of(tiny_net())
+    with torch.no_grad():
+        FastestBackend(request)(IMAGES)
+        fakes["quick"] = fail
+        backend = FastestBackend(request)
+        backend(IMAGES)
+        assert backend.name == "torch"
+        (verdict,) = cache_folder().glob("*.json")
+        assert json.loads(verdict.read_text())["backend"] == "torch"
+        for damaged in ("", "[]", '{"backend": 3}', '{"backend": "gone", "figures": ""}'):
+            verdict.write_text(damaged)
+            FastestBackend(request)(IMAGES)
+
+
+def test_auto_without_any_that_runs(fakes: dict[str, Callable[[Tensor], Tensor]]) -> None:
+    fakes["quick"] = fail
+    with torch.no_grad(), pytest.raises(BackendError, match="nothing here runs float32 on cpu"):
+        FastestBackend(request_of(tiny_net()))(IMAGES)
+
+
+def test_auto_works_where_the_cache_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photo: NDArray[np.uint8], caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    segmenter = Segmenter(tiny_net(), "cpu", backend="auto")
+    segmenter.embed(photo)
+    assert segmenter.usage()["backend"] == "torch float32"
+    assert "the next start measures again" in caplog.text
+
+
+def test_candidates_keep_the_precision(tmp_path: Path) -> None:
+    request = request_of(tiny_net())
+    assert candidates(request)[-1] == "torch"
+    assert "onnxruntime" not in candidates(replace(request, precision="bfloat16"))
+    assert "torch" not in candidates(replace(request, precision="int8", exported=tmp_path / "x.onnx"))
+    assert "openvino" not in candidates(replace(request, device=torch.device("cuda")))
+
+
+def test_only_the_last_shapes_are_kept() -> None:
+    made: list[tuple[int, ...]] = []
+    compiled = PerShape(lambda shape: made.append(shape) or len(made))
+    assert [compiled((n,)) for n in (1, 2, 3, 1, 4, 1, 2)] == [1, 2, 3, 1, 4, 1, 5]
+    assert made == [(1,), (2,), (3,), (4,), (2,)]
+
+
+def test_the_node_knows_the_same_names() -> None:
+    parameters = pytest.importorskip("lseg_ros.ros.parameters")
+    from lseg_ros.inference.backends.base import PRECISIONS
+
+    assert parameters.BACKENDS == BACKENDS and parameters.PRECISIONS == PRECISIONS
