@@ -250,7 +250,12 @@ def test_candidates_keep_the_precision(tmp_path: Path) -> None:
 
 def test_only_the_last_shapes_are_kept() -> None:
     made: list[tuple[int, ...]] = []
-    compiled = PerShape(lambda shape: made.append(shape) or len(made))
+
+    def compile_for(shape: tuple[int, ...]) -> int:
+        made.append(shape)
+        return len(made)
+
+    compiled = PerShape(compile_for)
     assert [compiled((n,)) for n in (1, 2, 3, 1, 4, 1, 2)] == [1, 2, 3, 1, 4, 1, 5]
     assert made == [(1,), (2,), (3,), (4,), (2,)]
 
