@@ -51,6 +51,8 @@ class Outputs:
         self._slugs: dict[str, str] = {}
         self._scores: dict[str, Publisher] = {}
         self._silent: set[str] = set()  # labels whose topic has not had an image yet
+        # The last messages of topics with readers, to be filled again: a large buffer costs more to get than to fill.
+        self._filled: dict[Publisher, Image] = {}
         topics = {name: f"~/{prefix}{name}" for name in _KINDS}
         profiles = {name: qos.overridden(node, topic, "publisher", qos.OUTPUT) for name, topic in topics.items()}
         self._publishers = {
@@ -138,10 +140,13 @@ class Outputs:
         info = FrameInfo(header=header, label_version=segmentation.labels.version, rescored=rescored)
         info.stages, info.stage_ms = list(stages), list(stages.values())
         self._publishers["frame_info"].publish(info)
+        hold = time.perf_counter()
         self._labels_first.hold()
+        held = time.perf_counter() - hold
         for publisher, message in messages:
             publisher.publish(message)
-        return stages | {"publish": 1e3 * (time.perf_counter() - scored)}
+        self._filled = {p: m for p, m in messages if isinstance(m, Image) and p.get_subscription_count()}
+        return stages | {"publish": 1e3 * (time.perf_counter() - scored - held)}
 
     def _heard(self, name: str) -> bool:
         return self._publishers[name].get_subscription_count() > 0
@@ -152,24 +157,29 @@ class Outputs:
         params, labels = self.params, segmentation.labels
         # What needs the softmax comes first: the mask alone would not sum it up, and takes what is there.
         scores = self._score_images(header, segmentation) + self._channels(header, segmentation)
-        found: dict[str, Image] = {}
+        found: dict[str, tuple[NDArray, str]] = {}
         if self._heard("confidence"):
             confidence = segmentation.confidence
             if params.confidence_encoding == "mono8":
                 # 0 means "no data" to readers, so a labelled pixel is never below 1.
                 confidence = np.maximum(_to_bytes(confidence), 1)
-            found["confidence"] = image_msg(confidence, params.confidence_encoding, header)
+            found["confidence"] = confidence, params.confidence_encoding
         if self._heard("mask"):
             mask = segmentation.mask.astype(_MASK_TYPES[params.mask_encoding], copy=False)
-            found["mask"] = image_msg(mask, params.mask_encoding, header)
+            found["mask"] = mask, params.mask_encoding
         if self._heard("color"):
-            found["color"] = image_msg(color_mask(segmentation.mask, labels), "rgb8", header)
+            found["color"] = color_mask(segmentation.mask, labels), "rgb8"
         if self._heard("overlay"):
             mask = segmentation.mask
             if mask.shape != rgb.shape[:2]:
                 rgb = np.asarray(cv2.resize(rgb, mask.shape[::-1], interpolation=cv2.INTER_AREA), np.uint8)
-            found["overlay"] = image_msg(overlay(rgb, mask, labels), "rgb8", header)
-        return [(self._publishers[name], image) for name, image in found.items()] + scores
+            found["overlay"] = overlay(rgb, mask, labels), "rgb8"
+        # The mask goes out before all other images: it is what was held back for the labels.
+        images = [self._fill(self._publishers[name], *found[name], header) for name in _KINDS if name in found]
+        return images + scores
+
+    def _fill(self, publisher: Publisher, pixels: NDArray, encoding: str, header: Header) -> tuple[Publisher, Image]:
+        return publisher, image_msg(pixels, encoding, header, into=self._filled.get(publisher))
 
     def _score_images(self, header: Header, segmentation: SegmentationLike) -> list[tuple[Publisher, object]]:
         found: list[tuple[Publisher, object]] = []
@@ -180,7 +190,7 @@ class Outputs:
                 self._silent.discard(name)
                 score = segmentation.scores(name)
                 score = _to_bytes(score) if self.params.score_encoding == "mono8" else score
-                found.append((publisher, image_msg(score, self.params.score_encoding, header)))
+                found.append(self._fill(publisher, score, self.params.score_encoding, header))
         return found
 
     def _channels(self, header: Header, segmentation: SegmentationLike) -> list[tuple[Publisher, object]]:
@@ -190,16 +200,18 @@ class Outputs:
             return []
         if self.params.score_size is not None:
             segmentation = segmentation.at(self.params.score_size)
-        image = image_msg(segmentation.score_channels(names), f"32FC{len(names)}", header)
-        size = len(image.data)
+        channels = segmentation.score_channels(names)
+        image = self._fill(self._publishers["scores"], channels, f"32FC{len(names)}", header)
+        size = channels.nbytes
         if size > _LARGE_MESSAGE:
             self._node.get_logger().warning(
-                f"an image of ~/scores has {size / 2**20:.0f} MB, {len(names)} labels at {image.width}x{image.height}; "
+                f"an image of ~/scores has {size / 2**20:.0f} MB, {len(names)} labels at "
+                f"{channels.shape[1]}x{channels.shape[0]}; "
                 "the parameters score_labels and score_size make it smaller",
                 throttle_duration_sec=_REPEAT_WARNING,
             )
         info = ChannelInfo(header=header, channels=names)
-        return [(self._publishers["channel_info"], info), (self._publishers["scores"], image)]
+        return [(self._publishers["channel_info"], info), image]
 
 
 def _to_bytes(shares: NDArray[np.float32]) -> NDArray:

@@ -19,6 +19,8 @@ from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from lseg_ros.ros.conversions import image_msg
+
 RED, GREEN, BLUE, WHITE = COLORS["red"], COLORS["green"], COLORS["blue"], COLORS["white"]
 BEST_EFFORT = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 
@@ -100,6 +102,29 @@ def test_bad_compressed_data_is_refused(graph: Graph, lseg: Callable[..., None])
 
 def refused_for(reports: list[DiagnosticArray], reason: str) -> bool:
     return reason in last_message(reports)
+
+
+def test_messages_are_filled_again_while_they_are_read(
+    graph: Graph, lseg: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    buffers: list[Any] = []
+
+    def recording(*arguments: Any, **named: Any) -> Image:
+        message = image_msg(*arguments, **named)
+        buffers.append(message.data)
+        return message
+
+    monkeypatch.setattr("lseg_ros.ros.outputs.image_msg", recording)
+    lseg(labels=["red", "blue"])
+    masks = graph.collect(Image, "lseg/mask")
+    for stamp, scene in enumerate([stripes(RED, BLUE), stripes(BLUE, RED)]):
+        graph.send(image(scene, stamp))
+        assert pixels(graph.next(masks))[0, 0] == (1, 2)[stamp]
+    # With the first mask went the first image of each score topic, which nobody reads.
+    assert [buffer is buffers[3] for buffer in buffers] == [False, False, True, True]
+    graph.send(image(stripes(RED, BLUE, height=9), 2))
+    assert pixels(graph.next(masks)).shape == (9, 10)
+    assert buffers[4] is not buffers[3]
 
 
 def test_every_output_has_the_size_asked_for_and_no_id_is_interpolated(graph: Graph, lseg: Callable[..., None]) -> None:
