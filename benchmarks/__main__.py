@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from benchmarks.accuracy import accuracy
 from benchmarks.inputs import ROOT, labels, network, photos
-from benchmarks.machine import cores, machine, now, slug
+from benchmarks.machine import Others, cores, machine, now, slug
 from benchmarks.plain import Baseline, Plain
 from benchmarks.report import RESULTS, write_report
 from benchmarks.subjects import Product, segmenters
@@ -26,14 +26,16 @@ CASES: dict[str, dict[str, tuple[int, ...]]] = {  # numbers of labels by the ima
     "lseg_vit_l16": {"480x480": (7, 150), "480x360": (7, 20, 150), "640x480": (7, 20, 150), "1280x720": (7, 20, 150)},
 }
 SIZES = list(dict.fromkeys(image for images in CASES.values() for image in images))
+COUNTS = (7, 11, 20, 150)
 ROUNDS = {"lseg_mini": 15, "lseg_vit_l16": 3}
 NODE = {"lseg_mini": (40, 3), "lseg_vit_l16": (5, 1)}  # frames, starts
 PARTS = ("segmenter", "accuracy", "node")
 
 
-def measure(model: str, images: Sequence[str], rounds: int) -> Iterator[dict[str, Any]]:
+def measure(model: str, images: Sequence[str], counts: Sequence[int], rounds: int) -> Iterator[dict[str, Any]]:
     """The cases of one model, one by one."""
-    cases = [(image, count) for image, counts in CASES[model].items() if image in images for count in counts]
+    sizes = [image for image in CASES[model] if image in images]
+    cases = [(image, count) for image in sizes for count in CASES[model][image] if count in counts]
     blank = network(model)
     ours = dict(segmenters(blank))
     device = next(iter(ours.values())).device
@@ -44,15 +46,18 @@ def measure(model: str, images: Sequence[str], rounds: int) -> Iterator[dict[str
             subjects: dict[str, Subject] = {"plain": Plain(plain, words), "baseline": Baseline(baseline, words)}
             subjects |= {name: Product(segmenter, words) for name, segmenter in ours.items()}
             width, height = map(int, image.split("x"))
+            others = Others()
             figures = compare(subjects, photos(width, height), rounds, bar.update)
-            yield {"model": model, "image": image, "labels": count, **now(), "rounds": rounds, "subjects": figures}
+            facts = {"model": model, "image": image, "labels": count, **now(), "rounds": rounds}
+            yield {**facts, "others": others.share(), "subjects": figures}
 
 
 def measure_all(options: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
     """(part, result), one by one; says what is left out, and why."""
     for model in options.models:
         if "segmenter" in options.parts:
-            for case in measure(model, options.images, options.rounds or (2 if options.quick else ROUNDS[model])):
+            rounds = options.rounds or (2 if options.quick else ROUNDS[model])
+            for case in measure(model, options.images, options.labels, rounds):
                 yield "segmenter", case
         if "accuracy" in options.parts and model == "lseg_mini":
             if options.camvid.is_dir():
@@ -74,6 +79,7 @@ def main() -> int:
     parser.add_argument("--models", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--parts", nargs="*", choices=PARTS, default=PARTS, help="none: only page and table, anew")
     parser.add_argument("--images", nargs="+", choices=SIZES, default=SIZES)
+    parser.add_argument("--labels", nargs="+", type=int, choices=COUNTS, default=COUNTS)
     parser.add_argument("--rounds", type=int, help="how often each is timed (default: 15, large models 3)")
     parser.add_argument("--quick", action="store_true", help="few rounds, frames and starts, to see that all is well")
     parser.add_argument("--camvid", type=Path, default=ROOT.parent / "shared/data/camvid", help="CamVid's folder")

@@ -63,6 +63,27 @@ def now() -> dict[str, str]:
     }
 
 
+class Others:
+    """How busy other processes keep this machine's cores while something is measured: such figures want another run."""
+
+    def __init__(self) -> None:
+        self._busy, self._all = _ticks()
+
+    def share(self) -> float:
+        """Of all processor time since the start, in [0, 1]."""
+        busy, everything = _ticks()
+        return round(max(0.0, (busy - self._busy) / max(1.0, everything - self._all)), 3)
+
+
+def _ticks() -> tuple[float, float]:
+    """Processor time of others, and all there is, since some moment; in clock ticks."""
+    fields = [float(x) for x in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    own = os.times()
+    per_second = os.sysconf("SC_CLK_TCK")
+    idle = fields[3] + fields[4]
+    return sum(fields) - idle - per_second * (own.user + own.system), sum(fields)
+
+
 def _version(package: str) -> str | None:
     try:
         return version(package)

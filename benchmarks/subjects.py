@@ -1,16 +1,26 @@
-"""What is measured beside the two references. The one list of variants."""
+"""What is measured beside the two references: every backend in every precision that runs here."""
 
 import copy
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmarks.inputs import photos
 from benchmarks.plain import Result
 from lseg_ros import Segmenter
+from lseg_ros.inference.backends.base import BACKENDS, BackendError
+from lseg_ros.inference.backends.exporting import cache_folder, export_onnx, weights_key
+from lseg_ros.inference.backends.quantise import quantise
+from lseg_ros.inference.preprocess import geometry, to_input
+from lseg_ros.model.files import replacing
+from lseg_ros.model.image_encoder import ImageEncoder
 from lseg_ros.model.net import LSegNet
+
+PRECISIONS = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "int8": "int8"}
 
 
 class Product:
@@ -34,7 +44,36 @@ class Product:
 
 
 def segmenters(net: LSegNet) -> Iterator[tuple[str, Segmenter]]:
-    """Every way to run a network on this machine; the network itself is left as it is."""
-    for precision, name in (("float32", "fp32"), ("bfloat16", "bf16"), ("float16", "fp16")):
-        if name != "fp16" or torch.cuda.is_available():
-            yield f"torch {name}", Segmenter(copy.deepcopy(net), precision=precision)
+    """Every way to run a network on this machine; they share a copy of it, and it is left as it is."""
+    own = copy.deepcopy(net)
+    for backend in BACKENDS:
+        for precision, short in PRECISIONS.items():
+            if backend == "auto" or (precision == "float16" and not torch.cuda.is_available()):
+                continue
+            exported = _int8(own) if precision == "int8" and backend != "torch" else None
+            try:
+                yield f"{backend} {short}", Segmenter(own, "auto", precision, backend=backend, exported=exported)
+            except BackendError:
+                continue  # not for this machine
+
+
+def _int8(net: LSegNet) -> Path:
+    """The encoder in int8, from the user's cache or made anew: calibrated on the photographs and parts of them."""
+    encoder = ImageEncoder(net).eval()
+    path = cache_folder() / f"{weights_key(encoder)}-benchmark-int8.onnx"
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as part:
+            source = part.with_name("float32.onnx")
+            export_onnx(encoder, source)
+            quantise(source, part, _calibration(net))
+    return path
+
+
+def _calibration(net: LSegNet) -> Iterator[NDArray[np.float32]]:
+    few = sum(p.numel() for p in net.encoder.parameters()) > 1e8  # each takes a large network seconds and gigabytes
+    for rgb in photos(640, 480):
+        parts = [rgb] if few else [rgb, rgb[:240, :320], rgb[240:, :320], rgb[:240, 320:], rgb[240:, 320:]]
+        for part in parts:
+            sizes = geometry((part.shape[0], part.shape[1]), net.variant.input_size)
+            yield np.ascontiguousarray(to_input(part, sizes, net.variant, net.device).cpu().numpy())
