@@ -10,6 +10,7 @@ import os
 import warnings
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,8 @@ logger = logging.getLogger(__name__)
 _FORMAT = "1"  # of what is stored; part of the names of stored files
 _OPSET = 17  # understood by every ONNX Runtime and OpenVINO that runs on Python 3.10 or newer
 _TRACED = (256, 320)  # height and width of the image with which the graph is recorded; any other may follow
+
+_keys: WeakKeyDictionary[ImageEncoder, str] = WeakKeyDictionary()  # a large network's takes seconds
 
 
 class _Images(nn.Module):
@@ -112,8 +115,11 @@ def cache_folder() -> Path:
 
 def weights_key(encoder: ImageEncoder) -> str:
     """Names the weights and what else a stored file depends on; 24 hexadecimal digits."""
+    if encoder in _keys:
+        return _keys[encoder]
     digest = hashlib.sha256(f"{_FORMAT} {torch.__version__}".encode())
     for name, tensor in encoder.state_dict().items():
         digest.update(f"{name} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().numpy())
-    return digest.hexdigest()[:24]
+    _keys[encoder] = digest.hexdigest()[:24]
+    return _keys[encoder]
