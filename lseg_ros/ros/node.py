@@ -3,6 +3,7 @@
 Callbacks only take requests in; what they start is the pipeline's.
 """
 
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future as WorkerFuture
 from functools import partial
@@ -106,8 +107,11 @@ class LsegNode(LifecycleNode):
         try:
             self._params = read(self)
             specs, label_file = self._memory.first_labels(self._params, self.get_logger())
-            colour_backend()  # found out before the first image, as it takes a second
+            # Found out before the first image, and beside the model's loading: either may take seconds.
+            finding = threading.Thread(target=colour_backend, name="colour_backend", daemon=True)
+            finding.start()
             segmenter = self._make_segmenter(self._params)
+            finding.join()
             self._memory.recall(segmenter, self._params)
             self._pipeline = Pipeline(self, segmenter, self._params, specs, label_file)
         except Exception as error:

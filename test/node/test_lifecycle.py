@@ -1,5 +1,6 @@
 """States of the node: what each transition does, and what each service answers in each state."""
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -161,6 +162,24 @@ def test_a_failed_configure_says_why_and_may_be_tried_again(graph: Graph) -> Non
     status = graph.next(reports).status[0]
     assert status.level == DiagnosticStatus.ERROR and status.message == node.failure
     assert change(graph, "configure", "activate") and state(graph) == "active"
+
+
+def test_the_colour_library_is_found_while_the_model_loads(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
+    looking, loaded = threading.Event(), threading.Event()
+    found: list[bool] = []
+
+    def look() -> None:
+        looking.set()
+        found.append(loaded.wait(30))
+
+    def load(params: Any) -> FakeSegmenter:
+        assert looking.wait(30)
+        loaded.set()
+        return FakeSegmenter()
+
+    monkeypatch.setattr("lseg_ros.ros.node.colour_backend", look)
+    graph.start(load, labels=["red"])
+    assert found == [True]
 
 
 def test_what_fails_late_in_configure_leaves_nothing_behind(graph: Graph, segmenter: FakeSegmenter) -> None:
