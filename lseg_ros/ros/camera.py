@@ -110,7 +110,7 @@ class Camera:
         if waiting is not None and not fetching:
             waiting.set_result(None)
         heard = self._streaming and (self._info.wanted or self.outputs.wanted())
-        self.outputs.poll()
+        self.outputs.poll(streaming=self._streaming)
         self._info.update(heard and self._info.wanted)
         self._input.update(heard or fetching)
         if heard and self._params.no_image_warning > 0:

@@ -25,9 +25,13 @@ class LabelsFirst:
         self._lock = threading.Lock()
         self._known = 0, 0  # readers of masks and of labels that need no more waiting
 
-    def forget(self) -> None:
-        """Forgets who has left, so that whoever comes instead is new. To be called several times a second."""
-        counts = self._counts()
+    def forget(self, *, everybody: bool = False) -> None:
+        """Forgets who has left, so that whoever comes instead is new. To be called several times a second.
+
+        Args:
+            everybody: for the time when no masks come; nothing is asked of the middleware then, which may have ended.
+        """
+        counts = (0, 0) if everybody else self._counts()
         with self._lock:
             self._known = min(self._known[0], counts[0]), min(self._known[1], counts[1])
 

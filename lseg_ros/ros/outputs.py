@@ -98,9 +98,9 @@ class Outputs:
         for publisher in self._publishers.values():
             self._node.destroy_publisher(publisher)
 
-    def poll(self) -> None:
-        """Called several times a second, on the executor's thread."""
-        self._labels_first.forget()
+    def poll(self, *, streaming: bool) -> None:
+        """Called several times a second, on the executor's thread; streaming: whether images are published at all."""
+        self._labels_first.forget(everybody=not streaming)
 
     def wanted(self) -> bool:
         """Whether anybody listens to what takes an image: to anything but the small messages beside them."""

@@ -1,0 +1,71 @@
+"""When a mask is held for the labels, and when it is not. Over real DDS: test/consumers."""
+
+from typing import Any, cast
+
+import pytest
+
+from lseg_ros.ros.labels_first import LabelsFirst
+
+
+class Topic:
+    """Stands for a publisher with so many readers; the last of `counts` stays."""
+
+    def __init__(self, *counts: int) -> None:
+        self.counts, self.asked, self.waits = list(counts), 0, 0
+
+    def get_subscription_count(self) -> int:
+        self.asked += 1
+        return self.counts.pop(0) if len(self.counts) > 1 else self.counts[0]
+
+    def wait_for_all_acked(self, timeout: object) -> bool:
+        self.waits += 1
+        return True
+
+
+@pytest.fixture
+def joined(monkeypatch: pytest.MonkeyPatch) -> tuple[LabelsFirst, Topic, Topic]:
+    """One reader of both, which needs no more waiting, and a clock that only sleep moves."""
+    now = [0.0]
+    monkeypatch.setattr("time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("time.sleep", lambda seconds: now.append(now.pop() + seconds))
+    masks, labels = Topic(1), Topic(1)
+    found = LabelsFirst(cast(Any, masks), cast(Any, labels))
+    found.hold()
+    assert labels.waits == 1
+    return found, masks, labels
+
+
+def test_nothing_is_held_while_nobody_comes(joined: tuple[LabelsFirst, Topic, Topic]) -> None:
+    found, masks, labels = joined
+    labels.counts = [3]  # who reads labels only
+    for _ in range(3):
+        found.forget()
+        found.hold()
+    assert labels.waits == 1
+
+
+def test_a_new_reader_is_waited_for_until_it_has_the_labels(joined: tuple[LabelsFirst, Topic, Topic]) -> None:
+    found, masks, labels = joined
+    masks.counts, labels.counts = [2], [1, 1, 1, 2, 3]
+    found.hold()
+    assert labels.waits == 2 and labels.counts == [3]
+
+
+def test_who_wants_no_labels_is_waited_for_once(joined: tuple[LabelsFirst, Topic, Topic]) -> None:
+    found, masks, labels = joined
+    masks.counts = [2]
+    for _ in range(2):
+        before = labels.asked
+        found.hold()
+    assert labels.asked == before + 1
+
+
+@pytest.mark.parametrize("everybody", [False, True])
+def test_who_takes_the_place_of_another_is_new(joined: tuple[LabelsFirst, Topic, Topic], everybody: bool) -> None:
+    found, masks, labels = joined
+    if not everybody:
+        masks.counts = labels.counts = [0]
+    found.forget(everybody=everybody)
+    masks.counts, labels.counts = [1], [0, 0, 1]
+    found.hold()
+    assert labels.waits == 2 and labels.counts == [1]
