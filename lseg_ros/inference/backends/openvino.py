@@ -39,8 +39,10 @@ class OpenVinoBackend:
         model = self._core.read_model(str(self._path))
         model.reshape(list(shape))
         hint = _HINTS[self._precision]
-        parts = [(model, hint)] if hint == "f32" else list(zip(head_and_rest(model), ("f32", hint), strict=False))
-        return [_Run(self._core, part, precision) for part, precision in parts]
+        if hint == "f32":
+            return [_Run(self._core, model, hint)]
+        *head, rest = head_and_rest(model)
+        return [*(_Run(self._core, part, "f32") for part in head), _Run(self._core, rest, hint)]
 
 
 class _Run:

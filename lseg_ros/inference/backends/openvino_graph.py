@@ -6,7 +6,7 @@ from lseg_ros.inference.backends.base import library
 
 
 def head_and_rest(model: Any) -> list[Any]:
-    """The layers that see the image at half its size or more, and all others; or all at once where there are none.
+    """The layers that see the image at half its size or more, and all others; the model alone where there are none.
 
     The cut goes through the thinnest of the tensors, at half the image's size, that alone lead from input to output.
     """
