@@ -146,7 +146,9 @@ class Outputs:
         for publisher, message in messages:
             publisher.publish(message)
         self._filled = {p: m for p, m in messages if isinstance(m, Image) and p.get_subscription_count()}
-        return stages | {"publish": 1e3 * (time.perf_counter() - scored - held)}
+        stages |= {"publish": 1e3 * (time.perf_counter() - scored - held)}
+        self._publish_first_images(header, segmentation)
+        return stages
 
     def _heard(self, name: str) -> bool:
         return self._publishers[name].get_subscription_count() > 0
@@ -182,16 +184,22 @@ class Outputs:
         return publisher, image_msg(pixels, encoding, header, into=self._filled.get(publisher))
 
     def _score_images(self, header: Header, segmentation: SegmentationLike) -> list[tuple[Publisher, object]]:
-        found: list[tuple[Publisher, object]] = []
-        for name, publisher in self._scores.items():
-            # The first image of a new topic goes out in any case: it is latched, so that whoever learns of the topic
-            # and subscribes sees something at once.
-            if publisher.get_subscription_count() or name in self._silent:
+        heard = [name for name, publisher in self._scores.items() if publisher.get_subscription_count()]
+        self._silent.difference_update(heard)
+        return [self._score_image(name, header, segmentation) for name in heard]
+
+    def _score_image(self, name: str, header: Header, segmentation: SegmentationLike) -> tuple[Publisher, Image]:
+        score = segmentation.scores(name)
+        score = _to_bytes(score) if self.params.score_encoding == "mono8" else score
+        return self._fill(self._scores[name], score, self.params.score_encoding, header)
+
+    def _publish_first_images(self, header: Header, segmentation: SegmentationLike) -> None:
+        """Of new labels' topics that nobody reads yet: latched, for whoever learns of a topic and then subscribes."""
+        for name in self._scores:
+            if name in self._silent:
+                publisher, message = self._score_image(name, header, segmentation)
+                publisher.publish(message)
                 self._silent.discard(name)
-                score = segmentation.scores(name)
-                score = _to_bytes(score) if self.params.score_encoding == "mono8" else score
-                found.append(self._fill(publisher, score, self.params.score_encoding, header))
-        return found
 
     def _channels(self, header: Header, segmentation: SegmentationLike) -> list[tuple[Publisher, object]]:
         """~/channel_info and ~/scores, the list before the image that it explains."""

@@ -120,11 +120,11 @@ def test_messages_are_filled_again_while_they_are_read(
     for stamp, scene in enumerate([stripes(RED, BLUE), stripes(BLUE, RED)]):
         graph.send(image(scene, stamp))
         assert pixels(graph.next(masks))[0, 0] == (1, 2)[stamp]
-    # With the first mask went the first image of each score topic, which nobody reads.
-    assert [buffer is buffers[3] for buffer in buffers] == [False, False, True, True]
+    # Behind the first mask went the first image of each score topic, which nobody reads.
+    assert [buffer is buffers[0] for buffer in buffers] == [True, False, False, True]
     graph.send(image(stripes(RED, BLUE, height=9), 2))
     assert pixels(graph.next(masks)).shape == (9, 10)
-    assert buffers[4] is not buffers[3]
+    assert buffers[4] is not buffers[0]
 
 
 def test_every_output_has_the_size_asked_for_and_no_id_is_interpolated(graph: Graph, lseg: Callable[..., None]) -> None:
