@@ -72,7 +72,7 @@ def _vit(results: dict[str, Any]) -> Iterator[Target]:
 
 def _growth(results: dict[str, Any], model: str, image: str, bound: float) -> Iterator[Target]:
     few, many = (find(results, "segmenter", model=model, image=image, labels=count) for count in (7, 150))
-    if few and many:
+    if few and many and few["commit"] == many["commit"]:  # else it compares two versions
         ratio = round(many["subjects"][FP32]["ms"] / few["subjects"][FP32]["ms"], 2)
         yield Target(
             f"{model}, {image}, {FP32}: time with 150 labels over that with 7", ratio, bound, "", at_least=False
