@@ -12,8 +12,8 @@ from torch.nn import functional
 from lseg_ros.inference.preprocess import Geometry, Size
 from lseg_ros.model.decoder import upsample
 
-_ROWS, _COLUMNS = 32, 64  # enlarged by one product, at most
-_STRIP = {"cpu": 2**19, "cuda": 2**24}  # numbers: what stays in a processor's cache; what keeps a GPU busy
+_ROWS, _COLUMNS = 96, 64  # enlarged by one product, at most
+_STRIP = {"cpu": 2**20, "cuda": 2**24}  # numbers: what stays in a processor's cache; what keeps a GPU busy
 
 # Softmax is computed to base 2, for torch takes a third of the time over exp2 that it takes over exp.
 LOG2_E = 1.4426950408889634

@@ -101,7 +101,9 @@ class LSegNet(nn.Module):
 
     def logits(self, embedding: Tensor, text: Tensor) -> Tensor:
         """[B,D,h,w] and [N,D] -> [B,N,h,w] at decoder resolution: cosine times 1/0.07, then any head block."""
-        logits = functional.conv2d(embedding, (LOGIT_SCALE * text.to(embedding.dtype))[:, :, None, None])
+        # A product takes half of what the convolution does that it is.
+        logits = (LOGIT_SCALE * text.to(embedding.dtype)) @ embedding.flatten(2)
+        logits = logits.unflatten(2, embedding.shape[2:])
         return logits if self.head_block is None else self.head_block(logits)
 
     def score(self, embedding: Tensor, text: Tensor, size: tuple[int, int]) -> Tensor:
