@@ -11,10 +11,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lseg_ros.cli.options import output_path
+from lseg_ros.cli.options import add_segmenter_options, output_path, segmenter_of
 
 if TYPE_CHECKING:
-    from lseg_ros.inference.segmenter import Segmenter
     from lseg_ros.ros.bags_offline import Job
 
 _SHOWN = 5  # reasons for refused frames
@@ -47,11 +46,7 @@ def add_to(commands: Any) -> None:
     parser.add_argument(
         "--topic", action="append", required=True, help="image topic, raw or compressed; several: --topic A --topic B"
     )
-    labels = parser.add_mutually_exclusive_group(required=True)
-    labels.add_argument("--labels", help='separated by commas, as in "dog, grass, other"')
-    labels.add_argument("--label-file", type=Path, help="YAML file with labels, as the node takes it")
-    parser.add_argument("--model", default="lseg_mini", help="variant or weights file (default: lseg_mini)")
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+    add_segmenter_options(parser)
     parser.add_argument(
         "--outputs",
         default="mask,confidence",
@@ -77,6 +72,7 @@ def run(options: argparse.Namespace) -> int:
     """Segments this process's share, and as the first process joins all shares; returns the exit status."""
     if find_spec("rosbags") is None:
         raise ValueError("bags need the library rosbags; run: pip install 'lseg_ros[bag]'")
+    from lseg_ros.model.files import weights_path
     from lseg_ros.ros.bags import Recording
     from lseg_ros.ros.bags_offline import Job, Outputs, copied_topics
     from lseg_ros.ros.bags_segments import PartialBag
@@ -92,15 +88,19 @@ def run(options: argparse.Namespace) -> int:
         connections = recording.images(topics)
         outputs = Outputs(topics, _outputs(options.outputs))
         copied = copied_topics(recording, outputs) if options.copy else {}
-        segmenter = _segmenter(options, worker)
+        segmenter = segmenter_of(options, _device(options.device, worker))
         # All that the messages depend on; what cannot differ between two runs is left out.
         made_with = {
             "recording": recording.facts,
             "topic": topics,
             "list of outputs": outputs.wanted,
             "list of labels": [asdict(label) for label in segmenter.labels.labels],
-            "model": _sha256(options.model),
+            "model": _sha256(weights_path(options.model)),
             "precision": segmenter.precision,
+            "backend": options.backend,
+            "exported file": _sha256(options.exported) if options.exported else None,
+            "input size": segmenter.input_size,
+            "threshold": segmenter.threshold,
         }
         partial = PartialBag(options.output, outputs.topics(), made_with)
         try:
@@ -146,30 +146,16 @@ def _outputs(text: str) -> list[str]:
     return [name for name in OUTPUTS if name in asked]
 
 
-def _segmenter(options: argparse.Namespace, worker: _Worker) -> "Segmenter":
-    """The segmenter with the labels in force; raises ValueError where an option cannot be used."""
+def _device(wanted: str, worker: _Worker) -> str:
+    """Of several GPUs each process on a machine takes its own."""
     import torch
 
-    from lseg_ros import Segmenter, load_model
-    from lseg_ros.inference.label_file import read_label_file
-    from lseg_ros.inference.labels import IdRules, as_specs
-
-    device, gpus = options.device, torch.cuda.device_count()
-    if device in ("auto", "cuda") and worker.size > 1 and gpus:
-        device = f"cuda:{worker.local_rank % gpus}"  # each process on a machine takes its own
-    labels = read_label_file(options.label_file) if options.label_file else as_specs(options.labels.split(","))
-    rules = IdRules()
-    if max([len(labels), *(label.class_id or 0 for label in labels)]) >= rules.unknown_id:
-        rules = IdRules(max_id=65535, unknown_id=65535)  # and 16UC1 masks
-    segmenter = Segmenter(load_model(options.model), device, rules=rules)
-    segmenter.set_labels(labels)
-    return segmenter
+    gpus = torch.cuda.device_count()
+    return f"cuda:{worker.local_rank % gpus}" if wanted in ("auto", "cuda") and worker.size > 1 and gpus else wanted
 
 
-def _sha256(model: str) -> str:
-    from lseg_ros.model.files import weights_path
-
-    return hashlib.sha256(weights_path(model).read_bytes()).hexdigest()
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _segment(job: "Job", out: Path, copied: Any, worker: _Worker) -> int:

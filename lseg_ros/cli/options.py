@@ -2,8 +2,12 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lseg_ros.model.variants import Variant, from_json
+
+if TYPE_CHECKING:
+    from lseg_ros.inference.segmenter import Segmenter
 
 VARIANT_HELP = (
     "what the weights file holds, where it cannot tell: a name (see `lseg models`), or a *.json file with the numbers, "
@@ -11,8 +15,17 @@ VARIANT_HELP = (
 )
 
 
-def add_backend_options(parser: argparse.ArgumentParser) -> None:
-    """Adds --device, --precision, --backend and --exported; their values are Segmenter's to check."""
+def add_segmenter_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the labels, the model and what runs it: all that `segmenter_of` reads."""
+    labels = parser.add_mutually_exclusive_group(required=True)
+    labels.add_argument("--labels", help='separated by commas, as in "dog, grass, other"')
+    labels.add_argument("--label-file", type=Path, help="YAML file with labels, as the node takes it")
+    parser.add_argument(
+        "--threshold", type=float, default=0.0, help="confidence, 0 to 1, below which a pixel is unknown"
+    )
+    parser.add_argument("--model", default="lseg_mini", help="variant or weights file (default: lseg_mini)")
+    parser.add_argument("--variant", help=VARIANT_HELP)
+    parser.add_argument("--input-size", type=int, help="longest side in pixels that the network sees")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     parser.add_argument("--precision", default="auto", help="auto, float32, float16, bfloat16 or int8 (default: auto)")
     parser.add_argument(
@@ -21,6 +34,34 @@ def add_backend_options(parser: argparse.ArgumentParser) -> None:
         help="torch, onnxruntime, openvino, tensorrt, or auto, which measures (default: torch)",
     )
     parser.add_argument("--exported", type=Path, help="file of `lseg export` for the backend to run")
+
+
+def segmenter_of(options: argparse.Namespace, device: str | None = None) -> "Segmenter":
+    """The segmenter with the labels in force; `device` in place of the one among the options.
+
+    Raises:
+        ValueError, FileNotFoundError: an option cannot be used.
+    """
+    from lseg_ros import Segmenter, load_model
+    from lseg_ros.inference.label_file import read_label_file
+    from lseg_ros.inference.labels import IdRules, as_specs
+
+    labels = read_label_file(options.label_file) if options.label_file else as_specs(options.labels.split(","))
+    rules = IdRules()
+    if max([len(labels), *(label.class_id or 0 for label in labels)]) >= rules.unknown_id:
+        rules = IdRules(max_id=65535, unknown_id=65535)  # and masks of 16 bits
+    segmenter = Segmenter(
+        load_model(options.model, variant_option(options.variant)),
+        options.device if device is None else device,
+        options.precision,
+        options.input_size,
+        backend=options.backend,
+        exported=options.exported,
+        threshold=options.threshold,
+        rules=rules,
+    )
+    segmenter.set_labels(labels)
+    return segmenter
 
 
 def output_path(text: str) -> Path:

@@ -5,17 +5,15 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lseg_ros.cli.describe import table
-from lseg_ros.cli.options import VARIANT_HELP, add_backend_options, output_path, variant_option
+from lseg_ros.cli.options import add_segmenter_options, output_path, segmenter_of
 
 if TYPE_CHECKING:
     from lseg_ros.cli.outputs import Target
     from lseg_ros.inference.labels import LabelSet
     from lseg_ros.inference.postprocess import Segmentation
-    from lseg_ros.inference.segmenter import Segmenter
     from lseg_ros.inference.sources import RGB
 
 _DEFAULT_RATE = 25.0  # frames per second, of videos that do not say
@@ -50,16 +48,7 @@ def add_to(commands: Any) -> None:
     )
     parser.add_argument("inputs", nargs="+", metavar="INPUT", help="photo, folder of photos, or video")
     parser.add_argument("-o", "--output", type=output_path, required=True, help="what to write, see above")
-    labels = parser.add_mutually_exclusive_group(required=True)
-    labels.add_argument("--labels", help='separated by commas, as in "dog, grass, other"')
-    labels.add_argument("--label-file", type=Path, help="YAML file with labels, as the node takes it")
-    parser.add_argument("--model", default="lseg_mini", help="variant or weights file (default: lseg_mini)")
-    parser.add_argument("--variant", help=VARIANT_HELP)
-    add_backend_options(parser)
-    parser.add_argument("--input-size", type=int, help="longest side in pixels that the network sees")
-    parser.add_argument(
-        "--threshold", type=float, default=0.0, help="confidence, 0 to 1, below which a pixel is unknown"
-    )
+    add_segmenter_options(parser)
     parser.add_argument(
         "--multiscale", action="store_true", help="six sizes and mirrored: better, and many times slower"
     )
@@ -87,7 +76,7 @@ def run(options: argparse.Namespace) -> int:
 
     pixels: Counter[int] = Counter()
     try:
-        segmenter = _segmenter(options)
+        segmenter = segmenter_of(options)
         segment = segmenter.segment_multiscale if options.multiscale else segmenter.segment
         failed = _segment_all(planned, segment, options, pixels)
     except torch.cuda.OutOfMemoryError as error:
@@ -99,30 +88,6 @@ def run(options: argparse.Namespace) -> int:
     if pixels:
         print(_shares(segmenter.labels, segmenter.rules.unknown_id, pixels))
     return 1 if failed else 0
-
-
-def _segmenter(options: argparse.Namespace) -> "Segmenter":
-    """The segmenter with the labels in force; raises ValueError where an option cannot be used."""
-    from lseg_ros import Segmenter, load_model
-    from lseg_ros.inference.label_file import read_label_file
-    from lseg_ros.inference.labels import IdRules, as_specs
-
-    labels = read_label_file(options.label_file) if options.label_file else as_specs(options.labels.split(","))
-    rules = IdRules()
-    if max([len(labels), *(label.class_id or 0 for label in labels)]) >= rules.unknown_id:
-        rules = IdRules(max_id=65535, unknown_id=65535)
-    segmenter = Segmenter(
-        load_model(options.model, variant_option(options.variant)),
-        options.device,
-        options.precision,
-        options.input_size,
-        backend=options.backend,
-        exported=options.exported,
-        threshold=options.threshold,
-        rules=rules,
-    )
-    segmenter.set_labels(labels)
-    return segmenter
 
 
 def _segment_all(

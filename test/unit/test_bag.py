@@ -13,7 +13,6 @@ import time
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import cv2
@@ -545,9 +544,9 @@ from lseg_ros.inference.labels import IdRules, LabelSet, as_specs, assign
 
 
 class Fake:
-    threshold, precision = 0.0, "float32"
+    threshold, precision, input_size = 0.0, "float32", 480
 
-    def __init__(self, options, worker):
+    def __init__(self, options, device):
         self.labels = assign(LabelSet(), as_specs(options.labels.split(",")), IdRules())
 
     def embed(self, rgb):
@@ -559,7 +558,7 @@ class Fake:
         return SimpleNamespace(mask=(rgb[..., 1] > 99).astype(np.uint8) + 1, confidence=shares, labels=self.labels)
 
 
-bag._segmenter, bag._sha256 = Fake, lambda model: "fake"
+bag.segmenter_of, bag._sha256, bag._device = Fake, lambda path: "fake", lambda wanted, worker: wanted
 assert "torch" not in sys.modules
 sys.exit(main())
 """
@@ -648,18 +647,5 @@ def test_an_environment_that_makes_no_sense(lseg: Any, monkeypatch: pytest.Monke
 def test_each_process_on_a_machine_takes_its_own_gpu(
     monkeypatch: pytest.MonkeyPatch, device: str, size: int, expected: str
 ) -> None:
-    taken = []
-
-    class Recorder:
-        def __init__(self, net: Any, device: str, **options: Any) -> None:
-            taken.append(device)
-
-        def set_labels(self, labels: Any) -> None:
-            pass
-
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
-    monkeypatch.setattr("lseg_ros.inference.segmenter.Segmenter", Recorder)
-    monkeypatch.setattr("lseg_ros.model.weights.load_model", lambda model: None)
-    options = SimpleNamespace(device=device, labels="road", label_file=None, model="lseg_mini")
-    bag._segmenter(options, bag._Worker(rank=3, size=size, local_rank=3))  # type: ignore[arg-type]
-    assert taken == [expected]
+    assert bag._device(device, bag._Worker(rank=3, size=size, local_rank=3)) == expected
