@@ -101,9 +101,9 @@ class LSegNet(nn.Module):
 
     def logits(self, embedding: Tensor, text: Tensor) -> Tensor:
         """[B,D,h,w] and [N,D] -> [B,N,h,w] at decoder resolution: cosine times 1/0.07, then any head block."""
-        # A product takes half of what the convolution does that it is.
-        logits = (LOGIT_SCALE * text.to(embedding.dtype)) @ embedding.flatten(2)
-        logits = logits.unflatten(2, embedding.shape[2:])
+        # Not a product of matrices, which takes half the time: there, equal texts may differ in the last bit, and which
+        # of them wins would be left to chance.
+        logits = functional.conv2d(embedding, (LOGIT_SCALE * text.to(embedding.dtype))[:, :, None, None])
         return logits if self.head_block is None else self.head_block(logits)
 
     def score(self, embedding: Tensor, text: Tensor, size: tuple[int, int]) -> Tensor:

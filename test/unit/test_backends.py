@@ -3,6 +3,8 @@
 import builtins
 import json
 import logging
+import os
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -83,6 +85,39 @@ def test_an_embedding_outlives_the_next_image(photo: NDArray[np.uint8], *, backe
     before = first.clone()
     segmenter.embed(255 - photo)
     assert torch.equal(first, before)
+
+
+# OpenVINO's plugin puts a stack for signals in place when it starts, and the one before back when it goes.
+AFTER_TWO = """
+import gc, os, signal
+import torch
+from test_backends import CPU, ImageEncoder, Request, backend_for, tiny_net
+
+first, second = (backend_for("openvino", Request(ImageEncoder(tiny_net()).eval(), CPU)) for _ in range(2))
+del first
+gc.collect()
+del second
+gc.collect()
+heard = []
+signal.signal(signal.SIGUSR1, lambda number, frame: heard.append(number))
+filling = [bytearray(1 << 16) for _ in range(1000)]  # so that what was freed is somebody else's
+for _ in range(3):
+    os.kill(os.getpid(), signal.SIGUSR1)
+print(len(heard))
+"""
+
+
+def test_signals_arrive_after_backends_have_gone() -> None:
+    pytest.importorskip("openvino")
+    path = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1]), *sys.path])
+    ran = subprocess.run(
+        [sys.executable, "-c", AFTER_TWO],
+        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert (ran.returncode, ran.stdout) == (0, "3\n"), ran.stderr
 
 
 @pytest.mark.parametrize(

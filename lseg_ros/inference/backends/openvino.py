@@ -1,5 +1,6 @@
 """OpenVINO on the CPU."""
 
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -12,6 +13,17 @@ from lseg_ros.inference.backends.openvino_graph import head_and_rest
 _HINTS = {"float32": "f32", "int8": "f32", "bfloat16": "bf16"}  # f32 is said: OpenVINO takes bf16 where the CPU has it
 
 
+@lru_cache(1)
+def _core(openvino: Any) -> Any:
+    """The one of this process, which is never freed.
+
+    OpenVINO's CPU plugin gives the thread that starts it a stack for signal handlers of its own, and with the plugin
+    goes the stack. Of two that do not go in the opposite order of their coming, the second brings back the first one's
+    stack, which is freed memory by then, and the next signal is the end of the process.
+    """
+    return openvino.Core()
+
+
 class OpenVinoBackend:
     """The encoder compiled by OpenVINO for each image size.
 
@@ -21,11 +33,10 @@ class OpenVinoBackend:
 
     def __init__(self, request: Request) -> None:
         allow("openvino", request.precision, tuple(_HINTS))
-        openvino = library("openvino", "openvino")
         self.name = f"openvino {request.precision}"
         self._path = onnx_of(request)
         self._precision = request.precision
-        self._core = openvino.Core()
+        self._core = _core(library("openvino", "openvino"))
         self._runs = PerShape(self._compile)
 
     def __call__(self, images: Tensor) -> Tensor:
