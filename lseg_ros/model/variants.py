@@ -137,7 +137,7 @@ LSEG_MINI = Variant(
 LSEG_MINI_STREET = replace(
     LSEG_MINI,
     name="lseg_mini_street",
-    weights=("lseg_mini_street.safetensors", "436f61cea9f8fda08e5f4e4916e398220a71e1167adbdaca6a8790a878b2ad07"),
+    weights=("lseg_mini_street.safetensors", "5a156909cfbf57e0503f643518f25adaf85d7ca583a37c5d4d37a8fc29c14b3c"),
 )
 LSEG_VIT_L16 = Variant("lseg_vit_l16", _VIT_L16, _DPT, _CLIP_VIT_B32, 512)
 LSEG_VIT_L16_RN50X16 = Variant("lseg_vit_l16_rn50x16", _VIT_L16, _DPT, _CLIP_RN50X16, 768)
