@@ -63,12 +63,14 @@ def best_labels(logits: Tensor, sizes: Geometry, output: Size, *, with_share: bo
     best = torch.empty(output, device=device)
     share = torch.empty(output, device=device) if with_share else None
     from_end = torch.arange(count - 1, -1, -1, device=device)[:, None]
+    powers: Tensor | None = None
     for start, stop, strip in strips(logits, sizes, output):
-        top = strip.amax(1, keepdim=True)
+        top = torch.amax(strip, 1, keepdim=True, out=best[start:stop, None])
         below = strip.sub_(top)
-        best[start:stop] = top[:, 0]
         if share is not None:
-            torch.reciprocal(below.exp2().sum(1), out=share[start:stop])
+            powers = torch.empty_like(below) if powers is None else powers
+            powers = torch.exp2(below, out=powers[: stop - start])
+            torch.reciprocal(torch.sum(powers, 1, out=share[start:stop]), out=share[start:stop])
         # Places counted from the end: that of the first label that is nowhere below the top is the largest of all, the
         # others being pushed far down. Torch's own argmax takes as long as all the rest.
         place = torch.add(from_end, below, alpha=1e30, out=below).amax(1)
@@ -96,20 +98,24 @@ def strips(logits: Tensor, sizes: Geometry, output: Size) -> Iterator[tuple[int,
         output: height and width of the result.
 
     Yields:
-        The first row of a strip, the one after its last, and [rows,N,W] float32, which may be overwritten.
+        The first row of a strip, the one after its last, and [rows,N,W] float32, which may be overwritten, and
+        will be by the next strip.
     """
     device = str(logits.device)
     count, height, width = logits.shape[1:]
     cells = logits[0].float().transpose(0, 1).contiguous()
     across = _blocks(width, sizes.padded[1], sizes.resized[1], output[1], _COLUMNS, device)
     rows = max(1, min(_ROWS, _STRIP[logits.device.type] // (count * output[1])))
-    for start, stop, first, down in _blocks(height, sizes.padded[0], sizes.resized[0], output[0], rows, device):
+    blocks = _blocks(height, sizes.padded[0], sizes.resized[0], output[0], rows, device)
+    # Memory that is new to the process costs more than what is computed in it, so all strips use the same.
+    wide = torch.empty((count * max(block.weights.shape[1] for block in blocks), output[1]), device=logits.device)
+    strip = torch.empty((rows, count * output[1]), device=logits.device)
+    for start, stop, first, down in blocks:
         part = cells[first : first + down.shape[1]].view(-1, width)
-        wide = torch.empty((len(part), output[1]), device=logits.device)
         for left, right, cell, weights in across:
-            torch.mm(part[:, cell : cell + weights.shape[1]], weights.T, out=wide[:, left:right])
-        strip = down @ wide.view(down.shape[1], -1)
-        yield start, stop, strip.view(stop - start, count, output[1])
+            torch.mm(part[:, cell : cell + weights.shape[1]], weights.T, out=wide[: len(part), left:right])
+        torch.mm(down, wide[: len(part)].view(down.shape[1], -1), out=strip[: stop - start])
+        yield start, stop, strip[: stop - start].view(stop - start, count, output[1])
 
 
 @lru_cache(64)
