@@ -40,18 +40,15 @@ class Segmentation:
         self.labels = labels
         self._logits, self._sizes, self._output = logits, sizes, output
         self._rules, self._threshold = rules, threshold
-        self._found: Best | None = None
 
     def at(self, output: Size) -> "Segmentation":
         """The same at another size (height, width), from the logits, so that no id is ever interpolated."""
         return Segmentation(self._logits, self.labels, self._sizes, output, self._rules, self._threshold)
 
-    def _best(self, *, with_share: bool) -> Best:
-        """Found anew where only the share is missing; to want both mask and confidence, ask for the latter first."""
-        if self._found is None or (with_share and self._found.share is None):
-            with torch.inference_mode():
-                self._found = best_labels(self._logits * LOG2_E, self._sizes, self._output, with_share=with_share)
-        return self._found
+    @cached_property
+    def _best(self) -> Best:
+        with torch.inference_mode():
+            return best_labels(self._logits * LOG2_E, self._sizes, self._output)
 
     @cached_property
     def mask(self) -> NDArray[np.uint8] | NDArray[np.uint16]:
@@ -60,7 +57,7 @@ class Segmentation:
         unknown = self._rules.unknown_id
         ids = [label.class_id for label in self.labels.labels] + [unknown] * hidden
         limits = [label.threshold or self._threshold for label in self.labels.labels] + [0.0] * hidden
-        index = self._best(with_share=any(limits)).index.cpu().numpy()
+        index = self._best.index.cpu().numpy()
         found = np.array(ids, np.uint8 if max(self._rules.max_id, unknown) <= 255 else np.uint16)[index]
         if any(limits):
             found[self.confidence < np.array(limits, np.float32)[index]] = unknown
@@ -69,9 +66,7 @@ class Segmentation:
     @cached_property
     def confidence(self) -> NDArray[np.float32]:
         """HxW float32 in [0, 1]."""
-        share = self._best(with_share=True).share
-        assert share is not None
-        return share.cpu().numpy()
+        return self._best.share.cpu().numpy()
 
     def scores(self, label: str) -> NDArray[np.float32]:
         """HxW float32 in [0, 1], one label's share of the softmax; raises ValueError for a label that is not there."""
@@ -85,5 +80,4 @@ class Segmentation:
         """[N,H,W] of these labels."""
         rows = [self.labels.index(label) for label in labels]
         with torch.inference_mode():
-            best = self._best(with_share=True)
-            return best.share_of(resized(self._logits[:, rows] * LOG2_E, self._sizes, self._output))
+            return self._best.share_of(resized(self._logits[:, rows] * LOG2_E, self._sizes, self._output))

@@ -205,7 +205,7 @@ class Segmenter:
         groups = [*rivals, (phrase,)]
         text = self._encode_text([prompt for group in groups for prompt in group])
         logits = best_prompt(self._net.logits(image.coordinates, text), [len(group) for group in groups])
-        best = best_labels(logits * LOG2_E, image.sizes, output, with_share=True)
+        best = best_labels(logits * LOG2_E, image.sizes, output)
         share = best.share_of(resized(logits[:, -1:] * LOG2_E, image.sizes, output))
         cosine = functional.conv2d(image.coordinates, text[-1:, :, None, None])
         return PhraseMatch(share[0].cpu().numpy(), resized(cosine, image.sizes, output)[0].cpu().numpy())

@@ -36,46 +36,42 @@ class Best:
     """The best label at each pixel.
 
     index: [H,W] uint8, or int32 for more than 256 labels; the first of equals. logit: [H,W] float32, the best one.
-    share: [H,W] float32 in (0, 1], what that is of the softmax over all labels; None where it was not asked for.
+    share: [H,W] float32 in (0, 1], what that is of the softmax over all labels.
     """
 
     index: Tensor
     logit: Tensor
-    share: Tensor | None
+    share: Tensor
 
     def share_of(self, logit: Tensor) -> Tensor:
         """[N,H,W] logits of some of the labels -> their shares of the softmax over all."""
-        assert self.share is not None
         return (logit - self.logit).exp2_().mul_(self.share)
 
 
-def best_labels(logits: Tensor, sizes: Geometry, output: Size, *, with_share: bool) -> Best:
+def best_labels(logits: Tensor, sizes: Geometry, output: Size) -> Best:
     """The best of N labels at each pixel.
 
     Args:
         logits: [1,N,h,w], times log2(e).
         sizes: of the image; `strips` says how logits are enlarged.
         output: height and width of the result.
-        with_share: whether to sum up the softmax, which takes a third of the time.
     """
     count, device = logits.shape[1], logits.device
     index = torch.empty(output, dtype=torch.uint8 if count <= 256 else torch.int32, device=device)
     best = torch.empty(output, device=device)
-    share = torch.empty(output, device=device) if with_share else None
+    share = torch.empty(output, device=device)
     from_end = torch.arange(count - 1, -1, -1, device=device)[:, None]
     powers: Tensor | None = None
     for start, stop, strip in strips(logits, sizes, output):
         top = torch.amax(strip, 1, keepdim=True, out=best[start:stop, None])
         below = strip.sub_(top)
-        if share is not None:
-            powers = torch.empty_like(below) if powers is None else powers
-            powers = torch.exp2(below, out=powers[: stop - start])
-            torch.reciprocal(torch.sum(powers, 1, out=share[start:stop]), out=share[start:stop])
+        powers = torch.empty_like(below) if powers is None else powers
+        torch.sum(torch.exp2(below, out=powers[: stop - start]), 1, out=share[start:stop])
         # Places counted from the end: that of the first label that is nowhere below the top is the largest of all, the
         # others being pushed far down. Torch's own argmax takes as long as all the rest.
         place = torch.add(from_end, below, alpha=1e30, out=below).amax(1)
         index[start:stop] = count - 1 - place
-    return Best(index, best, share)
+    return Best(index, best, share.reciprocal_())
 
 
 def resized(logits: Tensor, sizes: Geometry, output: Size) -> Tensor:

@@ -157,8 +157,6 @@ class Outputs:
         self, header: Header, rgb: NDArray[np.uint8], segmentation: SegmentationLike
     ) -> list[tuple[Publisher, object]]:
         params, labels = self.params, segmentation.labels
-        # What needs the softmax comes first: the mask alone would not sum it up, and takes what is there.
-        scores = self._score_images(header, segmentation) + self._channels(header, segmentation)
         found: dict[str, tuple[NDArray, str]] = {}
         if self._heard("confidence"):
             confidence = segmentation.confidence
@@ -178,7 +176,7 @@ class Outputs:
             found["overlay"] = overlay(rgb, mask, labels), "rgb8"
         # The mask goes out before all other images: it is what was held back for the labels.
         images = [self._fill(self._publishers[name], *found[name], header) for name in _KINDS if name in found]
-        return images + scores
+        return images + self._score_images(header, segmentation) + self._channels(header, segmentation)
 
     def _fill(self, publisher: Publisher, pixels: NDArray, encoding: str, header: Header) -> tuple[Publisher, Image]:
         return publisher, image_msg(pixels, encoding, header, into=self._filled.get(publisher))

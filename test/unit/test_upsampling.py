@@ -43,8 +43,7 @@ def test_enlarged_as_by_interpolation(
     expected = plain(logits.double(), sizes, output).float()
     torch.testing.assert_close(resized(logits, sizes, output), expected, rtol=0, atol=2e-5)
 
-    best = best_labels(logits * LOG2_E, sizes, output, with_share=True)
-    assert best.share is not None
+    best = best_labels(logits * LOG2_E, sizes, output)
     torch.testing.assert_close(best.share, expected.softmax(0).amax(0), rtol=0, atol=1e-5)
     share = best.share_of(resized(logits[:, 3:4] * LOG2_E, sizes, output))
     torch.testing.assert_close(share[0], expected.softmax(0)[3], rtol=0, atol=1e-5)
@@ -52,20 +51,18 @@ def test_enlarged_as_by_interpolation(
     clear = top[0] - top[1] > 1e-4
     assert clear.float().mean() > 0.95
     assert (best.index == expected.argmax(0))[clear].all()
-    alone = best_labels(logits * LOG2_E, sizes, output, with_share=False)
-    assert alone.share is None and torch.equal(alone.index, best.index)
 
 
 def test_of_equal_labels_the_first_wins() -> None:
     logits, sizes = case((60, 100), 96, 4)
     logits = torch.cat([logits - 50, logits, logits], dim=1)  # 4 to 7 and 8 to 11 are the same
-    index = best_labels(logits, sizes, (60, 100), with_share=False).index
+    index = best_labels(logits, sizes, (60, 100)).index
     assert sorted(index.unique().tolist()) == [4, 5, 6, 7]
 
 
 def test_more_labels_than_a_byte_counts() -> None:
     logits, sizes = case((60, 100), 96, 300)
-    best = best_labels(logits, sizes, (60, 100), with_share=True)
+    best = best_labels(logits, sizes, (60, 100))
     assert torch.equal(best.index.long(), resized(logits, sizes, (60, 100)).argmax(0))
     assert best.index.max() > 255
 

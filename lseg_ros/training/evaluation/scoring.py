@@ -42,18 +42,17 @@ class Scorer:
         Returns:
             HxW rows of `text`, the first of equals, and HxW their share of the softmax, in [0, 1].
         """
-        best = self._best(image, text, with_share=True)
-        assert best.share is not None
+        best = self._best(image, text)
         return best.index.cpu().numpy(), best.share.cpu().numpy()
 
     def labels(self, image: ImageEmbedding, text: Tensor) -> NDArray[np.uint8]:
-        """The first of what `best` returns, for less time."""
-        return self._best(image, text, with_share=False).index.cpu().numpy()
+        """The first of what `best` returns."""
+        return self._best(image, text).index.cpu().numpy()
 
-    def _best(self, image: ImageEmbedding, text: Tensor, *, with_share: bool) -> Best:
+    def _best(self, image: ImageEmbedding, text: Tensor) -> Best:
         with torch.inference_mode():
             logits = self.net.logits(image.coordinates, text @ image.basis)
-            return best_labels(logits * LOG2_E, image.sizes, image.sizes.image, with_share=with_share)
+            return best_labels(logits * LOG2_E, image.sizes, image.sizes.image)
 
     def multiscale(self, rgb: NDArray[np.uint8], words: Sequence[str]) -> NDArray[np.uint8]:
         """HxWx3 uint8 RGB -> HxW places in `words` by the original's evaluation over scales and mirror images."""
