@@ -50,6 +50,8 @@ def segmenters(net: LSegNet) -> Iterator[tuple[str, Segmenter]]:
         for precision, short in PRECISIONS.items():
             if backend == "auto" or (precision == "float16" and not torch.cuda.is_available()):
                 continue
+            if precision == "int8" and sum(p.numel() for p in net.encoder.parameters()) > 1e8:
+                continue  # ONNX Runtime takes more than 20 GB to calibrate it
             exported = _int8(own) if precision == "int8" and backend != "torch" else None
             try:
                 yield f"{backend} {short}", Segmenter(own, "auto", precision, backend=backend, exported=exported)
@@ -71,9 +73,8 @@ def _int8(net: LSegNet) -> Path:
 
 
 def _calibration(net: LSegNet) -> Iterator[NDArray[np.float32]]:
-    few = sum(p.numel() for p in net.encoder.parameters()) > 1e8  # each takes a large network seconds and gigabytes
     for rgb in photos(640, 480):
-        parts = [rgb] if few else [rgb, rgb[:240, :320], rgb[240:, :320], rgb[:240, 320:], rgb[240:, 320:]]
+        parts = [rgb, rgb[:240, :320], rgb[240:, :320], rgb[:240, 320:], rgb[240:, 320:]]
         for part in parts:
             sizes = geometry((part.shape[0], part.shape[1]), net.variant.input_size)
             yield np.ascontiguousarray(to_input(part, sizes, net.variant, net.device).cpu().numpy())
