@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lseg_ros.inference.labels import IdRules, LabelSet
 from lseg_ros.inference.preprocess import Geometry, Size
-from lseg_ros.inference.upsampling import LOG2_E, Best, best_labels, resized
+from lseg_ros.inference.upsampling import Best, best_labels, shares
 
 
 def best_prompt(logits: Tensor, counts: list[int]) -> Tensor:
@@ -48,7 +48,7 @@ class Segmentation:
     @cached_property
     def _best(self) -> Best:
         with torch.inference_mode():
-            return best_labels(self._logits * LOG2_E, self._sizes, self._output)
+            return best_labels(self._logits, self._sizes, self._output)
 
     @cached_property
     def mask(self) -> NDArray[np.uint8] | NDArray[np.uint16]:
@@ -80,4 +80,4 @@ class Segmentation:
         """[N,H,W] of these labels."""
         rows = [self.labels.index(label) for label in labels]
         with torch.inference_mode():
-            return self._best.share_of(resized(self._logits[:, rows] * LOG2_E, self._sizes, self._output))
+            return shares(self._logits[:, rows], self._best, self._sizes, self._output)

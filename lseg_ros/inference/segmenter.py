@@ -14,16 +14,15 @@ from torch.nn import functional
 
 from lseg_ros.inference.backends.base import Request
 from lseg_ros.inference.backends.choose import backend_for, precision_for
-from lseg_ros.inference.backends.eager import TYPES
 from lseg_ros.inference.labels import IdRules, LabelError, LabelSet, LabelSpec, as_specs, assign, check_phrases
 from lseg_ros.inference.multiscale import multiscale_logits, passes
 from lseg_ros.inference.postprocess import Segmentation, best_prompt
 from lseg_ros.inference.preprocess import Geometry, Size, check_rgb, geometry, to_input
 from lseg_ros.inference.protocol import PhraseMatch
-from lseg_ros.inference.upsampling import LOG2_E, best_labels, resized
+from lseg_ros.inference.upsampling import best_labels, resized, shares
 from lseg_ros.model.decoder import upsample
 from lseg_ros.model.image_encoder import ImageEncoder
-from lseg_ros.model.net import LSegNet
+from lseg_ros.model.net import PRECISIONS, LSegNet
 
 _TEXT_CACHE = 4096  # phrases
 
@@ -205,8 +204,8 @@ class Segmenter:
         groups = [*rivals, (phrase,)]
         text = self._encode_text([prompt for group in groups for prompt in group])
         logits = best_prompt(self._net.logits(image.coordinates, text), [len(group) for group in groups])
-        best = best_labels(logits * LOG2_E, image.sizes, output)
-        share = best.share_of(resized(logits[:, -1:] * LOG2_E, image.sizes, output))
+        best = best_labels(logits, image.sizes, output)
+        share = shares(logits[:, -1:], best, image.sizes, output)
         cosine = functional.conv2d(image.coordinates, text[-1:, :, None, None])
         return PhraseMatch(share[0].cpu().numpy(), resized(cosine, image.sizes, output)[0].cpu().numpy())
 
@@ -228,6 +227,7 @@ class Segmenter:
     def release(self) -> None:
         """Gives the network and the device's memory back; the segmenter cannot be used afterwards."""
         self._net.to("cpu")
+        self._encoder.to("cpu")
         del self._backend
         self._text, self._text_of = torch.empty(0), {}
         if self.device.type == "cuda":
@@ -255,7 +255,7 @@ class Segmenter:
 
     def _window_logits(self, window: Tensor) -> Tensor:
         """[1,3,H,W] -> [1,N,H,W] for the labels in force."""
-        logits = self._logits(self._encoder(window, TYPES.get(self.precision, torch.float32)))
+        logits = self._logits(self._encoder(window, PRECISIONS.get(self.precision, torch.float32)))
         return upsample(logits.float(), (window.shape[2], window.shape[3]))
 
     def _logits(self, coordinates: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ _ROWS, _COLUMNS = 96, 64  # enlarged by one product, at most
 _STRIP = {"cpu": 2**20, "cuda": 2**24}  # numbers: what stays in a processor's cache; what keeps a GPU busy
 
 # Softmax is computed to base 2, for torch takes a third of the time over exp2 that it takes over exp.
-LOG2_E = 1.4426950408889634
+_LOG2_E = 1.4426950408889634
 
 
 class Block(NamedTuple):
@@ -35,34 +35,24 @@ class Block(NamedTuple):
 class Best:
     """The best label at each pixel.
 
-    index: [H,W] uint8, or int32 for more than 256 labels; the first of equals. logit: [H,W] float32, the best one.
-    share: [H,W] float32 in (0, 1], what that is of the softmax over all labels.
+    index: [H,W] uint8, or int32 for more than 256 labels; the first of equals. logit: [H,W] float32, the best one,
+    times log2(e). share: [H,W] float32 in (0, 1], what that is of the softmax over all labels.
     """
 
     index: Tensor
     logit: Tensor
     share: Tensor
 
-    def share_of(self, logit: Tensor) -> Tensor:
-        """[N,H,W] logits of some of the labels -> their shares of the softmax over all."""
-        return (logit - self.logit).exp2_().mul_(self.share)
-
 
 def best_labels(logits: Tensor, sizes: Geometry, output: Size) -> Best:
-    """The best of N labels at each pixel.
-
-    Args:
-        logits: [1,N,h,w], times log2(e).
-        sizes: of the image; `strips` says how logits are enlarged.
-        output: height and width of the result.
-    """
+    """[1,N,h,w] -> the best of N labels at each pixel of `output`; `strips` says how logits are enlarged."""
     count, device = logits.shape[1], logits.device
     index = torch.empty(output, dtype=torch.uint8 if count <= 256 else torch.int32, device=device)
     best = torch.empty(output, device=device)
     share = torch.empty(output, device=device)
     from_end = torch.arange(count - 1, -1, -1, device=device)[:, None]
     powers: Tensor | None = None
-    for start, stop, strip in strips(logits, sizes, output):
+    for start, stop, strip in strips(logits * _LOG2_E, sizes, output):
         top = torch.amax(strip, 1, keepdim=True, out=best[start:stop, None])
         below = strip.sub_(top)
         powers = torch.empty_like(below) if powers is None else powers
@@ -72,6 +62,11 @@ def best_labels(logits: Tensor, sizes: Geometry, output: Size) -> Best:
         place = torch.add(from_end, below, alpha=1e30, out=below).amax(1)
         index[start:stop] = count - 1 - place
     return Best(index, best, share.reciprocal_())
+
+
+def shares(logits: Tensor, best: Best, sizes: Geometry, output: Size) -> Tensor:
+    """[1,N,h,w] of some of the labels, and the best of all -> [N,*output] float32, their shares of the softmax."""
+    return (resized(logits * _LOG2_E, sizes, output) - best.logit).exp2_().mul_(best.share)
 
 
 def resized(logits: Tensor, sizes: Geometry, output: Size) -> Tensor:

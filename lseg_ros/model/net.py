@@ -17,6 +17,7 @@ from lseg_ros.model.variants import Variant, VitBackbone
 
 LOGIT_SCALE = 1 / 0.07  # fixed by the paper; not a weight
 SIZE_STEP = 32
+PRECISIONS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 class TextProjection(nn.Module):

@@ -8,8 +8,6 @@ from lseg_ros.model.net import LOGIT_SCALE, LSegNet
 from lseg_ros.training.batches import Batch, Part
 from lseg_ros.training.datasets.common import IGNORE
 
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
 
 class Objective(nn.Module):
     """A network and the loss that it is trained with, as one module, for that is what DDP wraps."""

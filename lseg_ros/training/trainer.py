@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
-from lseg_ros.model.net import LSegNet
+from lseg_ros.model.net import PRECISIONS, LSegNet
 from lseg_ros.model.text import build_text_encoder
 from lseg_ros.model.variants import variant_named
 from lseg_ros.model.weights import own_state, save_model
@@ -26,7 +26,7 @@ from lseg_ros.training.datasets.catalogue import open_dataset
 from lseg_ros.training.distributed import World
 from lseg_ros.training.initialise import initialise
 from lseg_ros.training.log import RunLog
-from lseg_ros.training.objective import PRECISIONS, Objective
+from lseg_ros.training.objective import Objective
 from lseg_ros.training.optimise import build_optimizer, freeze, lr_factor, set_modes, set_rates
 from lseg_ros.training.validation import Validation
 

@@ -7,7 +7,7 @@ from torch.nn import functional
 
 from lseg_ros.inference import upsampling
 from lseg_ros.inference.preprocess import Geometry, Size, geometry
-from lseg_ros.inference.upsampling import LOG2_E, best_labels, resized, strips
+from lseg_ros.inference.upsampling import best_labels, resized, shares, strips
 
 SIZES = [
     ((360, 480), 480, None),  # as the network sees it, but for padding
@@ -43,9 +43,9 @@ def test_enlarged_as_by_interpolation(
     expected = plain(logits.double(), sizes, output).float()
     torch.testing.assert_close(resized(logits, sizes, output), expected, rtol=0, atol=2e-5)
 
-    best = best_labels(logits * LOG2_E, sizes, output)
+    best = best_labels(logits, sizes, output)
     torch.testing.assert_close(best.share, expected.softmax(0).amax(0), rtol=0, atol=1e-5)
-    share = best.share_of(resized(logits[:, 3:4] * LOG2_E, sizes, output))
+    share = shares(logits[:, 3:4], best, sizes, output)
     torch.testing.assert_close(share[0], expected.softmax(0)[3], rtol=0, atol=1e-5)
     top = expected.topk(2, dim=0).values
     clear = top[0] - top[1] > 1e-4

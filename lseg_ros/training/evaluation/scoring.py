@@ -10,7 +10,7 @@ from torch import Tensor
 from lseg_ros.inference.labels import LabelSpec
 from lseg_ros.inference.preprocess import Geometry
 from lseg_ros.inference.segmenter import ImageEmbedding, Segmenter
-from lseg_ros.inference.upsampling import LOG2_E, Best, best_labels
+from lseg_ros.inference.upsampling import Best, best_labels
 from lseg_ros.model.net import LSegNet
 from lseg_ros.training.datasets.common import IGNORE
 from lseg_ros.training.evaluation.text_features import in_chunks
@@ -52,7 +52,7 @@ class Scorer:
     def _best(self, image: ImageEmbedding, text: Tensor) -> Best:
         with torch.inference_mode():
             logits = self.net.logits(image.coordinates, text @ image.basis)
-            return best_labels(logits * LOG2_E, image.sizes, image.sizes.image)
+            return best_labels(logits, image.sizes, image.sizes.image)
 
     def multiscale(self, rgb: NDArray[np.uint8], words: Sequence[str]) -> NDArray[np.uint8]:
         """HxWx3 uint8 RGB -> HxW places in `words` by the original's evaluation over scales and mirror images."""
