@@ -49,8 +49,11 @@ class Graph:
             self._thread.join(TIMEOUT)
         if self.node is not None:
             self.node.close()
+        self._executor.shutdown()
         self.client.destroy_node()
         rclpy.shutdown(context=self.context)
+        # Else its participant lives in the domain of further tests until Python collects garbage.
+        self.context.destroy()
 
     def start(self, make_segmenter: Callable[..., Any], namespace: str = "", **parameters: object) -> LsegNode:
         """Starts the node under test with these parameters."""

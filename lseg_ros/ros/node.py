@@ -98,6 +98,8 @@ class LsegNode(LifecycleNode):
         """Ends what is running, after the frame in flight, and destroys the node."""
         self._drop_pipeline()
         self.destroy_node()
+        # It holds the lifecycle services, which else answer nobody, but are seen, until Python collects garbage.
+        self._state_machine.destroy_when_not_in_use()
 
     # States
 

@@ -65,6 +65,7 @@ def parameters(path: Path, name: str, namespace: str = "") -> dict[str, Any]:
     found = {key: p.value for key, p in node.get_parameters_by_prefix("").items() if key not in RCLPY}
     node.destroy_node()
     rclpy.shutdown(context=context)
+    context.destroy()
     return found
 
 

@@ -75,6 +75,7 @@ class Listener:
         self.executor.shutdown()
         self.node.destroy_node()
         self.context.try_shutdown()
+        self.context.destroy()
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """States of the node: what each transition does, and what each service answers in each state."""
 
+import gc
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -188,6 +189,18 @@ def test_what_fails_late_in_configure_leaves_nothing_behind(graph: Graph, segmen
     assert segmenter.releases == 1 and graph.node is not None
     topics = {publisher.topic_name for publisher in graph.node.publishers}
     assert not [topic for topic in topics if topic.startswith("/lseg/") and "transition" not in topic]
+
+
+def test_a_closed_node_is_gone_at_once(domain: int, segmenter: FakeSegmenter) -> None:
+    gc.disable()
+    try:
+        with Graph(domain) as onlooker:
+            with Graph(domain) as graph:
+                graph.start(lambda params: segmenter, labels=["red"])
+                onlooker.until(lambda: onlooker.client.count_services("lseg/change_state"), "the node")
+            onlooker.until(lambda: not onlooker.client.count_services("lseg/change_state"), "the end of its services")
+    finally:
+        gc.enable()
 
 
 def test_disabled_means_no_images(graph: Graph, lseg: Callable[..., None], segmenter: FakeSegmenter) -> None:
