@@ -23,6 +23,7 @@ from lseg_ros.training.batches import Batch, Batches, Source, phrases_of
 from lseg_ros.training.checkpoint import load_state, remove_leftovers, save_state
 from lseg_ros.training.config import TrainConfig
 from lseg_ros.training.datasets.catalogue import open_dataset
+from lseg_ros.training.depthwise import quicken
 from lseg_ros.training.distributed import World
 from lseg_ros.training.initialise import initialise
 from lseg_ros.training.log import RunLog
@@ -69,6 +70,8 @@ class Trainer:
         initialise(self.net, config.init, config.text_init, data)
         freeze(self.net, config.frozen)
         self.net.to(world.device).to(memory_format=torch.channels_last)
+        if world.device.type == "cpu":
+            quicken(self.net)
         if world.size > 1 and world.device.type == "cuda":  # PyTorch has none for CPUs
             self.net = timm.layers.convert_sync_batchnorm(self.net)
         self.ema = copy.deepcopy(own_state(self.net)) if config.ema else None
