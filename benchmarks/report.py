@@ -29,7 +29,8 @@ def write_report(results: dict[str, Any], path: Path) -> None:
     path.with_suffix(".html").write_text(page(results), encoding="utf-8")
     if path.parent == RESULTS:
         README.write_text(_BETWEEN.sub(lambda _: table(), README.read_text()))
-        PICTURE.write_bytes(stage_plot(_main_cases(results)))
+        if cases := _main_cases(results):
+            PICTURE.write_bytes(stage_plot(cases))
 
 
 def page(results: dict[str, Any]) -> str:
@@ -39,12 +40,13 @@ def page(results: dict[str, Any]) -> str:
     source = (Path(__file__).parent / "page.html.jinja").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     models = list(dict.fromkeys(case["model"] for case in results["segmenter"]))
+    cases = _main_cases(results)
     return environment.from_string(source).render(
         results=results,
         targets=targets(results),
         fastest=fastest,
         miou={r["model"]: {n: s["miou"] for n, s in r["subjects"].items()} for r in results["accuracy"]},
-        stages=_uri(stage_plot(_main_cases(results))) if models else "",
+        stages=_uri(stage_plot(cases)) if cases else "",
         growth={m: _uri(label_plot([c for c in results["segmenter"] if c["model"] == m])) for m in models},
     )
 
@@ -58,6 +60,8 @@ def table() -> str:
 def _of_machine(results: dict[str, Any]) -> str:
     machine = results["machine"]
     cases = [case for model, image, count in SHOWN if (case := _case(results, model, image, count))]
+    if not cases:
+        return ""
     dates = sorted({case["date"] for case in cases})
     cores = f"{machine['cores']} cores of an {machine['cpu']}" if not machine["gpu"] else machine["gpu"]
     lines = [

@@ -11,6 +11,8 @@ import torch
 from reference import TINY_VIT
 from tiny import tiny_net
 
+from benchmarks import report
+from benchmarks.__main__ import PARTS
 from benchmarks.inputs import labels, photos
 from benchmarks.plain import Baseline, Plain
 from benchmarks.report import README, RESULTS, page, table
@@ -68,3 +70,21 @@ def test_every_file_makes_a_page(path: Path) -> None:
     assert results["machine"]["cpu"] in html
     for target in targets(results):
         assert target.found > 0 or target.unit == "points"
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_part_alone_makes_a_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, part: str) -> None:
+    files = [path for path in sorted(RESULTS.glob("*.json")) if not path.name.startswith("baseline-")]
+    whole = json.loads(files[0].read_text())
+    # Of the segmenter's cases those that neither table nor picture shows.
+    kept = [x for x in whole[part] if (x["model"], x.get("image"), x.get("labels")) not in report.SHOWN]
+    alone = {"machine": whole["machine"], **{other: kept if other == part else [] for other in PARTS}}
+    monkeypatch.setattr(report, "RESULTS", tmp_path)
+    monkeypatch.setattr(report, "README", tmp_path / "README.md")
+    monkeypatch.setattr(report, "PICTURE", tmp_path / "picture.png")
+    report.README.write_text("<!-- benchmarks -->\nold\n<!-- /benchmarks -->\n")
+    path = tmp_path / "machine.json"
+    path.write_text(json.dumps(alone))
+    report.write_report(alone, path)
+    assert path.with_suffix(".html").is_file() and not report.PICTURE.exists()
+    assert report.README.read_text() == "<!-- benchmarks -->\n<!-- /benchmarks -->\n"

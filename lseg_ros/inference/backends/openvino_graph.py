@@ -1,5 +1,6 @@
 """Cutting an OpenVINO graph in two, so that each half gets a precision of its own."""
 
+from math import prod
 from typing import Any
 
 from lseg_ros.inference.backends.base import library
@@ -8,7 +9,8 @@ from lseg_ros.inference.backends.base import library
 def head_and_rest(model: Any) -> list[Any]:
     """The layers that see the image at half its size or more, and all others; the model alone where there are none.
 
-    The cut goes through the thinnest of the tensors, at half the image's size, that alone lead from input to output.
+    The cut goes through the smallest of the tensors that alone lead from input to output, down to a quarter of the
+    image's size.
     """
     passes = library("openvino.passes", "openvino")
     manager = passes.Manager()
@@ -29,12 +31,12 @@ def head_and_rest(model: Any) -> list[Any]:
 def _cut(model: Any) -> Any:
     """The output of a node to cut behind, or None."""
     value, best = model.input(0), None
-    half = value.shape[2] // 2
+    height = value.shape[2]
     while len(value.get_target_inputs()) == 1:
         node = next(iter(value.get_target_inputs())).get_node()
-        if node.get_output_size() != 1 or len(node.output(0).shape) != 4 or node.output(0).shape[2] < half:
+        if node.get_output_size() != 1 or len(node.output(0).shape) != 4 or node.output(0).shape[2] < height // 4:
             break
         value = node.output(0)
-        if value.shape[2] == half and (best is None or value.shape[1] <= best.shape[1]):
+        if value.shape[2] <= height // 2 and (best is None or prod(value.shape) <= prod(best.shape)):
             best = value
     return best
