@@ -29,7 +29,9 @@ SIZES = list(dict.fromkeys(image for images in CASES.values() for image in image
 COUNTS = (7, 11, 20, 150)
 ROUNDS = {"lseg_mini": 15, "lseg_vit_l16": 3}
 NODE = {"lseg_mini": (40, 3), "lseg_vit_l16": (5, 1)}  # frames, starts
-PARTS = ("segmenter", "accuracy", "node")
+PARTS = ("segmenter", "accuracy", "node", "memory")
+USUAL = PARTS[:3]  # memory takes a quarter of an hour more
+MEMORY_FRAMES = 10_000
 
 
 def measure(model: str, images: Sequence[str], counts: Sequence[int], rounds: int) -> Iterator[dict[str, Any]]:
@@ -64,20 +66,24 @@ def measure_all(options: argparse.Namespace) -> Iterator[tuple[str, dict[str, An
                 yield "accuracy", accuracy(model, options.camvid, 20 if options.quick else None)
             else:
                 print(f"mIoU is left out: CamVid is not at {options.camvid}; give its folder as --camvid")
-        if "node" in options.parts:
-            if find_spec("rclpy") and shutil.which("lseg_node"):
-                from benchmarks.node import measure_node
-
-                yield "node", measure_node(model, *((10, 1) if options.quick else NODE[model]))
-            else:
+        if {"node", "memory"} & set(options.parts):
+            if not (find_spec("rclpy") and shutil.which("lseg_node")):
                 print("the node is left out: it is not installed here; run: make env, then: . ./env.sh")
+                continue
+            from benchmarks.memory import measure_memory
+            from benchmarks.node import measure_node
+
+            if "node" in options.parts:
+                yield "node", measure_node(model, *((10, 1) if options.quick else NODE[model]))
+            if "memory" in options.parts and model == "lseg_mini":
+                yield "memory", measure_memory(model, 100 if options.quick else MEMORY_FRAMES)
 
 
 def main() -> int:
     """Returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--models", nargs="+", choices=CASES, default=list(CASES))
-    parser.add_argument("--parts", nargs="*", choices=PARTS, default=PARTS, help="none: only page and table, anew")
+    parser.add_argument("--parts", nargs="*", choices=PARTS, default=USUAL, help="none: only page and table, anew")
     parser.add_argument("--images", nargs="+", choices=SIZES, default=SIZES)
     parser.add_argument("--labels", nargs="+", type=int, choices=COUNTS, default=COUNTS)
     parser.add_argument("--rounds", type=int, help="how often each is timed (default: 15, large models 3)")
@@ -110,9 +116,9 @@ def place(result: dict[str, Any]) -> tuple[int, int, int]:
 def read(path: Path) -> dict[str, Any]:
     """The results in a file, or empty ones: what another machine or other versions gave is not mixed with ours."""
     found = json.loads(path.read_text()) if path.is_file() else {}
-    if found.get("machine") == machine():
-        return found
-    return {"machine": machine(), **{part: [] for part in PARTS}}
+    if found.get("machine") != machine():
+        found = {}
+    return {"machine": machine(), **{part: found.get(part, []) for part in PARTS}}
 
 
 if __name__ == "__main__":

@@ -38,26 +38,14 @@ def measure_node(model: str, frames: int, starts: int) -> dict[str, Any]:
     beyond the stages of `Segmenter.segment`. Making the two messages is counted there, in `score`: half a millisecond.
     """
     words = labels(150)
-    with TemporaryDirectory() as folder, _Client() as client:
-        arguments = ["-p", f"model:={model}"]
-        if variant_named(model).weights is None:
-            checkpoint = Path(folder) / "random.safetensors"
-            save_model(network(model), checkpoint, "none")
-            arguments = ["-p", f"checkpoint:={checkpoint}"]
-        # Reliable, for each image is shown once, and a large one may get lost on its way.
-        arguments += [
-            "-p",
-            f"labels:={words[:LABELS]}",
-            "-p",
-            "qos_overrides./image.subscription.reliability:=reliable",
-        ]
+    with node_arguments(model) as arguments, Client() as client:
         first = []
         with tqdm(total=starts + frames + 5, desc=f"{model}, node", unit="frame", disable=None) as bar:
             for _ in range(starts - 1):
-                with _running(arguments):
+                with running(arguments):
                     first.append(client.first_mask())
                     bar.update()
-            with _running(arguments):
+            with running(arguments):
                 first.append(client.first_mask())
                 bar.update()
                 found = _frames(client, frames, bar.update)
@@ -77,7 +65,7 @@ def measure_node(model: str, frames: int, starts: int) -> dict[str, Any]:
     }
 
 
-def _frames(client: "_Client", frames: int, tick: Callable[[], object]) -> dict[str, Any]:
+def _frames(client: "Client", frames: int, tick: Callable[[], object]) -> dict[str, Any]:
     pictures = photos(WIDTH, HEIGHT)
     stages: list[dict[str, float]] = []
     latency = []
@@ -97,22 +85,36 @@ def _frames(client: "_Client", frames: int, tick: Callable[[], object]) -> dict[
 
 
 @contextmanager
-def _running(arguments: Sequence[str]) -> Iterator[None]:
-    """The node, from its start to its end."""
+def node_arguments(model: str) -> Iterator[list[str]]:
+    """What the node is started with: a model, its own weights or random ones, and labels."""
+    with TemporaryDirectory() as folder:
+        source = f"model:={model}"
+        if variant_named(model).weights is None:
+            checkpoint = Path(folder) / "random.safetensors"
+            save_model(network(model), checkpoint, "none")
+            source = f"checkpoint:={checkpoint}"
+        # Reliable, for each image is shown once, and a large one may get lost on its way.
+        reliable = "qos_overrides./image.subscription.reliability:=reliable"
+        yield ["-p", source, "-p", f"labels:={labels(LABELS)}", "-p", reliable]
+
+
+@contextmanager
+def running(arguments: Sequence[str]) -> Iterator[int]:
+    """The node, from its start to its end; the number of its process."""
     process = subprocess.Popen(
         ["lseg_node", "--ros-args", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        yield
+        yield process.pid
     finally:
         process.terminate()
         process.wait(30)
 
 
-class _Client:
+class Client:
     """A camera that shows one image at a time, and a reader of masks."""
 
-    def __enter__(self) -> "_Client":
+    def __enter__(self) -> "Client":
         # Of its own, on this machine only: the images should reach no robot.
         os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"], os.environ["ROS_DOMAIN_ID"] = "LOCALHOST", "102"
         rclpy.init()
