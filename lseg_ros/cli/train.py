@@ -27,9 +27,12 @@ def run(options: argparse.Namespace) -> int:
     """Trains; returns the exit status, that of a process ended by the signal where one came."""
     from lseg_ros.training.config import read_config
     from lseg_ros.training.distributed import world
+    from lseg_ros.training.memory import keep_freed_memory
     from lseg_ros.training.trainer import Stopped, Trainer
 
     config = read_config(options.config)
+    if options.device == "cpu":
+        keep_freed_memory()
     with world(options.device) as processes:
         trainer = Trainer(config, options.data, options.out, processes)
         trainer.resume()
