@@ -60,8 +60,12 @@ class LsegNode(LifecycleNode):
         super().__init__("lseg", **node_arguments)
         forward_logs(self.get_logger())
         self._make_segmenter = make_segmenter
-        self._params = declare(self)
         self._pipeline: Pipeline | None = None
+        try:
+            self._params = declare(self)
+        except ValueError:
+            self.close()
+            raise
         self._state = "unconfigured"
         self._enabled = True
         self.failure = ""  # why the last transition failed

@@ -501,6 +501,12 @@ def test_parameters_that_the_node_does_not_start_with(
         graph.start(lambda params: segmenter, **parameters)
 
 
+def test_a_node_that_does_not_start_is_gone(graph: Graph, segmenter: FakeSegmenter) -> None:
+    with pytest.raises(ValueError, match="must be a list") as error:
+        graph.start(lambda params: segmenter, labels=3)
+    graph.until(lambda: not graph.client.count_services("lseg/change_state"), f"its end after: {error.value}")
+
+
 @pytest.mark.parametrize("namespace", ["", "/robot"])
 def test_names_follow_the_namespace(graph: Graph, segmenter: FakeSegmenter, namespace: str) -> None:
     graph.start(lambda params: segmenter, namespace=namespace, labels=["red"])
