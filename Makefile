@@ -7,7 +7,7 @@ help:
 	@echo "make test   ruff, mypy and all tests"
 	@echo "make lint   ruff and mypy only"
 	@echo "make bench  times models, segmenter and node on this machine, half an hour, and writes benchmarks/results/"
-	@echo "make clean  removes everything that the others made"
+	@echo "make clean  removes what env, test and demo left in this folder"
 
 env:
 	@PYTHON="$(PYTHON)" python3 tools/make_env.py
@@ -28,4 +28,4 @@ bench: env
 	@. ./env.sh && python -m benchmarks
 
 clean:
-	rm -rf .venv build install log demo_out
+	rm -rf .venv build install log demo_out .pytest_cache .mypy_cache .ruff_cache

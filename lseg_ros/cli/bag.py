@@ -96,6 +96,7 @@ def run(options: argparse.Namespace) -> int:
             "list of outputs": outputs.wanted,
             "list of labels": [asdict(label) for label in segmenter.labels.labels],
             "model": _sha256(weights_path(options.model)),
+            "kind of device": segmenter.device.type,
             "precision": segmenter.precision,
             "backend": options.backend,
             "exported file": _sha256(options.exported) if options.exported else None,

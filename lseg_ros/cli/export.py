@@ -29,7 +29,7 @@ Labels are not part of it: they may change at any time.
                        leads from there to the text's vectors
 
 With --calibrate the file is in int8, and what that costs is measured on those pictures that were not calibrated with.
-Give the file to the node as `exported`, or to `lseg segment` as --exported.
+Give the file to the node as `exported`, or to `lseg segment --backend auto` as --exported.
 """
 
 

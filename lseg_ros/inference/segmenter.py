@@ -68,7 +68,8 @@ class Segmenter:
         Args:
             net: takes ownership; it is moved to the device.
             device: "auto" (a GPU if there is one), or a torch device.
-            precision: of the image encoder; "auto" is float32 on a CPU and float16 on a GPU, or what `exported` holds.
+            precision: of the image encoder; "auto" is float32 on a CPU and with onnxruntime, float16 on a
+                GPU, and int8 where `exported` holds that.
             input_size: longest side in pixels that the network sees; None for the variant's own.
             backend: what runs the image encoder: torch, onnxruntime, openvino, tensorrt, or "auto" for the fastest.
             exported: file of `lseg export` for the backend to run; None: one is made of the network where needed.

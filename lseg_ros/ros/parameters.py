@@ -65,7 +65,7 @@ TABLE = (
     Entry("output_size", [], "Width and height of what is published; empty: the image's.", items=int, changes="live"),
     Entry("mask_encoding", "mono8", "Encoding of ~/mask.", choices=tuple(MASK_ENCODINGS)),
     Entry("unknown_id", -1, "Value of unknown pixels; -1 for the encoding's largest.", limits=(-1, 65535)),
-    Entry("confidence_encoding", "mono8", "mono8 is 0..255, 32FC1 is 0..1.", choices=("mono8", "32FC1")),
+    Entry("confidence_encoding", "mono8", "mono8 is 1..255, 32FC1 is 0..1.", choices=("mono8", "32FC1")),
     Entry("score_encoding", "32FC1", "Of ~/score/*: mono8 is 0..255, 32FC1 is 0..1.", choices=("mono8", "32FC1")),
     Entry("score_labels", [], "Labels in ~/scores; empty: all of them.", changes="live"),
     Entry("score_size", [], "Width and height of ~/scores; empty: the mask's.", items=int, changes="live"),

@@ -21,7 +21,7 @@ from torch import Tensor
 from lseg_ros import Segmenter, load_model
 from lseg_ros.inference.backends import choose
 from lseg_ros.inference.backends.base import BACKENDS, BackendError, PerShape, Request
-from lseg_ros.inference.backends.choose import FastestBackend, backend_for, candidates
+from lseg_ros.inference.backends.choose import FastestBackend, backend_for, candidates, precision_for
 from lseg_ros.inference.backends.exporting import cache_folder, onnx_of
 from lseg_ros.model.image_encoder import ImageEncoder
 from lseg_ros.model.net import LSegNet
@@ -153,6 +153,7 @@ def test_torch_imports_no_other_library(monkeypatch: pytest.MonkeyPatch) -> None
         ("torch", {"precision": "int8"}, "torch runs in"),
         ("openvino", {"precision": "int8"}, "int8 needs a file that was calibrated"),
         ("openvino", {"exported": Path("nowhere.onnx")}, "nowhere.onnx is not there"),
+        ("torch", {"exported": Path("x.onnx")}, "torch does not run x.onnx; choose the backend openvino"),
     ],
 )
 def test_what_cannot_be_done_is_said(*, backend: str, changes: dict[str, Any], sentence: str) -> None:
@@ -160,6 +161,22 @@ def test_what_cannot_be_done_is_said(*, backend: str, changes: dict[str, Any], s
         pytest.importorskip(backend)
     with pytest.raises(BackendError, match=sentence):
         backend_for(backend, request_of(tiny_net(), **changes))
+
+
+@pytest.mark.parametrize(
+    ("backend", "exported", "precision"),
+    [
+        ("torch", False, "float16"),
+        ("auto", False, "float16"),
+        ("auto", True, "float32"),  # else nothing installed may run the file
+        ("onnxruntime", True, "float32"),
+        ("tensorrt", True, "float16"),
+    ],
+)
+def test_what_auto_means_on_a_gpu(tmp_path: Path, *, backend: str, exported: bool, precision: str) -> None:
+    path = onnx_of(request_of(tiny_net())).rename(tmp_path / "x.onnx") if exported else None
+    assert precision_for("auto", backend, torch.device("cuda"), path) == precision
+    assert precision_for("auto", backend, CPU, path) == "float32"
 
 
 @pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])

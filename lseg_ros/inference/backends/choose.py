@@ -53,7 +53,9 @@ def precision_for(name: str, backend: str, device: torch.device, exported: Path 
     if name == "auto":
         if quantised:
             return "int8"
-        return "float16" if device.type == "cuda" and backend != "onnxruntime" else "float32"
+        # A float32 file stays what it is but for TensorRT, which builds an engine from it.
+        as_written = backend == "onnxruntime" or (backend == "auto" and exported is not None)
+        return "float16" if device.type == "cuda" and not as_written else "float32"
     if exported is not None and quantised != (name == "int8"):
         raise BackendError(
             f"{exported} holds {'int8' if quantised else 'float32'}, and precision {name} was asked for; leave out the "
@@ -99,6 +101,11 @@ def candidates(request: Request) -> list[str]:
 def _new(name: str, request: Request) -> Backend:
     """The backend; each library is imported here at the earliest."""
     if name == "torch":
+        if request.exported is not None:
+            raise BackendError(
+                f"torch does not run {request.exported}; choose the backend openvino, onnxruntime or auto, or leave "
+                "out the exported file"
+            )
         return EagerBackend(request)
     if name == "openvino":
         if request.device.type != "cpu":
