@@ -21,7 +21,8 @@ def read_label_file(path: Path) -> list[LabelSpec]:
     """Reads a label file; raises LabelError naming the file and what is wrong with it."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
+    # YAML takes 2024-02-30 for a date, and Python's own error says that it is none.
+    except (OSError, ValueError, ArithmeticError, LookupError, RecursionError, yaml.YAMLError) as error:
         raise LabelError(f"the label file {path} cannot be read: {' '.join(str(error).split())}") from error
     entries = content.get("labels") if isinstance(content, dict) else None
     if not isinstance(entries, list):
@@ -37,6 +38,7 @@ def _spec(entry: Any, path: Path) -> LabelSpec:
     unknown = sorted(str(key) for key in entry.keys() - _KEYS)
     if unknown:
         raise LabelError(f"the label {entry['name']!r} in {path} has the unknown key {unknown[0]!r}; known: {_known()}")
+    entry = {key: value for key, value in entry.items() if value is not None}  # a key left empty is not given
     try:
         return LabelSpec(
             name=entry["name"],

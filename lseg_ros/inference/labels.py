@@ -199,7 +199,7 @@ def _claim(name: str, class_id: int, ids: _Ids, now: float, force: bool) -> None
             raise LabelError(f"id {class_id} belongs to the label {owner!r}; choose another for {name!r}, or set force")
         ids.before.pop(owner)
     recent = [r for r in ids.retired.values() if r.name == name and now - r.since < ids.rules.quarantine]
-    if recent and class_id not in [r.class_id for r in recent] and not force:
+    if recent and class_id != old and class_id not in [r.class_id for r in recent] and not force:
         raise LabelError(
             f"the label {name!r} had id {recent[-1].class_id} until {now - recent[-1].since:.0f} s ago and consumers "
             f"that know one id for a name would forget it for {class_id}; give it its old id, wait "

@@ -238,7 +238,9 @@ class Camera:
         return self._segmenter.query(seen.embedding, phrases, (height, width))
 
     def failed(self, error: BaseException) -> None:
-        """Notes that `process` or `rescore` raised."""
+        """Notes that `process` or `rescore` raised; not at the end of ROS, where nothing can be published any more."""
+        if not self._node.context.ok():
+            return
         self.statistics.error("failed", f"{type(error).__name__}: {error}")
         self._node.get_logger().error(
             f"a frame failed and was skipped: {type(error).__name__}: {error}", throttle_duration_sec=_THROTTLE

@@ -7,6 +7,8 @@ from std_msgs.msg import Header
 
 from lseg_ros.ros import qos
 
+_THROTTLE = 60.0  # seconds between repeated error messages
+
 
 def scaled(info: CameraInfo, height: int, width: int, header: Header) -> CameraInfo:
     """The calibration of an image that was resized to `height` x `width`.
@@ -66,7 +68,11 @@ class CameraInfoRelay:
     def update(self, wanted: bool) -> None:
         """Subscribes or unsubscribes; a calibration that has come is kept."""
         if wanted and self._subscription is None:
-            self._subscription = self._node.create_subscription(CameraInfo, self._topic, self._keep, self._profile)
+            try:
+                self._subscription = self._node.create_subscription(CameraInfo, self._topic, self._keep, self._profile)
+            except Exception as error:  # such as a topic of another type in the same process; it may go
+                what = f"cannot subscribe to {self._topic}: {error}"
+                self._node.get_logger().error(what, throttle_duration_sec=_THROTTLE)
         elif not wanted and self._subscription is not None:
             self._node.destroy_subscription(self._subscription)
             self._subscription = None

@@ -167,9 +167,9 @@ class LsegNode(LifecycleNode):
     def _drop_pipeline(self) -> None:
         if self._pipeline is None:
             return
-        self._memory.remember(self._pipeline.segmenter.labels, self._params)
-        self._pipeline.close()
-        self._pipeline = None
+        pipeline, self._pipeline = self._pipeline, None
+        pipeline.close()  # a change under way ends first, and is answered
+        self._memory.remember(pipeline.segmenter.labels, self._params)
 
     def _ready(self, *, active: bool = False) -> Pipeline:
         """The pipeline, or NotNow saying which transition it takes."""

@@ -146,6 +146,9 @@ def read(node: Node) -> NodeParams:
 
 def problems_of_change(node: Node, parameters: list[Parameter], *, configured: bool) -> list[str]:
     """Why these changes of declared parameters are refused together, one sentence each."""
+    deleted = [p.name for p in parameters if p.name in ENTRIES and p.type_ == Parameter.Type.NOT_SET]
+    if deleted:
+        return [f"parameter {name!r} cannot be deleted; set it to its default" for name in deleted]
     before = _values(node)
     changed = {p.name: p.value for p in parameters if p.name in ENTRIES}
     fixed = [

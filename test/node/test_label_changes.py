@@ -65,6 +65,14 @@ def test_a_label_file_by_parameter(graph: Graph, lseg: Callable[..., None], labe
     assert parameters(graph) == (["green"], "")  # it no longer says what is in force
 
 
+def test_a_label_file_that_yaml_chokes_on_is_refused(graph: Graph, lseg: Callable[..., None], label_file: Path) -> None:
+    lseg()
+    label_file.write_text("labels: [sky, 2024-02-30]\n")
+    done, reason = set_atomically(graph, label_file=str(label_file))
+    assert not done and "day is out of range" in reason
+    assert names_in_force(graph) == ["red", "green", "blue"]
+
+
 def test_the_file_of_a_service_call_shows_in_the_parameter(
     graph: Graph, lseg: Callable[..., None], label_file: Path
 ) -> None:

@@ -146,6 +146,46 @@ def test_what_is_configured_again_reads_parameters_and_keeps_labels_and_ids(grap
     assert [(x.name, x.class_id) for x in labels] == [("green", 2), ("white", 4)]
 
 
+def test_forced_ids_outlive_a_cleanup(graph: Graph, lseg: Callable[..., None]) -> None:
+    lseg()
+    forced = SetLabels.Request(labels=["red", "green"], class_ids=[5, 6], force=True)
+    assert graph.call(SetLabels, "set_labels", forced).success
+    assert change(graph, "deactivate", "cleanup", "configure")
+    labels = graph.ask(GetLabels, "get_labels", GetLabels.Request()).label_set.labels
+    assert [(x.name, x.class_id) for x in labels] == [("red", 5), ("green", 6)]
+
+
+def test_a_change_that_a_cleanup_waits_for_is_remembered(graph: Graph) -> None:
+    entered, go_on = threading.Event(), threading.Event()
+
+    class Slow(FakeSegmenter):
+        def set_labels(self, *arguments: Any, **more: Any) -> LabelSet:
+            if self.labels.version == 1:
+                entered.set()
+                assert go_on.wait(30)
+            return super().set_labels(*arguments, **more)
+
+    node = graph.start(lambda params: Slow(), autostart=False, labels=["red"])
+    assert change(graph, "configure")
+    client: Any = graph.client.create_client(SetLabels, "set_labels")
+    graph.until(client.service_is_ready)
+    answer = client.call_async(SetLabels.Request(labels=["blue"]))
+    graph.until(entered.is_set, "a change under way")
+    lifecycle: Any = graph.client.create_client(ChangeState, "lseg/change_state")
+    graph.until(lifecycle.service_is_ready)
+    cleanup = ChangeState.Request()
+    cleanup.transition.label = "cleanup"
+    cleaned = lifecycle.call_async(cleanup)
+    graph.until(lambda: node._pipeline is None, "the cleanup to begin")
+    go_on.set()
+    graph.until(lambda: answer.done() and cleaned.done(), "both answers")
+    assert answer.result().success and cleaned.result().success
+    assert change(graph, "configure")
+    after = graph.ask(GetLabels, "get_labels", GetLabels.Request()).label_set
+    assert [x.name for x in after.labels] == ["blue"]
+    assert after.version > answer.result().label_set.version
+
+
 def test_a_failed_configure_says_why_and_may_be_tried_again(graph: Graph) -> None:
     failures: list[Exception] = [ValueError("no such\nvariant"), RuntimeError("out of memory")]
 

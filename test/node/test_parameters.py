@@ -5,7 +5,8 @@ from pathlib import Path
 import yaml
 from fakes import FakeSegmenter
 from graph import Graph
-from rcl_interfaces.srv import DescribeParameters
+from rcl_interfaces.srv import DescribeParameters, SetParameters
+from rclpy.parameter import Parameter
 
 from lseg_ros.ros.parameters import TABLE
 
@@ -43,3 +44,15 @@ def test_parameters_say_what_they_are(graph: Graph) -> None:
         assert found.read_only == (entry.changes == "never")
         assert ("unconfigured" in found.additional_constraints) == (entry.changes == "unconfigured")
         assert bool(found.integer_range or found.floating_point_range) == (entry.limits is not None)
+
+
+def test_a_parameter_that_is_deleted_stays(graph: Graph) -> None:
+    node = graph.start(lambda params: FakeSegmenter(), labels=["red"])
+    for entry in TABLE:
+        message = Parameter(entry.name, Parameter.Type.NOT_SET).to_parameter_msg()
+        request = SetParameters.Request(parameters=[message])
+        assert not graph.call(SetParameters, "lseg/set_parameters", request).results[0].successful
+        assert node.has_parameter(entry.name)
+    message = Parameter("threshold", value=0.5).to_parameter_msg()
+    request = SetParameters.Request(parameters=[message])
+    assert graph.call(SetParameters, "lseg/set_parameters", request).results[0].successful

@@ -169,6 +169,18 @@ def test_camera_info_lies_beside_the_image_or_where_the_parameter_says(graph: Gr
         graph.until(partial(graph.client.count_subscribers, f"{name}/calibration"), "a subscription")
 
 
+def test_a_camera_info_topic_of_another_type_ends_nothing(graph: Graph, lseg: Callable[..., None]) -> None:
+    lseg(camera_info_topic="image")
+    masks = graph.collect(Image, "lseg/mask")
+    graph.send(image(stripes(RED), stamp=1))
+    graph.next(masks)
+    reports = graph.collect(DiagnosticArray, "diagnostics")
+    graph.collect(CameraInfo, "lseg/camera_info")
+    graph.until(lambda: len(reports) > 1, "a second of the node's life")
+    graph.send(image(stripes(RED), stamp=2))
+    assert graph.next(masks).header.stamp.sec == 2
+
+
 def test_scores_in_one_image_with_the_names_of_its_channels(graph: Graph, lseg: Callable[..., None]) -> None:
     lseg(score_labels=["blue", "red", "no such label"], score_size=[4, 2])
     images, channels = graph.collect(Image, "lseg/scores"), graph.collect(ChannelInfo, "lseg/channel_info")

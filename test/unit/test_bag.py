@@ -544,7 +544,7 @@ from lseg_ros.inference.labels import IdRules, LabelSet, as_specs, assign
 
 
 class Fake:
-    threshold, precision, input_size = 0.0, "float32", 480
+    threshold, precision, input_size, device = 0.0, "float32", 480, SimpleNamespace(type="cpu")
 
     def __init__(self, options, device):
         self.labels = assign(LabelSet(), as_specs(options.labels.split(",")), IdRules())

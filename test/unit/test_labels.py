@@ -125,6 +125,12 @@ def test_a_label_does_not_come_back_under_another_id_while_its_old_one_is_rememb
     assert assign(second, as_specs(["green", "red"], [2, 1]), rules, now=15).labels[1].class_id == 1
 
 
+def test_ids_that_were_forced_may_be_asked_for_again() -> None:
+    labels = change(change(LabelSet(), ["a", "b"], [1, 3]), ["a", "b"], [2, 3], force=True)
+    again = change(labels, ["a", "b"], [2, 3])
+    assert ids(again) == {"a": 2, "b": 3} and again.retired == labels.retired
+
+
 def test_a_retired_id_never_has_two_meanings() -> None:
     labels = LabelSet()
     for i in range(40):
@@ -200,11 +206,19 @@ def test_label_file(tmp_path: Path) -> None:
     ]
 
 
+def test_a_key_left_empty_is_not_given(tmp_path: Path) -> None:
+    path = tmp_path / "labels.yaml"
+    path.write_text("labels:\n- {name: sky, prompts: , class_id: , threshold: , background: , color: }\n")
+    assert read_label_file(path) == [LabelSpec("sky")]
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
         ("labels: [", "cannot be read"),
         ("- sky", "needs a list under 'labels'"),
+        ("labels: [sky, 2024-02-30]", "cannot be read: day is out of range"),
+        ("labels: [{name: sky, class_id: !!int ''}]", "cannot be read"),
         ("labels: [{prompt: sky}]", "with 'name'"),
         ("labels: [{name: sky, id: 3}]", "unknown key 'id'"),
         ("labels: [{name: sky, class_id: three}]", "cannot be used"),
