@@ -137,7 +137,7 @@ LSEG_MINI = Variant(
 LSEG_MINI_STREET = replace(
     LSEG_MINI,
     name="lseg_mini_street",
-    weights=("lseg_mini_street.safetensors", "5a156909cfbf57e0503f643518f25adaf85d7ca583a37c5d4d37a8fc29c14b3c"),
+    weights=("lseg_mini_street.safetensors", "9f5b9ebcd08f1f0156a20e40a458f2e31805134779084f4790f2724345961366"),
 )
 LSEG_VIT_L16 = Variant("lseg_vit_l16", _VIT_L16, _DPT, _CLIP_VIT_B32, 512)
 LSEG_VIT_L16_RN50X16 = Variant("lseg_vit_l16_rn50x16", _VIT_L16, _DPT, _CLIP_RN50X16, 768)
