@@ -16,7 +16,7 @@ if sys.argv[1] == "keep":
 for turn in range(12):  # what is kept grows for some
     if turn == 8:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    tensors = [torch.ones(5_000_000) for _ in range(4)]
+    tensors = [torch.ones(10_000_000) for _ in range(2)]
     del tensors
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
