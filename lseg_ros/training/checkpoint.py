@@ -25,6 +25,8 @@ def save_state(path: Path, state: dict[str, Any], config: TrainConfig, processes
 def load_state(path: Path, config: TrainConfig, processes: int, device: torch.device) -> dict[str, Any] | None:
     """The state, or None where there is none yet.
 
+    A run that ended may go on for longer: with more `steps`, and a restart where it ended.
+
     Raises:
         ValueError: it is of another run, names what differs; or it is no state.
     """
@@ -35,7 +37,8 @@ def load_state(path: Path, config: TrainConfig, processes: int, device: torch.de
         before, now = json.loads(state["config"]), json.loads(_plain(config))
     except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is no state of a run of this version; remove it, or use another folder") from error
-    differing = [key for key in now if before.get(key) != now[key] and key not in _FREE]
+    free = (*_FREE, "steps", "restarts") if _is_longer(before, now) else _FREE
+    differing = [key for key in now if before.get(key) != now[key] and key not in free]
     if differing:
         key = differing[0]
         was, is_now = (_short(entries.get(key)) for entries in (before, now))
@@ -56,6 +59,12 @@ def remove_leftovers(folder: Path) -> None:
     """Removes what `replacing` had begun to write there when a run was killed."""
     for left in folder.glob(".part-*"):
         shutil.rmtree(left, ignore_errors=True)
+
+
+def _is_longer(before: dict[str, Any], now: dict[str, Any]) -> bool:
+    """Whether one run is the other's beginning: its learning rates are the same at each of the other's steps."""
+    ends = [[*config["restarts"], config["steps"]] for config in (before, now)]
+    return len(ends[0]) < len(ends[1]) and ends[0] == ends[1][: len(ends[0])]
 
 
 def _plain(config: TrainConfig) -> str:

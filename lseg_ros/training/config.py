@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, field, fields
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,7 @@ class TrainConfig:
 
     optimizer: str = "adamw"
     schedule: str = "cosine"
+    restarts: tuple[int, ...] = ()
     warmup: int = 0
     lr: float = 0.0
     backbone_lr: float | None = None
@@ -119,7 +121,7 @@ def read_config(path: Path) -> TrainConfig:
     if "words" in raw:
         files = [raw["words"]] if isinstance(raw["words"], str) else raw["words"]
         raw["words"] = {label: more for file in files for label, more in read_words(path.parent / file).items()}
-    for key in ("scale", "long_side", "without", "frozen"):
+    for key in ("scale", "long_side", "without", "frozen", "restarts"):
         if key in raw:
             raw[key] = tuple(raw[key])
     raw["sources"] = {name: _source(entry, f"{path}, {name}") for name, entry in raw["sources"].items()}
@@ -237,6 +239,10 @@ _RULES: dict[str, Rule] = {
         "two whole numbers of pixels, the smaller first",
     ),
     "negatives": (lambda v: v == "all" or _is_whole(v, 0), "a whole number, 0 or more, or all"),
+    "restarts": (
+        lambda v: isinstance(v, list) and all(_is_whole(n, 1) for n in v) and v == sorted(set(v)),
+        "a list of steps, each 1 or more, ascending",
+    ),
     "sources": (lambda v: isinstance(v, dict) and bool(v), "a mapping from names to data sets, at least one"),
 }
 
@@ -253,6 +259,7 @@ def _yaml_note(value: Any) -> str:
 def _check_together(config: TrainConfig, path: Path) -> None:
     """Raises ConfigError for entries that do not go together."""
     problem = ""
+    shortest = min(end - begin for begin, end in pairwise((0, *config.restarts, config.steps)))
     if bool(config.steps) == bool(config.epochs):
         problem = "give either 'steps' or 'epochs'"
     elif bool(config.base_lr) == bool(config.lr) or bool(config.base_lr) != (config.backbone_lr is None):
@@ -261,8 +268,10 @@ def _check_together(config: TrainConfig, path: Path) -> None:
         problem = "'schedule' poly goes by 'epochs', without 'warmup'"
     elif config.stop_after and not config.stop_after <= config.epochs:
         problem = f"'stop_after' is {config.stop_after}, and should be at most the number of 'epochs', {config.epochs}"
-    elif config.steps and config.warmup >= config.steps:
-        problem = f"'warmup' is {config.warmup}, and should be less than the 'steps', {config.steps}"
+    elif config.restarts and (config.schedule != "cosine" or config.restarts[-1] >= config.steps):
+        problem = f"'restarts' is {list(config.restarts)}; it goes with 'schedule' cosine and lies below 'steps'"
+    elif config.steps and config.warmup >= shortest:
+        problem = f"'warmup' is {config.warmup}, and should be less than the 'steps', {shortest}"
     elif config.epochs and any(source.weight != 1 for source in config.sources.values()):
         problem = "with 'epochs' each image comes once in each, so a source takes no 'weight'"
     elif not any(source.weight for source in config.sources.values()):

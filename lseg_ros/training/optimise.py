@@ -61,15 +61,17 @@ def lr_factor(config: TrainConfig, step: int, steps: int) -> float:
     """What the learning rates are multiplied with at a step.
 
     Args:
-        config: "cosine" goes to zero after `warmup` steps up; "poly" is (1 - epoch / epochs) ** 0.9, the same all
-            through an epoch.
+        config: "cosine" goes to zero after `warmup` steps up, and does so again from each of `restarts` (SGDR,
+            Loshchilov and Hutter 2017); "poly" is (1 - epoch / epochs) ** 0.9, the same all through an epoch.
         step: from 0.
         steps: of the whole schedule.
     """
     if config.schedule == "poly":
         epoch = step // (steps // config.epochs)
         return max(0.0, 1 - epoch / config.epochs) ** 0.9
-    if step < config.warmup:
-        return (step + 1) / config.warmup
-    done = (step - config.warmup) / max(1, steps - config.warmup)
+    begin = max((restart for restart in config.restarts if restart <= step), default=0)
+    end = min((restart for restart in config.restarts if restart > step), default=steps)
+    if step - begin < config.warmup:
+        return (step - begin + 1) / config.warmup
+    done = (step - begin - config.warmup) / max(1, end - begin - config.warmup)
     return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
