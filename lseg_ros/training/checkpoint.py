@@ -43,9 +43,10 @@ def load_state(path: Path, config: TrainConfig, processes: int, device: torch.de
         key = differing[0]
         was, is_now = (_short(entries.get(key)) for entries in (before, now))
         more = f" (and so do {', '.join(map(repr, differing[1:]))})" if differing[1:] else ""
+        hint = f"; to train it for longer, add {was} to its 'restarts'" if key == "steps" else ""
         raise ValueError(
             f"{path} is of a run of another configuration: {key!r} was {was} and is {is_now}{more}; "
-            "give the configuration that it was begun with, or another folder"
+            f"give the configuration that it was begun with, or another folder{hint}"
         )
     if state["processes"] != processes:
         raise ValueError(
@@ -63,7 +64,7 @@ def remove_leftovers(folder: Path) -> None:
 
 def _is_longer(before: dict[str, Any], now: dict[str, Any]) -> bool:
     """Whether one run is the other's beginning: its learning rates are the same at each of the other's steps."""
-    ends = [[*config["restarts"], config["steps"]] for config in (before, now)]
+    ends = [[*config.get("restarts", ()), config.get("steps")] for config in (before, now)]
     return len(ends[0]) < len(ends[1]) and ends[0] == ends[1][: len(ends[0])]
 
 

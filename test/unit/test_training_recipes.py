@@ -91,6 +91,14 @@ def test_cosine_with_warm_up() -> None:
     assert factors == pytest.approx([0.1, 0.5, 1, 1, 0.5, 0])
 
 
+def test_cosine_that_restarts() -> None:
+    config = replace(CONFIG, steps=310, warmup=10, restarts=(110, 200))
+    first = replace(config, steps=110, restarts=())
+    assert [lr_factor(config, step, 310) for step in range(110)] == [lr_factor(first, step, 110) for step in range(110)]
+    factors = [lr_factor(config, step, 310) for step in (110, 119, 120, 160, 199, 200, 210, 260, 310)]
+    assert factors == pytest.approx([0.1, 1, 1, 0.5, 0.0004, 0.1, 1, 0.5, 0], abs=1e-4)
+
+
 @pytest.mark.parametrize(
     ("optimizer", "expected"),
     [

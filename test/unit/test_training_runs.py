@@ -122,12 +122,29 @@ def test_a_signal_stops_after_the_step(
     assert (out / "tiny.safetensors").stat().st_mtime_ns == before
 
 
+def test_a_run_that_ended_goes_on_for_longer(data: Path, tmp_path: Path) -> None:
+    """As if it had been planned that long from the start."""
+    out = tmp_path / "out"
+    Trainer(replace(SHORT, steps=4), data, out).run()
+    longer = replace(SHORT, steps=9, restarts=(4,))
+    second = Trainer(longer, data, out)
+    second.resume()
+    assert second.step == 4 and not second.finished
+    assert same_weights(Trainer(longer, data, tmp_path / "whole").run(), second.run())
+    # Other restarts would have been another beginning.
+    with pytest.raises(ValueError, match=r"'steps' was 9 and is 12 \(and so do 'restarts'\)"):
+        Trainer(replace(SHORT, steps=12, restarts=(6, 9)), data, out).resume()
+
+
 def test_a_state_of_another_run_is_refused(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     Trainer(replace(SHORT, steps=1, warmup=0), data, out).run()
     with pytest.raises(ValueError, match=r"last\.pt is of a run of another configuration: 'seed' was 3 and is 4"):
         Trainer(replace(SHORT, steps=1, warmup=0, seed=4), data, out).resume()
-    with pytest.raises(ValueError, match=r"'steps' was 1 and is 8 \(and so do 'warmup'\)"):
+    with pytest.raises(
+        ValueError,
+        match=r"'steps' was 1 and is 8 \(and so do 'warmup'\).*to train it for longer, add 1 to its 'restarts'",
+    ):
         Trainer(SHORT, data, out).resume()
     free = Trainer(replace(SHORT, steps=1, warmup=0, workers=3, save_every=7, broken_files="skip"), data, out)
     free.resume()
