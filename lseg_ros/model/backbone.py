@@ -50,10 +50,11 @@ class Reassemble(nn.Module):
 
     def forward(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
         """[B,1+h*w,width], the class token first -> [B,channels,scale*h,scale*w]."""
-        patches = tokens[:, 1:]
-        whole = tokens[:, :1].expand_as(patches)
-        x = functional.gelu(self.readout(torch.cat([patches, whole], dim=-1)))  # every patch reads the class token
-        x = self.project(x.transpose(1, 2).unflatten(2, grid))
+        # Every patch reads the class token: the readout is of both, one behind the other. What the class token adds is
+        # the same for all, so it is computed once.
+        of_patch, of_class = self.readout.weight.chunk(2, dim=1)
+        x = functional.linear(tokens[:, 1:], of_patch) + functional.linear(tokens[:, :1], of_class, self.readout.bias)
+        x = self.project(functional.gelu(x).transpose(1, 2).unflatten(2, grid))
         return x if self.resample is None else self.resample(x)
 
 

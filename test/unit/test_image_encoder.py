@@ -1,13 +1,29 @@
 """The image side as it runs, held to the network's own definition."""
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import pytest
 import torch
-from tiny import tiny_net
+from reference import TINY_VIT
+from tiny import HashText, tiny_net
 from torch import nn
 
 from lseg_ros.model.image_encoder import ImageEncoder
+from lseg_ros.model.net import LSegNet
+from lseg_ros.model.variants import Variant
 
 IMAGES = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+
+
+def tiny_vit(variant: Variant) -> LSegNet:
+    """With biases that matter; near zero, as at first, they could be left out unseen."""
+    torch.manual_seed(0)
+    net = LSegNet(variant, HashText()).eval()
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d) and module.bias is not None:
+            nn.init.normal_(module.bias)
+    return net
 
 
 @pytest.mark.parametrize("wide", [True, False])  # whether the text has more dimensions than the decoder has features
@@ -27,8 +43,26 @@ def test_coordinates_have_the_cosines_of_the_embedding(*, wide: bool) -> None:
     torch.testing.assert_close(torch.linalg.vector_norm(coordinates, dim=1), torch.ones(2, *coordinates.shape[2:]))
 
 
-def test_the_network_stays_as_it_is() -> None:
-    net = tiny_net()
+@pytest.mark.parametrize("scale", [(4, 2, 1, 0.5), (8, 4, 2, 1)])
+def test_the_enlarging_of_tokens_takes_the_next_convolution_with_it(scale: tuple[float, ...]) -> None:
+    backbone = replace(TINY_VIT.backbone, patch=int(8 * scale[0]))
+    net = tiny_vit(replace(TINY_VIT, backbone=replace(backbone, scale=scale)))
+    images = torch.randn(2, 3, 64, 192, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        encoder = ImageEncoder(net)
+        found = torch.einsum("brhw,dr->bdhw", encoder(images), encoder.basis)
+        torch.testing.assert_close(found, net.encode_image(images), rtol=0, atol=2e-6)
+    enlarged = sum(n > 1 for n in scale)
+    assert sum(isinstance(m, nn.ConvTranspose2d) for m in encoder.decoder.project) == enlarged
+    assert not any(isinstance(m, nn.ConvTranspose2d) for m in encoder.encoder.modules())
+
+
+@pytest.mark.parametrize("make", [tiny_net, lambda: tiny_vit(TINY_VIT)])
+def test_the_network_stays_as_it_is(make: Callable[[], LSegNet]) -> None:
+    net = make()
     before = {name: value.clone() for name, value in net.state_dict().items()}
-    ImageEncoder(net)
+    encoder = ImageEncoder(net)
+    shared = {id(parameter) for parameter in net.parameters()} & {id(parameter) for parameter in encoder.parameters()}
+    assert len(shared) > 0.9 * len(list(encoder.parameters())), "large networks are in memory once"
+    assert net.state_dict().keys() == before.keys()
     assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
