@@ -130,8 +130,13 @@ def _worker() -> _Worker:
 
 def _check_output(options: argparse.Namespace) -> None:
     """Raises ValueError unless the output that is there may be replaced."""
-    if options.output.resolve() == options.input.resolve():
+    there, recording = options.output.resolve(), options.input.resolve()
+    if there == recording:
         raise ValueError(f"{options.output} is the recording itself; choose another name")
+    if there in recording.parents or recording in there.parents:
+        raise ValueError(f"{options.output} and {options.input} lie within each other; choose another name")
+    if options.output.is_dir() and not (options.output / "metadata.yaml").is_file():
+        raise ValueError(f"{options.output} is a folder and no bag, and is not replaced; choose a name that is free")
     if not options.overwrite:
         raise ValueError(f"{options.output} is there already; choose another name, or give --overwrite")
 

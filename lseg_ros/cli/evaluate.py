@@ -26,7 +26,13 @@ def add_to(commands: Any) -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder that the paths in the config are relative to")
     parser.add_argument("--model", default="lseg_mini", help="named variant or weights file (default: lseg_mini)")
     parser.add_argument("--labels", help="other words for the config's labels, in its order, separated by commas")
-    parser.add_argument("--training", type=Path, help="the model's config/train/*.yaml: tells which words it has met")
+    parser.add_argument(
+        "--training",
+        type=Path,
+        nargs="+",
+        default=[],
+        help="the model's config/train/*.yaml, and that of the weights it began with: tell which words it has met",
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     parser.add_argument(
         "--multiscale", action="store_true", help="measure the original's slow evaluation over scales and mirrors, too"
@@ -78,7 +84,8 @@ def _run_dense(options: argparse.Namespace, config: "EvalConfig", data: "Dataset
         data = Subset(data, config.labels)
     check_against(config, data.labels, str(options.config))
     if options.training:
-        config = with_training(config, data.labels, _training_words(options.training, options.data))
+        met = set().union(*(_training_words(path, options.data) for path in options.training))
+        config = with_training(config, data.labels, met)
     words = data.labels
     if options.labels is not None:
         words = [word.strip() for word in options.labels.split(",")]
@@ -86,7 +93,10 @@ def _run_dense(options: argparse.Namespace, config: "EvalConfig", data: "Dataset
     scorer = Scorer(load_model(options.model), options.device)
     indices = _progress(len(data), options.limit, "image")
     if not options.out:
-        print(table(words, evaluate(scorer, data, words, indices, multiscale=options.multiscale)))
+        print(table(words, evaluate(scorer, data, words, indices)))
+        if options.multiscale:
+            indices = _progress(len(data), options.limit, "image")
+            print(f"multi-scale: {summary(evaluate(scorer, data, words, indices, multiscale=True))}")
         return
     result = measure(scorer, data, config, indices, words, multiscale=options.multiscale)
     write_report(options.out, _subject(options, scorer, data.name, len(data)), config, result)

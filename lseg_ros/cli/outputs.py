@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lseg_ros.inference.sources import PHOTOS, RGB, VIDEOS, is_video
+from lseg_ros.inference.sources import PHOTOS, RGB, VIDEOS, is_video, video_facts
 from lseg_ros.model.files import replacing
 
 if TYPE_CHECKING:
@@ -101,18 +101,28 @@ class VideoWriter:
         """path: ends in .mp4. rate: frames per second."""
         self._path, self._rate = path, rate
         self._video: cv2.VideoWriter | None = None
+        self._frames = 0
 
     def write(self, rgb: RGB) -> None:
         """Adds a frame, HxWx3; raises OSError where the file cannot be written."""
         if self._video is None:
             height, width = rgb.shape[:2]
             codec = cv2.VideoWriter.fourcc(*"mp4v")  # the one that every build of OpenCV can write
-            self._video = cv2.VideoWriter(str(self._path), codec, self._rate, (width, height))
-            if not self._video.isOpened():
+            for rate in (self._rate, max(1, round(self._rate))):  # an mp4 cannot have every rate
+                self._video = cv2.VideoWriter(str(self._path), codec, rate, (width, height))
+                if self._video.isOpened():
+                    break
+            else:
                 raise OSError(errno.EIO, "OpenCV cannot write an mp4 video there", str(self._path))
         self._video.write(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
+        self._frames += 1
 
     def close(self) -> None:
-        """Ends the file."""
-        if self._video is not None:
-            self._video.release()
+        """Ends the file; raises OSError where frames are missing in it, of which OpenCV says nothing."""
+        if self._video is None:
+            return
+        self._video.release()
+        found = video_facts(self._path)[1]
+        if found != self._frames:
+            reason = f"only {found} of {self._frames} frames could be written; is the disk full?"
+            raise OSError(errno.EIO, reason, str(self._path))

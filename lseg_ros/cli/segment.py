@@ -142,15 +142,19 @@ def _segment_photo(
 def _segment_video(
     target: "Target", segment: "Callable[[RGB], Segmentation]", options: argparse.Namespace
 ) -> "Iterator[Segmentation]":
+    from tqdm import tqdm
+
     from lseg_ros.cli.outputs import VideoWriter, write_png
     from lseg_ros.inference.render import overlay
     from lseg_ros.inference.sources import read_video, video_facts
     from lseg_ros.model.files import replacing
 
-    rate = video_facts(target.source)[0] or _DEFAULT_RATE
+    rate, promised = video_facts(target.source)
     with ExitStack() as stack:
         masks = stack.enter_context(replacing(target.masks)) if options.masks else None
-        video = stack.enter_context(closing(VideoWriter(stack.enter_context(replacing(target.overlay)), rate)))
+        video = stack.enter_context(
+            closing(VideoWriter(stack.enter_context(replacing(target.overlay)), rate or _DEFAULT_RATE))
+        )
         for number, rgb in enumerate(read_video(target.source)):
             result = segment(rgb)
             if masks is not None:
@@ -158,6 +162,10 @@ def _segment_video(
                 write_png(masks / f"{number:06d}.png", result.mask)
             video.write(overlay(rgb, result.mask, result.labels))
             yield result
+    if number + 1 < 0.9 * promised:  # headers may be a few frames off
+        tqdm.write(
+            f"lseg: {target.source} ends after {number + 1} of {promised} frames; is it damaged?", file=sys.stderr
+        )
 
 
 def _shares(labels: "LabelSet", unknown: int, pixels: Counter[int]) -> str:

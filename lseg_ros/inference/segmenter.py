@@ -21,6 +21,7 @@ from lseg_ros.inference.preprocess import Geometry, Size, check_rgb, geometry, t
 from lseg_ros.inference.protocol import PhraseMatch
 from lseg_ros.inference.upsampling import best_labels, resized, shares
 from lseg_ros.model.decoder import upsample
+from lseg_ros.model.files import from_home
 from lseg_ros.model.image_encoder import ImageEncoder
 from lseg_ros.model.net import PRECISIONS, LSegNet
 
@@ -83,7 +84,7 @@ class Segmenter:
             ValueError: an argument is out of range, or the device or the backend is not there.
         """
         self.device = _device(str(device))
-        exported = None if exported is None else Path(exported).expanduser()
+        exported = None if exported is None else from_home(exported)
         self.precision = precision_for(precision, backend, self.device, exported)
         self.input_size = net.variant.input_size if input_size is None else input_size
         if self.input_size < 1:

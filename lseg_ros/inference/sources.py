@@ -7,6 +7,9 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
+
+from lseg_ros.model.files import from_home
 
 RGB = npt.NDArray[np.uint8]
 
@@ -25,7 +28,7 @@ def expand(sources: Sequence[str]) -> list[Path]:
         SourceError: A path does not exist, a folder holds no photos, or there are no sources.
     """
     files: list[Path] = []
-    for path in (Path(source).expanduser() for source in sources if source):
+    for path in (from_home(source) for source in sources if source):
         if path.is_dir():
             photos = sorted(file for file in path.iterdir() if file.suffix.lower() in PHOTOS)
             if not photos:
@@ -47,7 +50,7 @@ def is_video(path: Path) -> bool:
 
 def video_facts(path: Path) -> tuple[float, int]:
     """(frames per second, number of frames) as the file's header has them; 0 where it does not say."""
-    video = cv2.VideoCapture(str(path))
+    video = _opened(path)
     try:
         rate, frames = video.get(cv2.CAP_PROP_FPS), video.get(cv2.CAP_PROP_FRAME_COUNT)
     finally:
@@ -69,7 +72,26 @@ def read_photo(path: Path) -> RGB:
         raise SourceError(f"photo {path} cannot be read: {error.err}") from error
     if picture is None:
         raise SourceError(f"photo {path} cannot be read: broken, not permitted or of an unknown format")
+    if is_cut_short(path):
+        raise SourceError(f"photo {path} cannot be read: it is a JPEG without its end")
     return _to_rgb(picture)
+
+
+def is_cut_short(path: Path) -> bool:
+    """Whether a file is a JPEG without its end, of which OpenCV reads the beginning and makes up the rest."""
+    try:
+        picture = Image.open(path)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return False  # nothing that Pillow knows, or too large for it
+    with picture:
+        if picture.format not in ("JPEG", "MPO"):
+            return False
+        picture.draft("RGB", (1, 1))  # small: to see whether all is there
+        try:
+            picture.load()
+        except OSError:
+            return True
+    return False
 
 
 def picture_count(path: Path) -> int:
@@ -83,7 +105,7 @@ def read_video(path: Path) -> Iterator[RGB]:
     Raises:
         SourceError: There is not even a first one.
     """
-    video = cv2.VideoCapture(str(path))
+    video = _opened(path)
     try:
         found, picture = video.read()
         if not found:
@@ -93,6 +115,11 @@ def read_video(path: Path) -> Iterator[RGB]:
             found, picture = video.read()
     finally:
         video.release()
+
+
+def _opened(path: Path) -> cv2.VideoCapture:
+    # FFmpeg takes what stands before a colon in a relative name, as in 10:30.mp4, for a protocol.
+    return cv2.VideoCapture(str(path.absolute()))
 
 
 def _to_rgb(picture: npt.NDArray[Any]) -> RGB:

@@ -2,9 +2,11 @@
 
 import hashlib
 import os
+import shutil
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.resources import files
 from pathlib import Path
 
@@ -21,7 +23,7 @@ def weights_path(name_or_path: str | Path) -> Path:
         FileNotFoundError: the variant is known and its weights are not where they should be.
     """
     if not is_name(name_or_path):
-        return Path(name_or_path).expanduser()
+        return from_home(name_or_path)
     name = str(name_or_path)
     variant = variant_named(name)
     if variant.weights is not None:
@@ -51,7 +53,7 @@ def user_weights(variant: Variant) -> list[Path]:
     The folder is $LSEG_WEIGHTS, or lseg_ros in the user's cache.
     """
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = Path(os.environ.get("LSEG_WEIGHTS") or cache / "lseg_ros").expanduser()
+    folder = from_home(os.environ.get("LSEG_WEIGHTS") or cache / "lseg_ros")
     return [folder / f"{variant.name}{suffix}" for suffix in (".safetensors", ".ckpt")]
 
 
@@ -64,6 +66,22 @@ def check_sha256(path: Path, pinned: str) -> None:
         raise ValueError(
             f"{path} is damaged or not the published file: its SHA-256 is {found}, expected {pinned}; install it again"
         )
+
+
+def from_home(path: str | Path) -> Path:
+    """The path, with the user's home folder for a ~ at its beginning; a name such as ~draft.png is a name."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # there is no such user
+        return Path(path)
+
+
+def remove_leftovers(folder: Path, older_than: float = 0) -> None:
+    """Removes what `replacing` had begun to write there more than `older_than` seconds ago, by processes killed."""
+    for left in folder.glob(f"{_PART}*"):
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime >= older_than:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 @contextmanager

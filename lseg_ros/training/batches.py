@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from lseg_ros.model.variants import Variant
 from lseg_ros.training.config import TrainConfig
-from lseg_ros.training.data import augment, augment_as_original, resize_by_pil
+from lseg_ros.training.data import augment, augment_as_original, resize_as_hsnet
 from lseg_ros.training.datasets.common import IGNORE, Dataset, Sample
 from lseg_ros.training.datasets.episodes import Episode, EpisodeSet
 
@@ -202,8 +202,8 @@ class Batches:
 
     def _of_episode(self, episode: Episode, rng: np.random.Generator) -> tuple[NDArray[np.uint8], Part]:
         """Shots and query, resized to the crop and otherwise as they are; all that is not the class is others."""
-        size = (self.config.crop, self.config.crop)
-        pictures = [resize_by_pil(sample, size) for sample in (*episode.shots, (episode.image, episode.mask))]
+        samples = (*episode.shots, (episode.image, episode.mask))
+        pictures = [resize_as_hsnet(sample, self.config.crop) for sample in samples]
         target = (np.stack([mask for _, mask in pictures]) == 1).astype(np.uint8)
         text = torch.stack([self.text[label] for label in episode.labels])
         return np.stack([image for image, _ in pictures]), self._part(target, text, rng)

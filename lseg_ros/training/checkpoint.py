@@ -2,7 +2,6 @@
 
 import json
 import pickle
-import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -54,12 +53,6 @@ def load_state(path: Path, config: TrainConfig, processes: int, device: torch.de
             "it goes on with as many as it was begun with"
         )
     return state
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Removes what `replacing` had begun to write there when a run was killed."""
-    for left in folder.glob(".part-*"):
-        shutil.rmtree(left, ignore_errors=True)
 
 
 def _is_longer(before: dict[str, Any], now: dict[str, Any]) -> bool:

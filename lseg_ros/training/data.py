@@ -42,12 +42,23 @@ def augment_as_original(sample: Sample, rng: np.random.Generator, crop: int, lon
 
 
 def resize_by_pil(sample: Sample, size: tuple[int, int]) -> Sample:
-    """To (width, height), as the original resizes: the image bilinear with antialias, the mask nearest."""
+    """To (width, height), as PyTorch-Encoding resizes: the image bilinear with antialias, the mask nearest."""
     image, mask = (Image.fromarray(np.ascontiguousarray(part)) for part in sample)
     return (
         np.array(image.resize(size, Image.Resampling.BILINEAR)),
         np.array(mask.resize(size, Image.Resampling.NEAREST)),
     )
+
+
+def resize_as_hsnet(sample: Sample, side: int) -> Sample:
+    """To a square, whatever the aspect, for training and test. Source: HSNet's data/dataset.py and data/pascal.py.
+
+    The image by PIL's bilinear filter, which averages over what it shrinks, the mask by the pixel to the top left.
+    """
+    image, mask = sample
+    resized = np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BILINEAR))
+    rows, columns = (np.arange(side) * n // side for n in mask.shape)
+    return resized, mask[np.ix_(rows, columns)]
 
 
 def _random_crop(

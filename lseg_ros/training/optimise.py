@@ -9,10 +9,15 @@ from torch import nn
 from lseg_ros.model.net import LSegNet
 from lseg_ros.training.config import TrainConfig
 
+_BATCH_NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm)
 
-def freeze(net: LSegNet, prefixes: tuple[str, ...]) -> None:
-    """Takes parts of the network out of training; raises ValueError where no part has such a name."""
-    for prefix in prefixes:
+
+def freeze(net: LSegNet, config: TrainConfig) -> None:
+    """Takes out of training what is `frozen` or has the rate 0; raises ValueError where no part has such a name."""
+    for part, rate in _parts(net, config):
+        if rate == 0:
+            part.requires_grad_(False)
+    for prefix in config.frozen:
         parameters = [p for name, p in net.named_parameters() if name.startswith(f"{prefix}.")]
         if not parameters:
             raise ValueError(f"'frozen' holds {prefix!r}, and no part of the network has that name")
@@ -21,34 +26,43 @@ def freeze(net: LSegNet, prefixes: tuple[str, ...]) -> None:
 
 
 def set_modes(net: LSegNet, batch_norm: str) -> None:
-    """Train mode, but for the image encoder's BatchNorm where it is "frozen", and for the text encoder always."""
+    """Train mode, but for the text encoder, and BatchNorm that learns nothing or is "frozen" in the image encoder."""
     net.train()
     net.text_encoder.eval()
     if batch_norm == "frozen":
         # On few images the statistics drift away from the pretrained weights.
         for module in net.encoder.modules():
-            if isinstance(module, nn.BatchNorm2d | nn.SyncBatchNorm):
+            if isinstance(module, _BATCH_NORMS):
                 module.eval()
+    # What stays as it is keeps its statistics, too.
+    for module in net.modules():
+        if isinstance(module, _BATCH_NORMS) and not any(p.requires_grad for p in module.parameters()):
+            module.eval()
 
 
 def build_optimizer(net: LSegNet, config: TrainConfig) -> torch.optim.Optimizer:
     """The optimiser of a run. The text encoder is in no group, so it stays as it is."""
-    encoder_rate, rate = config.rates
-    parts: list[tuple[nn.Module | None, float]] = [
-        (net.encoder, encoder_rate),
-        (net.decoder, rate),
-        (net.head_block, rate),
-        (net.text_projection, config.text_lr),
-    ]
+    rate = config.rates[1]
     groups: list[dict[str, Any]] = [
         {"params": [p for p in part.parameters() if p.requires_grad], "lr": lr, "initial_lr": lr}
-        for part, lr in parts
-        if part is not None
+        for part, lr in _parts(net, config)
     ]
     if config.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=rate, momentum=0.9, weight_decay=config.weight_decay)
     kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
     return kind(groups, weight_decay=config.weight_decay)
+
+
+def _parts(net: LSegNet, config: TrainConfig) -> list[tuple[nn.Module, float]]:
+    """What may be trained, with its learning rate."""
+    encoder_rate, rate = config.rates
+    parts = [
+        (net.encoder, encoder_rate),
+        (net.decoder, rate),
+        (net.head_block, rate),
+        (net.text_projection, config.text_lr),
+    ]
+    return [(part, lr) for part, lr in parts if part is not None]
 
 
 def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:

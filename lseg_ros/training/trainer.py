@@ -15,20 +15,21 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
+from lseg_ros.model.files import remove_leftovers
 from lseg_ros.model.net import PRECISIONS, LSegNet
 from lseg_ros.model.text import build_text_encoder
 from lseg_ros.model.variants import variant_named
 from lseg_ros.model.weights import own_state, save_model
-from lseg_ros.training.batches import Batch, Batches, Source, phrases_of
-from lseg_ros.training.checkpoint import load_state, remove_leftovers, save_state
+from lseg_ros.training.batches import Batch, Batches, phrases_of
+from lseg_ros.training.checkpoint import load_state, save_state
 from lseg_ros.training.config import TrainConfig
-from lseg_ros.training.datasets.catalogue import open_dataset
 from lseg_ros.training.depthwise import quicken
 from lseg_ros.training.distributed import World
 from lseg_ros.training.initialise import initialise
 from lseg_ros.training.log import RunLog
 from lseg_ros.training.objective import Objective
 from lseg_ros.training.optimise import build_optimizer, freeze, lr_factor, set_modes, set_rates
+from lseg_ros.training.sources import check_contents, contents, open_sources
 from lseg_ros.training.validation import Validation
 
 LOG_EVERY = 100  # steps
@@ -60,7 +61,8 @@ class Trainer:
         self.config, self.out, self.world = config, out, world
         if config.precision == "float16" and world.device.type != "cuda":
             raise ValueError("'precision' float16 is for CUDA devices; use bfloat16 or float32 here")
-        sources = {name: self._open(name, data) for name in config.sources}
+        sources = open_sources(config, data)
+        self.contents = contents(sources)
         self.validation = None
         if config.validation is not None:
             self.validation = Validation(config.validation, data, skip_broken=config.broken_files == "skip")
@@ -68,7 +70,7 @@ class Trainer:
         variant = variant_named(config.variant)
         self.net = LSegNet(variant, build_text_encoder(variant))
         initialise(self.net, config.init, config.text_init, data)
-        freeze(self.net, config.frozen)
+        freeze(self.net, config)
         self.net.to(world.device).to(memory_format=torch.channels_last)
         if world.device.type == "cpu":
             quicken(self.net)
@@ -86,10 +88,6 @@ class Trainer:
         self.step = 0
         self.recent: list[float] = []  # losses since the last line of the log
         self.best = -math.inf  # mIoU of a validation
-
-    def _open(self, name: str, data: Path) -> Source:
-        entry = self.config.sources[name].data
-        return open_dataset(entry, data, f"the source {name!r}", self.config.words, self.config.without)
 
     def _embed(self, phrases: list[str]) -> dict[str, Tensor]:
         # All at once: a text's last bits depend on what it is padded with.
@@ -208,6 +206,7 @@ class Trainer:
         if not self.world.is_first:
             return
         state = {
+            "contents": self.contents,
             "step": self.step,
             "recent": self.recent,
             "best": self.best,
@@ -222,6 +221,7 @@ class Trainer:
         """Continues from `last.pt` where there is one; raises ValueError where that is of another run."""
         state = load_state(self.out / "last.pt", self.config, self.world.size, self.world.device)
         if state is not None:
+            check_contents(state["contents"], self.contents, self.out / "last.pt")
             self.step, self.recent, self.best, self.ema = (state[key] for key in ("step", "recent", "best", "ema"))
             self.net.load_state_dict(state["net"], strict=False)
             self.optimizer.load_state_dict(state["optimizer"])

@@ -153,6 +153,7 @@ def test_torch_imports_no_other_library(monkeypatch: pytest.MonkeyPatch) -> None
         ("torch", {"precision": "int8"}, "torch runs in"),
         ("openvino", {"precision": "int8"}, "int8 needs a file that was calibrated"),
         ("openvino", {"exported": Path("nowhere.onnx")}, "nowhere.onnx is not there"),
+        ("auto", {"exported": Path("nowhere.onnx")}, "nowhere.onnx is not there"),
         ("torch", {"exported": Path("x.onnx")}, "torch does not run x.onnx; choose the backend openvino"),
     ],
 )
@@ -198,6 +199,30 @@ def test_a_file_of_other_weights_is_refused(tmp_path: Path, *, backend: str) -> 
     with pytest.raises(BackendError, match="other.onnx does not run: .*is the file of other weights"):
         backend_for(backend, request_of(tiny_net(seed=0), exported=other))
     assert other.is_file()
+
+
+def test_auto_says_why_nothing_runs_and_does_not_try_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnxruntime")
+    other = onnx_of(request_of(tiny_net(seed=1))).rename(tmp_path / "other.onnx")
+    request = request_of(tiny_net(seed=0), exported=other)
+    monkeypatch.setattr(choose, "candidates", lambda request: ["onnxruntime"])
+    backend = backend_for("auto", request)
+    for _ in range(2):
+        with pytest.raises(BackendError, match="nothing here runs float32 on cpu: .*is the file of other weights"):
+            backend(IMAGES)
+    assert len(caplog.records) == 1
+
+
+def test_what_killed_processes_left_in_the_cache_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    old, new = cache_folder() / ".part-old", cache_folder() / ".part-new"
+    for left in (old, new):
+        left.mkdir(parents=True)
+        (left / "half.onnx").write_bytes(b"x")
+    os.utime(old, (0, 0))
+    onnx_of(request_of(tiny_net()))
+    assert not old.exists() and new.exists(), "another process may be writing the new one"
 
 
 class Fake:

@@ -5,6 +5,7 @@ import importlib
 import itertools
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -473,6 +474,13 @@ def test_an_output_that_is_there(lseg: Any, tmp_path: Path) -> None:
         assert contents(Path(out)) != before
     done = lseg("in.mcap", "in.mcap", *topic, "--overwrite")
     assert done.err == "lseg: in.mcap is the recording itself; choose another name\n"
+    shutil.copytree("in_folder", "drives/in")
+    for output in ("drives", "drives/in/in_folder.mcap", "drives/in/new"):
+        done = lseg("drives/in", output, *topic, "--overwrite")
+        assert done.err == f"lseg: {output} and drives/in lie within each other; choose another name\n"
+    done = lseg("in.mcap", "drives", *topic, "--overwrite")
+    assert done.err == "lseg: drives is a folder and no bag, and is not replaced; choose a name that is free\n"
+    shutil.rmtree("drives")
     assert names(tmp_path) == {"in.mcap", "in_folder", "out.mcap", "out"}
 
 

@@ -192,6 +192,21 @@ def test_a_video_into_a_file_and_nothing_to_read(lseg: Any, tiny: Path, tmp_path
     assert out.read_bytes() == whole
 
 
+def test_a_damaged_video_and_one_of_an_odd_rate(lseg: Any, tiny: Path, tmp_path: Path) -> None:
+    film, out = tmp_path / "film.avi", tmp_path / "out.mp4"
+    writer = cv2.VideoWriter(str(film), cv2.VideoWriter.fourcc(*"MJPG"), 100.1234, (64, 48))
+    for i in range(12):
+        writer.write(np.ascontiguousarray(RGB[:48, 2 * i : 2 * i + 64]))
+    writer.release()
+    arguments = ("--model", tiny, "--labels", "road, sky", "-o", out, "--device", "cpu")
+    assert lseg("segment", film, *arguments).status == 0
+    assert cv2.VideoCapture(str(out)).get(cv2.CAP_PROP_FRAME_COUNT) == 12
+    film.write_bytes(film.read_bytes()[: film.stat().st_size // 2])
+    done = lseg("segment", film, *arguments)
+    assert re.search(rf"^lseg: {film} ends after \d of 12 frames; is it damaged\?$", done.err, re.MULTILINE)
+    assert cv2.VideoCapture(str(out)).get(cv2.CAP_PROP_FRAME_COUNT) < 12
+
+
 def test_labels_from_a_file_and_a_threshold(lseg: Any, tiny: Path, tmp_path: Path) -> None:
     listed = tmp_path / "labels.yaml"
     listed.write_text("labels: ['road, paved', {name: sky, class_id: 300}, {name: other, background: true}]")
@@ -502,6 +517,13 @@ def test_errors_of_writing_name_what_was_asked_for(
     with pytest.raises(IsADirectoryError) as caught:
         write_safetensors(folders[2], {"a": torch.zeros(1)}, {}, torch.float32, lambda written: None)
     assert caught.value.filename == str(folders[2])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cv2.VideoWriter, "write", lambda self, picture: None)  # so it is on a full disk
+        done = lseg("segment", film, *arguments, tmp_path / "new.mp4")
+    reason = "only 0 of 4 frames could be written; is the disk full?"
+    assert (done.status, done.err) == (1, f"lseg: {tmp_path / 'new.mp4'}: {reason}\n")
+    assert not (tmp_path / "new.mp4").exists()
 
     monkeypatch.setattr(cv2.VideoWriter, "isOpened", lambda self: False)
     done = lseg("segment", film, *arguments, tmp_path / "new.mp4")

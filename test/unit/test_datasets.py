@@ -168,6 +168,17 @@ def test_coco_names_annotations_that_cannot_be_drawn(tmp_path: Path, annotation:
         data.sample(0)
 
 
+def test_coco_that_does_not_make_masks(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no outline of any object"):
+        coco(tmp_path, [{"category_id": 7, "area": 4, "bbox": [0, 0, 2, 2], "segmentation": []}])
+    path = tmp_path / "annotations" / "instances_val2017.json"
+    content = json.loads(path.read_text())
+    content["categories"] = [{"id": i, "name": f"thing {i}"} for i in range(256)]
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"instances_val2017.json has 256 categories; 8-bit masks have room for 255"):
+        CocoInstances(tmp_path, "val2017")
+
+
 def test_coco_annotations_of_another_kind(tmp_path: Path) -> None:
     coco(tmp_path, [])
     (tmp_path / "annotations" / "instances_val2017.json").write_text("[]")
@@ -218,6 +229,15 @@ def test_missing_data_sets_are_named_with_the_layout(tmp_path: Path) -> None:
     (tmp_path / "train" / "images").mkdir(parents=True)
     with pytest.raises(FileNotFoundError, match=r"images holds no images; expected is CamVid"):
         CamVid(tmp_path, "train")
+
+
+def test_a_picture_without_its_end_is_named(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (64, 96, 3), np.uint8)
+    path = tmp_path / "a.jpg"
+    Image.fromarray(noise).save(path)
+    path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(ValueError, match=r"a.jpg is a JPEG without its end"):
+        read_image(path)
 
 
 def test_pictures_are_read_as_stored(tmp_path: Path) -> None:

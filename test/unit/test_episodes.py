@@ -50,6 +50,12 @@ def test_pascal_episodes_of_the_original(pascal: Path) -> None:
     assert Pascal5i(pascal, 0, "test", shots=1, seed=1).draw(0).shots != ("2010_001174",)
 
 
+def test_a_split_of_another_name_is_refused(pascal: Path) -> None:
+    """All but 'trn' would be the classes held out."""
+    with pytest.raises(ValueError, match="there is no split 'train'; there are trn, val, test"):
+        Pascal5i(pascal, 0, "train")  # type: ignore[arg-type]
+
+
 def test_pascal_boundaries_are_ignored_in_tests_only(pascal: Path) -> None:
     test = Pascal5i(pascal, 0, "test", shots=1).episode(0)
     assert (test.class_id, test.class_name, test.labels) == (0, "aeroplane", ["others", "aeroplane"])

@@ -17,6 +17,7 @@ from lseg_ros import Segmenter
 from lseg_ros.inference.preprocess import Geometry
 from lseg_ros.model.text import Clip, load_minilm
 from lseg_ros.model.variants import ClipText
+from lseg_ros.training.data import resize_as_hsnet
 from lseg_ros.training.datasets.catalogue import ConfigError
 from lseg_ros.training.datasets.common import IGNORE, Dataset, Sample
 from lseg_ros.training.datasets.episodes import Draw, EpisodeSet
@@ -24,7 +25,7 @@ from lseg_ros.training.evaluation.atlas import PER_CLASS, MapText, PixelSample, 
 from lseg_ros.training.evaluation.calibration import BINS, CalibrationMeter
 from lseg_ros.training.evaluation.config import EvalConfig, check_against, check_words, read_eval_config, with_training
 from lseg_ros.training.evaluation.dense import evaluate, measure
-from lseg_ros.training.evaluation.few_shot import SIDE, measure_episodes, square
+from lseg_ros.training.evaluation.few_shot import SIDE, measure_episodes
 from lseg_ros.training.evaluation.gallery import Gallery, Picture
 from lseg_ros.training.evaluation.nearest import NearestMeter, Word, compare_unseen
 from lseg_ros.training.evaluation.scoring import Scorer, target_of_cells
@@ -357,7 +358,7 @@ def test_episodes_are_measured_as_by_the_original(scorer: Scorer) -> None:
     segmenter = Segmenter(tiny_net(), "cpu", input_size=SIDE)
     for i in range(3):
         episode = Episodes().episode(i)
-        image, mask = square(episode.image, episode.mask)
+        image, mask = resize_as_hsnet((episode.image, episode.mask), SIDE)
         segmenter.set_labels(["others", episode.class_name], [0, 1], force=True)
         predicted = segmenter.segment(image).mask
         for side in (0, 1):
@@ -375,7 +376,7 @@ def test_pictures_of_episodes_are_square() -> None:
     image = np.zeros((2, 4, 3), np.uint8)
     image[:, 2:] = 200
     mask = np.array([[0, 0, 1, 1], [IGNORE, 0, 1, 1]], np.uint8)
-    resized, ids = square(image, mask)
+    resized, ids = resize_as_hsnet((image, mask), SIDE)
     assert resized.shape == (SIDE, SIDE, 3) and ids.shape == (SIDE, SIDE)
     assert (ids == 1).mean() == 0.5 and (ids == IGNORE).mean() == 1 / 8
     assert resized[0, 0, 0] == 0 and resized[0, -1, 0] == 200 and 0 < resized[0, 240, 0] < 200

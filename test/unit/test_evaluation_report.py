@@ -163,6 +163,10 @@ def test_multiscale_stands_beside_the_single_pass(
     thorough = result["multiscale"]["pixel_accuracy"]
     assert thorough != result["metrics"]["pixel_accuracy"]
     assert f"multi-scale: mIoU {100 * result['multiscale']['mean_iou']:.1f} %" in capsys.readouterr().out
+    assert main(arguments(folder, "--limit", "1", "--multiscale")) == 0
+    told = capsys.readouterr().out
+    assert f"pixel accuracy {100 * result['metrics']['pixel_accuracy']:.1f} %" in told, "the single pass, too"
+    assert f"multi-scale: mIoU {100 * result['multiscale']['mean_iou']:.1f} %" in told
     assert f"{100 * thorough:.1f}pixel accuracy, multi-scale" in Page((tmp_path / "report.html").read_text()).text
 
 

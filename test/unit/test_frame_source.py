@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from lseg_ros.inference.sources import SourceError, expand, read_photo
+from lseg_ros.inference.sources import SourceError, expand, read_photo, read_video, video_facts
 from lseg_ros.ros.frame_source import Camera, frames
 
 RGB = npt.NDArray[np.uint8]
@@ -55,6 +55,35 @@ def test_expand_refuses_in_words(tmp_path: Path) -> None:
         expand([str(tmp_path / "missing.png")])
     with pytest.raises(SourceError, match=f"folder {tmp_path} holds no photos"):
         expand([str(tmp_path)])
+
+
+def test_names_that_begin_with_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    save(tmp_path / "~draft.png", plain(5))
+    assert expand(["~draft.png"]) == [Path("~draft.png")]
+
+
+def test_a_video_with_a_colon_in_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    writer = cv2.VideoWriter("film.mp4", cv2.VideoWriter.fourcc(*"mp4v"), 8, (64, 48))
+    for _ in range(3):
+        writer.write(np.zeros((48, 64, 3), np.uint8))
+    writer.release()
+    film = Path("film.mp4").rename("10:30.mp4")
+    assert video_facts(film) == (8, 3)
+    assert len(list(read_video(film))) == 3
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_photo_without_its_end_is_refused(tmp_path: Path, *, progressive: bool) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (64, 96, 3), np.uint8)
+    data = cv2.imencode(".jpg", noise, [cv2.IMWRITE_JPEG_PROGRESSIVE, int(progressive)])[1].tobytes()
+    photo = tmp_path / "photo.jpg"
+    photo.write_bytes(data + b"a film in motion photos")
+    assert read_photo(photo).shape == (64, 96, 3)
+    photo.write_bytes(data[: len(data) // 3])
+    with pytest.raises(SourceError, match=r"photo.jpg cannot be read: it is a JPEG without its end"):
+        read_photo(photo)
 
 
 def test_colours_come_as_rgb_whatever_the_file_holds(tmp_path: Path) -> None:

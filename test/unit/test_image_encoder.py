@@ -11,7 +11,7 @@ from torch import nn
 
 from lseg_ros.model.image_encoder import ImageEncoder
 from lseg_ros.model.net import LSegNet
-from lseg_ros.model.variants import Variant
+from lseg_ros.model.variants import Variant, VitBackbone
 
 IMAGES = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
 
@@ -45,8 +45,9 @@ def test_coordinates_have_the_cosines_of_the_embedding(*, wide: bool) -> None:
 
 @pytest.mark.parametrize("scale", [(4, 2, 1, 0.5), (8, 4, 2, 1)])
 def test_the_enlarging_of_tokens_takes_the_next_convolution_with_it(scale: tuple[float, ...]) -> None:
-    backbone = replace(TINY_VIT.backbone, patch=int(8 * scale[0]))
-    net = tiny_vit(replace(TINY_VIT, backbone=replace(backbone, scale=scale)))
+    assert isinstance(TINY_VIT.backbone, VitBackbone)
+    backbone = replace(TINY_VIT.backbone, patch=int(8 * scale[0]), scale=scale)
+    net = tiny_vit(replace(TINY_VIT, backbone=backbone))
     images = torch.randn(2, 3, 64, 192, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         encoder = ImageEncoder(net)

@@ -4,18 +4,21 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from tiny import tiny_net
 from torch.nn import functional
-from training_run import BLOCKS, CONFIG, write_data
+from training_run import BLOCKS, CONFIG, LABELS, write_data
 
 from lseg_ros import Segmenter, load_model
 from lseg_ros.model.net import LSegNet
 from lseg_ros.training.config import SourceConfig, TrainConfig, read_config
+from lseg_ros.training.datasets import layers
 from lseg_ros.training.datasets.catalogue import ConfigError, open_dataset
 from lseg_ros.training.datasets.common import IGNORE, Dataset
 from lseg_ros.training.datasets.episodes import EpisodeSet
@@ -72,11 +75,11 @@ def test_batches_depend_on_seed_and_step_alone(data: Path, tmp_path: Path) -> No
 
 
 def test_labels_of_different_sources_do_not_compete(data: Path, tmp_path: Path) -> None:
-    other = {"images": "images", "layers": [{"masks": "masks", "labels": {0: ["crimson"]}}]}
+    other = {"images": "images", "layers": [{"masks": "masks", "labels": {0: "crimson", 1: "emerald"}}]}
     config = replace(CONFIG, sources={"one": SourceConfig(BLOCKS), "other": SourceConfig(other, 0.5)}, batch=30)
     batch = Trainer(config, data, tmp_path).batches.batch(0)
     assert len(batch.images) == 30 and sum(len(part.target) for part in batch.parts) == 30
-    assert [len(part.text) for part in batch.parts] == [3, 1]
+    assert [len(part.text) for part in batch.parts] == [3, 2]
 
 
 def test_the_loss_is_that_of_the_whole_network(data: Path, tmp_path: Path) -> None:
@@ -128,11 +131,11 @@ def test_layers_fill_what_the_first_leaves_open(data: Path) -> None:
     (data / "second").mkdir()
     for i in range(6):
         cv2.imwrite(str(data / "second" / f"{i}.png"), np.full((72, 96), 5, np.uint8))
-    layers = [
+    both = [
         {"masks": "masks", "labels": {0: ["red thing"]}},
         {"masks": "second", "labels": {5: "rest", 6: "red thing"}},
     ]
-    dataset = blocks(data, layers=layers)
+    dataset = blocks(data, layers=both)
     assert dataset.labels == ["red thing", "rest"]
     _, merged = dataset.sample(0)
     original = cv2.imread(str(data / "masks" / "0.png"), cv2.IMREAD_UNCHANGED)
@@ -163,11 +166,71 @@ def test_words_and_what_is_left_out(data: Path) -> None:
         ({"layers": [{"masks": "masks", "labels": {1: [" "]}}]}, "not a phrase"),
         ({"dataset": "nowhere"}, "no data set 'nowhere'; known: ade20k"),
         ({"dataset": "folder"}, "does not take this"),
+        ({"dataset": ["folder"]}, r"no data set \['folder'\]"),
+        ({"layers": [{"masks": "masks", "labels": ["sky", "road"]}]}, "'labels' gives ids their labels"),
+        ({"layers": [{"masks": "masks", "labels": None}]}, "'labels' gives ids their labels"),
+        ({"layers": [{"masks": "masks", "labels": {1: False}}]}, "label of id 1 is False, and not a phrase"),
+        ({"layers": [{"masks": ["masks"], "labels": LABELS}]}, r"'masks' is a folder, and here is \['masks'\]"),
+        ({"images": 5}, "'images' is a folder, and here is 5"),
     ],
 )
 def test_bad_data_sets(data: Path, change: dict[str, object], reason: str) -> None:
     with pytest.raises(ConfigError, match=f"^here: .*{reason}"):
         blocks(data, **change)
+
+
+@pytest.mark.parametrize(
+    ("entry", "reason"),
+    [
+        ({"dataset": "coco", "split": 2017}, "'split' is 2017, and should be a text"),
+        ({"dataset": "pascal5i", "fold": "0", "split": "trn"}, "'fold' is '0', and should be a whole number"),
+        ({"dataset": "pascal5i", "fold": 0, "split": "train"}, "'split' is 'train', and should be one of trn, val, te"),
+        ({"dataset": "fss1000", "split": "trn", "shots": True}, "'shots' is True, and should be a whole number"),
+        ({"dataset": "ade20k", "split": "validation", "quirks": 1}, "'quirks' is 1, and should be true or false"),
+    ],
+)
+def test_entries_of_the_wrong_kind(tmp_path: Path, entry: dict[str, object], reason: str) -> None:
+    with pytest.raises(ConfigError, match=f"^here: {reason}"):
+        open_dataset(entry, tmp_path, "here")
+
+
+def test_sources_that_teach_nothing_are_refused(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"'without' has 'blue', and no source has this label; there are: \['blue thi"
+    ):
+        Trainer(replace(CONFIG, without=("blue",)), data, tmp_path)
+    with pytest.raises(ConfigError, match=r"the source 'blocks' has one label alone, \['red thing'\]"):
+        Trainer(replace(CONFIG, without=("blue thing", "green thing")), data, tmp_path)
+
+
+def test_what_stays_as_it_is_keeps_its_statistics(data: Path, tmp_path: Path) -> None:
+    changes: dict[str, Any] = {"batch_norm": "trained", "steps": 2, "warmup": 0}
+    for name, still, changed in (
+        ("frozen", {"frozen": ("decoder",)}, "encoder."),
+        ("rate", {"backbone_lr": 0.0}, "decoder."),
+    ):
+        run = Trainer(replace(CONFIG, **changes, **still), data, tmp_path / name)
+        before = {key: value.clone() for key, value in run.net.state_dict().items()}
+        run.run()
+        different = {key for key, value in run.net.state_dict().items() if not torch.equal(value, before[key])}
+        assert different and all(key.startswith(changed) for key in different)
+        assert any(key.endswith("running_mean") for key in different)
+
+
+def test_pictures_are_kept_in_memory_while_there_is_room(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, original = [], layers.read_image
+
+    def count(path: Path) -> NDArray[np.uint8]:
+        read.append(path)
+        return original(path)
+
+    monkeypatch.setattr(layers, "read_image", count)
+    monkeypatch.setattr(layers, "KEPT_IN_MEMORY", 2 * 72 * 96 * 4)
+    dataset = blocks(data)
+    for _ in range(2):
+        for index in range(6):
+            dataset.sample(index)
+    assert len(read) == 6 + 4
 
 
 def test_missing_and_broken_files_are_named(data: Path) -> None:

@@ -136,6 +136,15 @@ def test_a_run_that_ended_goes_on_for_longer(data: Path, tmp_path: Path) -> None
         Trainer(replace(SHORT, steps=12, restarts=(6, 9)), data, out).resume()
 
 
+def test_a_run_does_not_go_on_with_other_data(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    Trainer(SHORT, data, out).run()
+    for file in (data / "images" / "5.png", data / "masks" / "5.png"):
+        file.unlink()
+    with pytest.raises(ValueError, match=r"'blocks' has other images \(5 images, 3 labels\) than when .*last.pt was "):
+        Trainer(SHORT, data, out).resume()
+
+
 def test_a_state_of_another_run_is_refused(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     Trainer(replace(SHORT, steps=1, warmup=0), data, out).run()

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from lseg_ros.inference.backends.base import BACKENDS, PRECISIONS, Backend, BackendError, Request, first_line
 from lseg_ros.inference.backends.eager import EagerBackend
-from lseg_ros.inference.backends.exporting import cache_folder, forget_onnx, is_quantised, weights_key
+from lseg_ros.inference.backends.exporting import cache_folder, forget_onnx, is_quantised, onnx_of, weights_key
 from lseg_ros.model.files import replacing
 
 logger = logging.getLogger(__name__)
@@ -71,8 +71,12 @@ class FastestBackend:
     """
 
     def __init__(self, request: Request) -> None:
+        """Raises BackendError where the exported file is not there."""
+        if request.exported is not None:
+            onnx_of(request)
         self._request = request
         self._chosen: Backend | None = None
+        self._failed: BackendError | None = None
 
     @property
     def name(self) -> str:
@@ -81,8 +85,14 @@ class FastestBackend:
 
     def __call__(self, images: Tensor) -> Tensor:
         """As `Backend`; the first call takes some seconds where nothing is remembered."""
+        if self._failed is not None:  # not again for each image
+            raise self._failed
         if self._chosen is None:
-            self._chosen = _remembered(self._request, images) or _fastest(self._request, images)
+            try:
+                self._chosen = _remembered(self._request, images) or _fastest(self._request, images)
+            except BackendError as error:
+                self._failed = error
+                raise
         return self._chosen(images)
 
 
@@ -173,6 +183,7 @@ def _fastest(request: Request, images: Tensor) -> Backend:
     """Measures all candidates, says so, and remembers; raises BackendError where none runs."""
     best: Backend | None = None
     taken: dict[str, float] = {}
+    reasons: list[str] = []
     plain = EagerBackend(_plain(request))(images)
     for name in candidates(request):
         try:
@@ -181,16 +192,15 @@ def _fastest(request: Request, images: Tensor) -> Backend:
                 _compare(backend(images), plain, request)
             seconds = _measure(backend, images)
         except Exception as error:  # of a library, in whatever way: there are others
-            reason = error if isinstance(error, BackendError) else f"{name} failed: {first_line(error)}"
-            logger.warning("%s; left out", reason)
+            reasons.append(str(error) if isinstance(error, BackendError) else f"{name} failed: {first_line(error)}")
+            logger.warning("%s; left out", reasons[-1])
             continue
         if best is None or seconds < min(taken.values()):
             best = backend
         taken[name] = seconds
     if best is None:
-        raise BackendError(
-            f"nothing here runs {request.precision} on {request.device}; install openvino, or choose another precision"
-        )
+        advice = "; ".join(reasons) or "install openvino, or choose another precision"
+        raise BackendError(f"nothing here runs {request.precision} on {request.device}: {advice}")
     order = sorted(taken, key=lambda name: taken[name])
     figures = ", ".join(f"{name} {1e3 * taken[name]:.0f} ms" for name in order)
     logger.info("backend %s, the fastest here at %dx%d: %s", best.name, images.shape[3], images.shape[2], figures)

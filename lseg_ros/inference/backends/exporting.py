@@ -16,13 +16,14 @@ import torch
 from torch import Tensor, nn
 
 from lseg_ros.inference.backends.base import BackendError, Request, first_line
-from lseg_ros.model.files import replacing
+from lseg_ros.model.files import remove_leftovers, replacing
 from lseg_ros.model.image_encoder import ImageEncoder
 
 logger = logging.getLogger(__name__)
 
 _FORMAT = "1"  # of what is stored; part of the names of stored files
 _OPSET = 17  # understood by every ONNX Runtime and OpenVINO that runs on Python 3.10 or newer
+_ABANDONED = 86400  # seconds; what another process has been writing for longer is left over from a kill
 _TRACED = (256, 320)  # height and width of the image with which the graph is recorded; any other may follow
 
 _keys: WeakKeyDictionary[ImageEncoder, str] = WeakKeyDictionary()  # a large network's takes seconds
@@ -80,6 +81,7 @@ def onnx_of(request: Request) -> Path:
     if not path.is_file():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            remove_leftovers(path.parent, _ABANDONED)
             export_onnx(request.encoder, path)
         except OSError as error:
             raise BackendError(f"{path} cannot be written: {error.strerror}; set XDG_CACHE_HOME to a folder") from error

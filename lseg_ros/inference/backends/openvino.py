@@ -27,8 +27,7 @@ def _core(openvino: Any) -> Any:
 class OpenVinoBackend:
     """The encoder compiled by OpenVINO for each image size.
 
-    bfloat16 is not for the layers that see the image at half its size or more, where most of the error would come
-    from and little of the time goes.
+    bfloat16 is not for the first layers of a CNN, where most of the error would come from and little of the time goes.
     """
 
     def __init__(self, request: Request) -> None:

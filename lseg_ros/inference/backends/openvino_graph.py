@@ -7,10 +7,10 @@ from lseg_ros.inference.backends.base import library
 
 
 def head_and_rest(model: Any) -> list[Any]:
-    """The layers that see the image at half its size or more, and all others; the model alone where there are none.
+    """The first layers and all others, or the model alone where it has no place to cut, as a vision transformer.
 
-    The cut goes through the smallest of the tensors that alone lead from input to output, down to a quarter of the
-    image's size.
+    The cut goes through the smallest of the tensors of half to a quarter of the image's size that alone lead from input
+    to output.
     """
     passes = library("openvino.passes", "openvino")
     manager = passes.Manager()

@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from lseg_ros.training.datasets.ade20k import Ade20k
 from lseg_ros.training.datasets.camvid import CamVid
@@ -28,6 +28,8 @@ KINDS: dict[str, Callable[..., Dataset | EpisodeSet]] = {
     "coco20i": Coco20i,
     "fss1000": Fss1000,
 }
+
+_KINDS_OF_VALUES = {int: "a whole number", str: "a text, in quotes if it looks like a number", bool: "true or false"}
 
 
 class ConfigError(ValueError):
@@ -65,13 +67,20 @@ def open_dataset(
 
 def _by_name(entry: dict[str, Any], root: Path, where: str) -> Dataset | EpisodeSet:
     kind = entry.pop("dataset")
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise ConfigError(f"{where}: there is no data set {kind!r}; known: {', '.join(KINDS)}")
     folder = root / str(entry.pop("root", "."))
+    signature = inspect.signature(KINDS[kind])
     try:
-        inspect.signature(KINDS[kind]).bind(folder, **entry)
+        signature.bind(folder, **entry)
     except TypeError as error:
         raise ConfigError(f"{where}: the data set {kind!r} does not take this: {error}") from error
+    for key, value in entry.items():
+        expected = signature.parameters[key].annotation
+        options = get_args(expected)  # of a Literal
+        if value not in options if options else type(value) is not expected:
+            wanted = f"one of {', '.join(options)}" if options else _KINDS_OF_VALUES[expected]
+            raise ConfigError(f"{where}: {key!r} is {value!r}, and should be {wanted}")
     return KINDS[kind](folder, **entry)
 
 
@@ -85,25 +94,43 @@ def _by_layers(entry: dict[str, Any], root: Path, where: str, words: Words, with
     for layer in _list(entry["layers"], where, "layers"):
         if not isinstance(layer, Mapping) or layer.keys() != {"masks", "labels"}:
             raise ConfigError(f"{where}: a layer has masks and labels, and here is {layer!r}")
+        if not isinstance(layer["labels"], Mapping) or not layer["labels"]:
+            raise ConfigError(f"{where}: 'labels' gives ids their labels, as in 0: sky; here is {layer['labels']!r}")
         labels = {}
         for mask_id, given in layer["labels"].items():
-            phrases = _more([given] if isinstance(given, str) else list(given), words)
+            phrases = [given] if isinstance(given, str) else given
             if not isinstance(mask_id, int) or not 0 <= mask_id <= 255:
                 raise ConfigError(f"{where}: {mask_id!r} is no id of an 8-bit mask")
-            if not phrases or not all(isinstance(p, str) and p.strip() for p in phrases):
+            if (
+                not isinstance(phrases, list)
+                or not phrases
+                or not all(isinstance(p, str) and p.strip() for p in phrases)
+            ):
                 raise ConfigError(f"{where}: the label of id {mask_id} is {given!r}, and not a phrase or phrases")
             if phrases[0] not in without:
-                labels[mask_id] = phrases
-        layers.append((root / layer["masks"], labels))
+                labels[mask_id] = _more(phrases, words)
+        layers.append((root / _text(layer["masks"], where, "masks"), labels))
     if not layers:
         raise ConfigError(f"{where}: there are no layers")
     patterns = {key: [str(p) for p in _list(entry[key], where, key)] for key in ("only", "leave_out") if key in entry}
-    return Layers(root / entry["images"], layers, **patterns)
+    return Layers(root / _text(entry["images"], where, "images"), layers, **patterns)
+
+
+def labels_of(entry: Mapping[str, Any]) -> set[str]:
+    """The labels that `images` and `layers` name, whether or not their pixels are left out; none for other sets."""
+    given = [label for layer in entry.get("layers", []) for label in layer["labels"].values()]
+    return {label if isinstance(label, str) else label[0] for label in given}
 
 
 def _more(phrases: list[str], words: Words) -> list[str]:
     """The phrases and those that `words` has for the first of them, each once."""
-    return list(dict.fromkeys([*phrases, *words.get(phrases[0], [])])) if phrases else []
+    return list(dict.fromkeys([*phrases, *words.get(phrases[0], [])]))
+
+
+def _text(value: Any, where: str, key: str) -> str:
+    if not isinstance(value, str):
+        raise ConfigError(f"{where}: {key!r} is a folder, and here is {value!r}")
+    return value
 
 
 def _list(value: Any, where: str, key: str) -> list[Any]:

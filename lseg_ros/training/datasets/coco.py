@@ -29,7 +29,7 @@ class CocoInstances(Dataset):
 
         Raises:
             FileNotFoundError: a folder or the annotations are missing; names it and the layout.
-            ValueError: the annotations are no COCO instances.
+            ValueError: the annotations are no COCO instances, have boxes alone, or more categories than masks have ids.
         """
         self.name = f"COCO {split}"
         self._images = existing(root / split, LAYOUT)
@@ -43,6 +43,12 @@ class CocoInstances(Dataset):
                 regions[files[annotation["image_id"]]].append(annotation)
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{self._path} is not a COCO instances file: {error!r}") from error
+        if len(categories) > IGNORE:
+            raise ValueError(
+                f"{self._path} has {len(categories)} categories; 8-bit masks have room for {IGNORE} labels"
+            )
+        if regions and not any(region.get("segmentation", True) for found in regions.values() for region in found):
+            raise ValueError(f"{self._path} has no outline of any object, in a 'segmentation'; boxes do not make masks")
         self.phrases = [[name] for _, name in categories]
         self._ids = {category: i for i, (category, _) in enumerate(categories)}
         self._samples = sorted(regions.items())

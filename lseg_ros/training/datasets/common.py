@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from lseg_ros.inference.sources import is_cut_short
+
 IGNORE = 255
 """The id of pixels without a label."""
 
@@ -117,6 +119,8 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     bgr = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     if bgr is None:
         raise ValueError(f"{path} cannot be decoded as an image; replace or remove it")
+    if is_cut_short(path):
+        raise ValueError(f"{path} is a JPEG without its end; replace or remove it")
     return np.ascontiguousarray(bgr[..., ::-1]).astype(np.uint8, copy=False)
 
 

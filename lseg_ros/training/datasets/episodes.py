@@ -7,7 +7,7 @@ where the original learns from them too; at test, LSeg looks at the image and th
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,7 +59,12 @@ class EpisodeSet(ABC):
             split: 'trn', 'val' or 'test'.
             shots: how many further images of the class an episode has.
             seed: of all draws; the original tests with 0.
+
+        Raises:
+            ValueError: there is no such split. All but 'trn' would be the classes held out.
         """
+        if split not in get_args(Split):
+            raise ValueError(f"there is no split {split!r}; there are {', '.join(get_args(Split))}")
         self.split, self.shots, self.seed = split, shots, seed
 
     @abstractmethod

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatch
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,7 @@ from numpy.typing import NDArray
 
 from lseg_ros.training.datasets.common import IGNORE, Dataset, Sample, pair_files, read_image, read_mask_of
 
-KEPT_IN_MEMORY = 1000  # pictures; small sets are read once and not in every epoch
+KEPT_IN_MEMORY = 2**30  # bytes of pictures; small sets are read once and not in every epoch
 LAYOUT = "a folder of .jpg or .png images, and for each layer one of .png masks of the same names"
 
 
@@ -58,14 +57,22 @@ class Layers(Dataset):
         ]
         if not self._files:
             raise FileNotFoundError(f"{images}: no image is left by the patterns {[*only]} without {[*leave_out]}")
-        self._cached = lru_cache(KEPT_IN_MEMORY)(self._read)
+        self._kept: dict[int, Sample] = {}
+        self._room = KEPT_IN_MEMORY
 
     def __len__(self) -> int:
         return len(self._files)
 
     def sample(self, index: int) -> Sample:
         """As `Dataset.sample`."""
-        return self._cached(index)
+        sample = self._kept.get(index)
+        if sample is None:
+            sample = self._read(index)
+            size = sum(part.nbytes for part in sample)
+            if size <= self._room:
+                self._room -= size
+                self._kept[index] = sample
+        return sample
 
     def _read(self, index: int) -> Sample:
         path, mask_paths = self._files[index]

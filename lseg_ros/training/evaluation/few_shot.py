@@ -3,10 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
-
+from lseg_ros.training.data import resize_as_hsnet
 from lseg_ros.training.datasets.episodes import EpisodeSet
 from lseg_ros.training.evaluation.calibration import Calibration, CalibrationMeter
 from lseg_ros.training.evaluation.gallery import Gallery, Picture
@@ -41,7 +38,7 @@ def measure_episodes(scorer: Scorer, episodes: EpisodeSet, indices: Iterable[int
     count = 0
     for index in indices:
         episode = episodes.episode(index)
-        image, target = square(episode.image, episode.mask)
+        image, target = resize_as_hsnet((episode.image, episode.mask), SIDE)
         predicted, confidence = scorer.best(scorer.embed(image), scorer.encode_text(episode.labels))
         meter.add(episode.class_id, target, predicted)
         known = target <= 1
@@ -54,12 +51,3 @@ def measure_episodes(scorer: Scorer, episodes: EpisodeSet, indices: Iterable[int
         count += 1
     labels = {class_id: episodes.labels[class_id] for class_id in episodes.class_ids}
     return EpisodeResult(labels, count, meter.metrics(), calibration.result(), *gallery.result())
-
-
-def square(image: NDArray[np.uint8], mask: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """HxWx3 and HxW -> the same at `SIDE`x`SIDE`: the image by PIL's bilinear filter, which averages over what it
-    shrinks, the mask by the nearest pixel to the top left. Source: HSNet's data/dataset.py and data/pascal.py.
-    """
-    resized = np.asarray(Image.fromarray(image).resize((SIDE, SIDE), Image.Resampling.BILINEAR))
-    rows, columns = (np.arange(SIDE) * side // SIDE for side in mask.shape)
-    return resized, mask[np.ix_(rows, columns)]
