@@ -474,8 +474,9 @@ def test_an_output_that_is_there(lseg: Any, tmp_path: Path) -> None:
         assert contents(Path(out)) != before
     done = lseg("in.mcap", "in.mcap", *topic, "--overwrite")
     assert done.err == "lseg: in.mcap is the recording itself; choose another name\n"
-    shutil.copytree("in_folder", "drives/in")
-    for output in ("drives", "drives/in/in_folder.mcap", "drives/in/new"):
+    (tmp_path / "drives").mkdir()
+    record(tmp_path / "drives" / "in", film(2))
+    for output in ("drives", "drives/in/in.mcap"):
         done = lseg("drives/in", output, *topic, "--overwrite")
         assert done.err == f"lseg: {output} and drives/in lie within each other; choose another name\n"
     done = lseg("in.mcap", "drives", *topic, "--overwrite")
