@@ -137,7 +137,7 @@ LSEG_MINI = Variant(
 LSEG_MINI_STREET = replace(
     LSEG_MINI,
     name="lseg_mini_street",
-    weights=("lseg_mini_street.safetensors", "9f5b9ebcd08f1f0156a20e40a458f2e31805134779084f4790f2724345961366"),
+    weights=("lseg_mini_street.safetensors", "a4fa323191147631d9f0d0c1c30e930b5914494f4b630fa08f25baa70b78c2d3"),
 )
 LSEG_VIT_L16 = Variant("lseg_vit_l16", _VIT_L16, _DPT, _CLIP_VIT_B32, 512)
 LSEG_VIT_L16_RN50X16 = Variant("lseg_vit_l16_rn50x16", _VIT_L16, _DPT, _CLIP_RN50X16, 768)
