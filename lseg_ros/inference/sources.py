@@ -1,6 +1,7 @@
 """Photos, folders of photos and videos, read from files as RGB."""
 
 from collections.abc import Iterator, Sequence
+from os import SEEK_END
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,10 @@ def read_photo(path: Path) -> RGB:
 def is_cut_short(path: Path) -> bool:
     """Whether a file is a JPEG without its end, of which OpenCV reads the beginning and makes up the rest."""
     try:
+        with path.open("rb") as file:
+            file.seek(-2, SEEK_END)
+            if file.read() == b"\xff\xd9":  # a JPEG's end, as nearly all have it there: nothing needs decoding
+                return False
         picture = Image.open(path)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return False  # nothing that Pillow knows, or too large for it

@@ -34,9 +34,9 @@ def load_state(path: Path, config: TrainConfig, processes: int, device: torch.de
     try:
         state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
         before, now = json.loads(state["config"]), json.loads(_plain(config))
+        free = (*_FREE, "steps", "restarts") if _is_longer(before, now) else _FREE
     except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is no state of a run of this version; remove it, or use another folder") from error
-    free = (*_FREE, "steps", "restarts") if _is_longer(before, now) else _FREE
     differing = [key for key in now if before.get(key) != now[key] and key not in free]
     if differing:
         key = differing[0]
@@ -57,7 +57,7 @@ def load_state(path: Path, config: TrainConfig, processes: int, device: torch.de
 
 def _is_longer(before: dict[str, Any], now: dict[str, Any]) -> bool:
     """Whether one run is the other's beginning: its learning rates are the same at each of the other's steps."""
-    ends = [[*config.get("restarts", ()), config.get("steps")] for config in (before, now)]
+    ends = [[*config["restarts"], config["steps"]] for config in (before, now)]
     return len(ends[0]) < len(ends[1]) and ends[0] == ends[1][: len(ends[0])]
 
 

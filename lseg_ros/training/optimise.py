@@ -9,8 +9,6 @@ from torch import nn
 from lseg_ros.model.net import LSegNet
 from lseg_ros.training.config import TrainConfig
 
-_BATCH_NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm)
-
 
 def freeze(net: LSegNet, config: TrainConfig) -> None:
     """Takes out of training what is `frozen` or has the rate 0; raises ValueError where no part has such a name."""
@@ -29,14 +27,11 @@ def set_modes(net: LSegNet, batch_norm: str) -> None:
     """Train mode, but for the text encoder, and BatchNorm that learns nothing or is "frozen" in the image encoder."""
     net.train()
     net.text_encoder.eval()
-    if batch_norm == "frozen":
-        # On few images the statistics drift away from the pretrained weights.
-        for module in net.encoder.modules():
-            if isinstance(module, _BATCH_NORMS):
-                module.eval()
-    # What stays as it is keeps its statistics, too.
+    frozen = set(net.encoder.modules()) if batch_norm == "frozen" else set()
     for module in net.modules():
-        if isinstance(module, _BATCH_NORMS) and not any(p.requires_grad for p in module.parameters()):
+        # On few images the statistics drift away from the pretrained weights; and what stays as it is keeps its own.
+        still = module in frozen or not any(p.requires_grad for p in module.parameters())
+        if still and isinstance(module, nn.BatchNorm2d | nn.SyncBatchNorm):
             module.eval()
 
 
