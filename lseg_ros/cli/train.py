@@ -28,22 +28,18 @@ def run(options: argparse.Namespace) -> int:
     from lseg_ros.training.config import read_config
     from lseg_ros.training.distributed import world
     from lseg_ros.training.memory import keep_freed_memory
-    from lseg_ros.training.trainer import Stopped, Trainer
+    from lseg_ros.training.trainer import Stopped, train
 
     config = read_config(options.config)
     if options.device == "cpu":
         keep_freed_memory()
     with world(options.device) as processes:
-        trainer = Trainer(config, options.data, options.out, processes)
-        trainer.resume()
-        done = "this run was finished before" if trainer.finished else "trained"
-        if not trainer.finished:
-            try:
-                trainer.run()
-            except Stopped as stop:
-                if processes.is_first:
-                    print(f"lseg: {stop}; the same command goes on from there", file=sys.stderr)
-                return 128 + stop.number
+        try:
+            weights, is_new = train(config, options.data, options.out, processes)
+        except Stopped as stop:
+            if processes.is_first:
+                print(f"lseg: {stop}; the same command goes on from there", file=sys.stderr)
+            return 128 + stop.number
         if processes.is_first:
-            print(f"{done}; the weights are in {trainer.weights}")
+            print(f"{'trained' if is_new else 'this run was finished before'}; the weights are in {weights}")
     return 0

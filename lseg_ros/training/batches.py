@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from lseg_ros.model.variants import Variant
 from lseg_ros.training.config import TrainConfig
-from lseg_ros.training.data import augment, augment_as_original, resize_as_hsnet
+from lseg_ros.training.data import augment_as_original, paste, random_view, recolour, resize_as_hsnet
 from lseg_ros.training.datasets.common import IGNORE, Dataset, Sample
 from lseg_ros.training.datasets.episodes import Episode, EpisodeSet
 
@@ -182,7 +182,7 @@ class Batches:
         self, source: Dataset, samples: Iterable[Sample], rng: np.random.Generator
     ) -> tuple[NDArray[np.uint8], Part]:
         config = self.config
-        crops = [self._augmented(sample, rng) for sample in samples]
+        crops = list(self._augmented(samples, rng))
         target = np.stack([mask for _, mask in crops])
         present = np.setdiff1d(np.unique(target), [IGNORE])
         absent = np.setdiff1d(np.arange(len(source.phrases)), present)
@@ -194,11 +194,18 @@ class Batches:
         text = torch.stack([self.text[_phrase(source.phrases[int(label)], rng)] for label in labels])
         return np.stack([image for image, _ in crops]), self._part(table[target], text, rng)
 
-    def _augmented(self, sample: Sample, rng: np.random.Generator) -> Sample:
+    def _augmented(self, samples: Iterable[Sample], rng: np.random.Generator) -> Iterator[Sample]:
         config = self.config
-        if config.augmentation == "original":
-            return augment_as_original(sample, rng, config.crop, config.long_side)
-        return augment(sample, rng, config.crop, config.scale, config.colour)
+        before: Sample | None = None
+        for sample in samples:
+            if config.augmentation == "original":
+                yield augment_as_original(sample, rng, config.crop, config.long_side)
+                continue
+            view = image, mask = random_view(sample, rng, config.crop, config.scale)
+            if config.paste and before is not None and rng.random() < config.paste:
+                image, mask = paste(view, before, rng)
+            before = view
+            yield recolour(image, rng, config.colour), mask
 
     def _of_episode(self, episode: Episode, rng: np.random.Generator) -> tuple[NDArray[np.uint8], Part]:
         """Shots and query, resized to the crop and otherwise as they are; all that is not the class is others."""

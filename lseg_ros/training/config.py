@@ -30,6 +30,14 @@ class ValidationConfig:
     images: int = 0
 
 
+@dataclass(frozen=True)
+class Run:
+    """A run that another one begins with. name: of its file, without the suffix."""
+
+    name: str
+    config: "TrainConfig"
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """What `config/train/*.yaml` holds; the table in docs/training.md has the meaning of each entry.
@@ -45,7 +53,7 @@ class TrainConfig:
     crop: int
     sources: dict[str, SourceConfig]
 
-    init: str | None = None
+    init: tuple[str | Run, ...] = ()
     text_init: str | None = None
     frozen: tuple[str, ...] = ()
     batch_norm: str = "frozen"
@@ -71,6 +79,7 @@ class TrainConfig:
     augmentation: str = "ours"
     scale: tuple[float, float] = (0.5, 2.0)
     colour: float = 1.0
+    paste: float = 0.0
     long_side: tuple[int, int] = (260, 1040)
 
     negatives: int | str = "all"
@@ -98,12 +107,16 @@ class TrainConfig:
         return self.backbone_lr or 0.0, self.lr
 
 
-def read_config(path: Path) -> TrainConfig:
+def read_config(path: Path, after: tuple[Path, ...] = ()) -> TrainConfig:
     """Reads a training run; raises ConfigError naming the file, the entry, its value and what it may be.
 
     `base` names another configuration beside it, whose entries hold where this one has none of the same name; null
     takes one away. `words` names a file beside it with more phrases for labels, or several: where two have a label, the
-    later one's phrases hold.
+    later one's phrases hold. `init` may name configurations beside it, which are read as runs.
+
+    Args:
+        path: of the YAML file.
+        after: the configurations whose `init` led here, the outermost first.
     """
     raw = {key: value for key, value in _with_base(path).items() if value is not None}
     known = {f.name: f for f in fields(TrainConfig)}
@@ -127,9 +140,22 @@ def read_config(path: Path) -> TrainConfig:
     raw["sources"] = {name: _source(entry, f"{path}, {name}") for name, entry in raw["sources"].items()}
     if "validation" in raw:
         raw["validation"] = _validation(raw["validation"], f"{path}, validation")
+    if "init" in raw:
+        names = [raw["init"]] if isinstance(raw["init"], str) else raw["init"]
+        raw["init"] = tuple(_init(name, (*after, path)) for name in names)
     config = TrainConfig(**raw)
     _check_together(config, path)
     return config
+
+
+def _init(name: str, above: tuple[Path, ...]) -> str | Run:
+    """What an entry of `init` stands for in the last of the files `above`."""
+    if not name.endswith(".yaml"):
+        return name
+    path = above[-1].parent / name
+    if path in above:
+        raise ConfigError(f"{path} begins with its own weights: 'init' of {above[-1]} leads back to it")
+    return Run(path.stem, read_config(path, above))
 
 
 def read_words(path: Path) -> dict[str, list[str]]:
@@ -215,7 +241,8 @@ _TEXT: Rule = (lambda value: isinstance(value, str) and bool(value.strip()), "a 
 _TEXTS: Rule = (_is_texts, "a list of texts")
 _MANY = float("inf")
 _RULES: dict[str, Rule] = {
-    **dict.fromkeys(("variant", "licence", "init", "text_init"), _TEXT),
+    **dict.fromkeys(("variant", "licence", "text_init"), _TEXT),
+    "init": (lambda v: _TEXT[0](v) or (_is_texts(v) and bool(v)), "a text, or a list of texts"),
     **dict.fromkeys(("frozen", "without"), _TEXTS),
     "words": (lambda v: _TEXT[0](v) or (_is_texts(v) and bool(v)), "a file, or a list of files"),
     **dict.fromkeys(("seed", "warmup"), _whole(0)),
@@ -225,6 +252,7 @@ _RULES: dict[str, Rule] = {
     **dict.fromkeys(("backbone_lr", "text_lr", "weight_decay", "clip", "text_noise", "jaccard"), _between(0, _MANY)),
     **dict.fromkeys(("colour", "balance"), _between(0, 2)),
     **dict.fromkeys(("base_lr", "lr"), (lambda value: _number(value) and 0 < value < _MANY, "a number above 0")),
+    "paste": _between(0, 1),
     "ema": (lambda value: _number(value) and 0 <= value < 1, "a number from 0 (none) to below 1"),
     "crop": (lambda v: _is_whole(v, 1) and v % SIZE_STEP == 0, f"a multiple of {SIZE_STEP} pixels"),
     "batch_norm": _one_of("frozen", "trained"),

@@ -1,9 +1,10 @@
 """The weights that a run begins with."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from lseg_ros.model.files import is_name, weights_path
@@ -17,13 +18,14 @@ _CLIP_TEXT = re.compile(
 )
 
 
-def initialise(net: LSegNet, init: str | None, text_init: str | None, data: Path) -> None:
+def initialise(net: LSegNet, init: Sequence[str], text_init: str | None, data: Path) -> None:
     """Fills a network.
 
     Args:
         net: with random weights, which stay where nothing else is given.
         init: a named variant; or a file, relative to `data`: of ours, of the original LSeg, or an image encoder alone
-            under timm's names.
+            under timm's names. Of several, the mean: networks that were trained on from the same weights are, averaged,
+            better than each ("model soups", Wortsman et al., ICML 2022).
         text_init: a file, relative to `data`, with the text tower of a CLIP under OpenAI's or open_clip's names, or
             one that `init` may be, of which only the text tower is taken.
         data: the run's folder of data.
@@ -33,9 +35,9 @@ def initialise(net: LSegNet, init: str | None, text_init: str | None, data: Path
         ValueError: tensors are missing or have other shapes, or a CLIP has no weights; names the file.
     """
     has_text = False
-    if init is not None:
-        path = _located(init, data)
-        has_text = _fill_encoder(net, _our_names(read_weights(path)[0]), path)
+    if init:
+        paths = [_located(name, data) for name in init]
+        has_text = _fill_encoder(net, _mean({path: _our_names(read_weights(path)[0]) for path in paths}), paths[0])
     if text_init is not None:
         path = _located(text_init, data)
         state = {_clip_name(key): tensor for key, tensor in _our_names(read_weights(path)[0]).items()}
@@ -54,6 +56,23 @@ def _located(name_or_path: str, data: Path) -> Path:
 
 def _our_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return from_original(state)[0] if is_original(state) else state
+
+
+def _mean(states: Mapping[Path, dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Tensor by tensor, in float32; raises CheckpointError where the files hold different ones."""
+    (path, first), *others = states.items()
+    for other, state in others:
+        shapes = [{key: tensor.shape for key, tensor in held.items()} for held in (first, state)]
+        if shapes[0] != shapes[1]:
+            raise CheckpointError(f"{path} and {other} hold other tensors, so they have no mean")
+    if not others:
+        return first
+    return {
+        key: torch.stack([state[key].float() for state in states.values()]).mean(0)
+        if tensor.is_floating_point()
+        else tensor
+        for key, tensor in first.items()
+    }
 
 
 def _clip_name(key: str) -> str:

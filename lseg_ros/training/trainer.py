@@ -22,7 +22,7 @@ from lseg_ros.model.variants import variant_named
 from lseg_ros.model.weights import own_state, save_model
 from lseg_ros.training.batches import Batch, Batches, phrases_of
 from lseg_ros.training.checkpoint import load_state, save_state
-from lseg_ros.training.config import TrainConfig
+from lseg_ros.training.config import Run, TrainConfig
 from lseg_ros.training.depthwise import quicken
 from lseg_ros.training.distributed import World
 from lseg_ros.training.initialise import initialise
@@ -44,16 +44,47 @@ class Stopped(Exception):
         self.number = number
 
 
+def train(config: TrainConfig, data: Path, out: Path, world: World = ALONE) -> tuple[Path, bool]:
+    """Trains, or goes on from where the run stopped, and before that the runs whose weights it begins with, if any.
+
+    Those have folders of their names in `out`/before, one for each however many begin with it. Arguments and errors as
+    `Trainer` and its `run` have them.
+
+    Returns:
+        The file with the weights, and whether there was anything left to do.
+    """
+    return _train(config, data, out, out / "before", world)
+
+
+def _train(config: TrainConfig, data: Path, out: Path, before: Path, world: World) -> tuple[Path, bool]:
+    for first in config.init:
+        if isinstance(first, Run):
+            _train(first.config, data, before / first.name, before, world)
+    trainer = Trainer(config, data, out, world, before)
+    trainer.resume()
+    if trainer.finished:
+        return trainer.weights, False
+    return trainer.run(), True
+
+
+def weights_in(out: Path, config: TrainConfig) -> Path:
+    """Where a run leaves its weights."""
+    return out / f"{config.variant}.safetensors"
+
+
 class Trainer:
     """One run. Everything random derives from the seed and the step, so a resumed run is the same run."""
 
-    def __init__(self, config: TrainConfig, data: Path, out: Path, world: World = ALONE) -> None:
+    def __init__(
+        self, config: TrainConfig, data: Path, out: Path, world: World = ALONE, before: Path | None = None
+    ) -> None:
         """
         Args:
             config: of the run.
             data: what the paths in `config` are relative to.
             out: gets `last.pt`, the log, the plots and the weights; all processes have to see the same folder.
             world: the processes that train together, and this one's device.
+            before: where the runs of `config.init` have ended, each in a folder of its name.
 
         Raises:
             ConfigError, FileNotFoundError, ValueError: data or weights are missing or do not fit; names them.
@@ -69,7 +100,7 @@ class Trainer:
         torch.manual_seed(config.seed)
         variant = variant_named(config.variant)
         self.net = LSegNet(variant, build_text_encoder(variant))
-        initialise(self.net, config.init, config.text_init, data)
+        initialise(self.net, _initial_weights(config, before), config.text_init, data)
         freeze(self.net, config)
         self.net.to(world.device).to(memory_format=torch.channels_last)
         if world.device.type == "cpu":
@@ -96,7 +127,7 @@ class Trainer:
     @property
     def weights(self) -> Path:
         """Where the weights are in the end."""
-        return self.out / f"{self.config.variant}.safetensors"
+        return weights_in(self.out, self.config)
 
     @property
     def finished(self) -> bool:
@@ -121,7 +152,14 @@ class Trainer:
                 log = stack.enter_context(RunLog(self.out, self.step))
             signals = stack.enter_context(_signals())
             bar: tqdm[Any] = stack.enter_context(
-                tqdm(total=self.last, initial=self.step, unit="step", mininterval=5, disable=not first)
+                tqdm(
+                    desc=self.out.name,
+                    total=self.last,
+                    initial=self.step,
+                    unit="step",
+                    mininterval=5,
+                    disable=not first,
+                )
             )
             batches = self.batches.prepared(self._numbers(), self.together)
             while self.step < self.last:
@@ -138,6 +176,7 @@ class Trainer:
             if log is not None:
                 self.export(self.weights)
                 log.plot()
+        self.world.total(torch.zeros(1))  # all wait for the first, so that each finds the weights
         return self.weights
 
     def _numbers(self) -> Iterator[int]:
@@ -241,6 +280,18 @@ class Trainer:
         """Writes the weights that are worth keeping."""
         # Half precision halves the file, and the figures in the model card are measured with it.
         save_model(self._averaged(), path, self.config.licence, torch.float16)
+
+
+def _initial_weights(config: TrainConfig, before: Path | None) -> list[str]:
+    """Names and paths, as `initialise` takes them."""
+    found = []
+    for init in config.init:
+        if isinstance(init, Run):
+            if before is None:
+                raise ValueError(f"'init' is the run {init.name}, and nothing says where it has ended")
+            init = str(weights_in(before / init.name, init.config).resolve())
+        found.append(init)
+    return found
 
 
 def _without_exchange(objective: nn.Module) -> AbstractContextManager[None]:

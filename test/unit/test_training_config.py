@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lseg_ros.training.config import TrainConfig, _with_base, read_config
+from lseg_ros.training.config import Run, TrainConfig, _with_base, read_config
 from lseg_ros.training.datasets.catalogue import ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -46,6 +46,18 @@ def test_of_several_files_of_words_the_later_one_holds(tmp_path: Path) -> None:
     assert read(tmp_path, words=["all.yaml", "more.yaml"]).words == {"sky": ["sky", "clouds"], "tree": ["tree"]}
     with pytest.raises(ConfigError, match="'words' is \\[\\], and should be a file, or a list of files"):
         read(tmp_path, words=[])
+
+
+def test_a_run_may_begin_with_another(tmp_path: Path) -> None:
+    (tmp_path / "first.yaml").write_text(yaml.safe_dump(PLAIN | {"seed": 7}))
+    name, first = read(tmp_path, init=["lseg_mini", "first.yaml"]).init
+    assert name == "lseg_mini" and isinstance(first, Run) and (first.name, first.config.seed) == ("first", 7)
+    assert read(tmp_path, init="lseg_mini").init == ("lseg_mini",)
+    (tmp_path / "first.yaml").write_text(yaml.safe_dump(PLAIN | {"init": "run.yaml"}))
+    with pytest.raises(ConfigError, match=r"run\.yaml begins with its own weights: 'init' of .*first\.yaml leads back"):
+        read(tmp_path, init="first.yaml")
+    with pytest.raises(ConfigError, match=r"none\.yaml cannot be read as YAML"):
+        read(tmp_path, init="none.yaml")
 
 
 def test_every_entry_is_explained() -> None:
@@ -93,7 +105,7 @@ def test_files_that_are_no_configuration(tmp_path: Path, text: str, reason: str)
 
 def test_entries_at_their_limits(tmp_path: Path) -> None:
     config = read(tmp_path, seed=0, colour=0, negatives=0, ema=0, clip=0, scale=[1, 1], init=None)
-    assert (config.scale, config.rates, config.init) == ((1, 1), (0, 0.1), None)
+    assert (config.scale, config.rates, config.init) == ((1, 1), (0, 0.1), ())
     assert read(tmp_path, variant="lseg_vit_l16+bottleneck2").variant == "lseg_vit_l16+bottleneck2"
     epochs = read(tmp_path, steps=None, epochs=3, schedule="poly", lr=None, backbone_lr=None, base_lr=0.004, batch=4)
     assert epochs.rates == (0.001, 0.01)
@@ -113,6 +125,9 @@ def test_entries_at_their_limits(tmp_path: Path) -> None:
         ({"lr": 0}, "'lr' is 0"),
         ({"weight_decay": -0.1}, "'weight_decay' is -0.1, and should be a number, 0 or more"),
         ({"ema": 1.0}, "'ema' is 1.0"),
+        ({"init": []}, r"'init' is \[\], and should be a text, or a list of texts"),
+        ({"init": 5}, "'init' is 5"),
+        ({"paste": 1.5}, "'paste' is 1.5, and should be a number from 0 to 1"),
         ({"balance": float("nan")}, "'balance' is nan"),
         ({"scale": [1.6, 0.5]}, r"'scale' is \[1.6, 0.5\], and should be two factors above 0, the smaller first"),
         ({"scale": [0, 1]}, "'scale' is"),

@@ -1,6 +1,7 @@
 """What a step learns from and how: the original's recipes and ours, on tiny networks."""
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,13 @@ from training_run import BLOCKS, CONFIG, write_data
 from lseg_ros.model import weights
 from lseg_ros.model.text import Clip, build_text_encoder
 from lseg_ros.model.variants import VARIANTS, ClipText, HeadBlock, VitBackbone
-from lseg_ros.training import trainer
+from lseg_ros.model.weights import own_state
+from lseg_ros.training import batches, trainer
 from lseg_ros.training.config import SourceConfig, TrainConfig, read_config
-from lseg_ros.training.data import augment, augment_as_original
+from lseg_ros.training.data import augment_as_original, paste, random_view
 from lseg_ros.training.datasets import pascal5i
 from lseg_ros.training.datasets.ade20k import original_labels
-from lseg_ros.training.datasets.common import IGNORE, package_lines
+from lseg_ros.training.datasets.common import IGNORE, Sample, package_lines
 from lseg_ros.training.optimise import build_optimizer, lr_factor
 from lseg_ros.training.trainer import Trainer
 
@@ -191,13 +193,56 @@ def test_crops_and_their_masks_stay_together(kind: str) -> None:
     for seed in range(20):
         rng = np.random.default_rng(seed)
         if kind == "ours":
-            image, mask = augment(sample, rng, 64, (0.5, 1.5), colour=0)
+            image, mask = random_view(sample, rng, 64, (0.5, 1.5))
         else:
             image, mask = augment_as_original(sample, rng, 64, (40, 120))
         assert image.shape == (64, 64, 3) and mask.shape == (64, 64)
         known = mask != IGNORE
         assert ((image[..., 0] > 145)[known] == (mask[known] == 1)).mean() > 0.95
         assert (image[~known] == 0).all() and (image[known] > 0).all()
+
+
+def test_a_network_may_begin_with_the_mean_of_others(data: Path, tmp_path: Path) -> None:
+    states = {name: tiny_net(seed).state_dict() for name, seed in (("one", 1), ("two", 2))}
+    for name, state in states.items():
+        save_file(state, data / f"{name}.safetensors")
+    net = Trainer(replace(CONFIG, init=("one.safetensors", "two.safetensors")), data, tmp_path).net
+    for key, tensor in own_state(net).items():
+        torch.testing.assert_close(tensor.float(), (states["one"][key].float() + states["two"][key].float()) / 2)
+    save_file({key: t for key, t in states["two"].items() if key != "decoder.head.bias"}, data / "two.safetensors")
+    with pytest.raises(
+        ValueError, match=r"one\.safetensors and .*two\.safetensors hold other tensors, so they"
+    ):
+        Trainer(replace(CONFIG, init=("one.safetensors", "two.safetensors")), data, tmp_path)
+
+
+def test_small_things_are_pasted_where_they_were() -> None:
+    onto = np.full((20, 20, 3), 10, np.uint8), np.full((20, 20), 1, np.uint8)
+    other = np.full((20, 20, 3), 200, np.uint8), np.full((20, 20), 2, np.uint8)
+    other[1][:3, :5], other[1][5:8, :5], other[1][10:12, 10:12] = 3, 4, IGNORE
+    seen = set()
+    for seed in range(40):
+        image, mask = paste(onto, other, np.random.default_rng(seed))
+        assert ((image == 200).all(-1) == (mask != 1)).all() and ((image == 10).all(-1) == (mask == 1)).all()
+        assert (mask[mask != 1] == other[1][mask != 1]).all()
+        seen.add(tuple(np.unique(mask).tolist()))
+    assert seen == {(1,), (1, 3), (1, 4), (1, 3, 4)}, "neither what is large nor what is ignored"
+    assert (onto[1] == 1).all() and (onto[0] == 10).all(), "it is pasted onto a copy"
+
+
+def test_crops_are_pasted_from_the_one_before(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pasted: list[tuple[Sample, Sample]] = []
+
+    def note(onto: Sample, of: Sample, rng: np.random.Generator) -> Sample:
+        pasted.append((onto, of))
+        return onto
+
+    monkeypatch.setattr(batches, "paste", note)
+    for share, expected in ((0.0, 0), (1.0, 3)):
+        Trainer(replace(CONFIG, batch=4, paste=share), data, tmp_path).batches.batch(0)
+        assert len(pasted) == expected
+    for (view, _), (_, before) in pairwise(pasted):
+        assert before is view, "what was seen, before anything was pasted onto it"
 
 
 def test_the_originals_crops() -> None:
@@ -236,7 +281,7 @@ def ade20k(folder: Path) -> None:
 def test_the_original_on_ade20k(data: Path, tmp_path: Path) -> None:
     """The shipped recipe with a tiny network of the same kind: a ViT, and CLIP's text tower."""
     ade20k(data)
-    changes = {"variant": "tiny_vit", "init": "vit.safetensors", "text_init": "clip.safetensors"}
+    changes = {"variant": "tiny_vit", "init": ("vit.safetensors",), "text_init": "clip.safetensors"}
     config = recipe("original_ade20k", epochs=2, crop=64, batch=2, long_side=(64, 128), **changes)
     run = Trainer(config, data, tmp_path / "out")
     text_before = {k: v.clone() for k, v in run.net.text_encoder.state_dict().items()}
@@ -271,7 +316,7 @@ def pascal(folder: Path) -> list[str]:
 def test_the_originals_episodes(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The shipped recipe with a tiny network of the same kind, on those episodes whose pictures are there."""
     lines = pascal(data)
-    changes = {"variant": "tiny_clip", "init": "init.safetensors", "text_init": "open_clip.safetensors"}
+    changes = {"variant": "tiny_clip", "init": ("init.safetensors",), "text_init": "open_clip.safetensors"}
     run = Trainer(recipe("original_pascal5i", crop=64, batch=2, **changes), data, tmp_path / "out")
     assert (run.steps, run.last) == (200 * 5697, 4 * 5697)  # 11394 episodes
     monkeypatch.setattr(pascal5i, "package_lines", lambda path: lines if "splits" in path else package_lines(path))
@@ -294,7 +339,7 @@ def test_the_originals_episodes(data: Path, tmp_path: Path, monkeypatch: pytest.
 
 
 def test_a_vision_transformer_under_timms_names(data: Path, tmp_path: Path) -> None:
-    config = replace(CONFIG, variant="tiny_vit", crop=64, init="vit.safetensors", text_init="clip.safetensors")
+    config = replace(CONFIG, variant="tiny_vit", crop=64, init=("vit.safetensors",), text_init="clip.safetensors")
     state, net = timm_vit(), Trainer(config, data, tmp_path).net
     own = net.encoder.state_dict()
     for key in own:
@@ -305,10 +350,10 @@ def test_a_vision_transformer_under_timms_names(data: Path, tmp_path: Path) -> N
     assert {"blocks", "pos_embed", "cls_token", "patch_embed"} <= same, "and the reassembly begins at random"
     save_file({k: v for k, v in state.items() if "blocks.2" not in k}, data / "part.safetensors")
     with pytest.raises(ValueError, match=r"part\.safetensors lacks encoder\.blocks\.2\.\S+ and 11 more tensors of the"):
-        Trainer(replace(config, init="part.safetensors"), data, tmp_path)
+        Trainer(replace(config, init=("part.safetensors",)), data, tmp_path)
     save_file(state | {"pos_embed": torch.zeros(1, 10, 16)}, data / "other.safetensors")
     with pytest.raises(ValueError, match=r"encoder\.pos_embed has the shape \(1, 10, 16\) instead of \(1, 17, 16\)"):
-        Trainer(replace(config, init="other.safetensors"), data, tmp_path)
+        Trainer(replace(config, init=("other.safetensors",)), data, tmp_path)
 
 
 def test_a_text_encoder_from_clip(data: Path, tmp_path: Path) -> None:
@@ -330,7 +375,7 @@ def test_a_text_encoder_from_clip(data: Path, tmp_path: Path) -> None:
         Trainer(replace(config, text_init="part.safetensors"), data, tmp_path)
     # A run goes on from the weights of another, which bring their text encoder along.
     path = Trainer(replace(config, text_init="clip.safetensors", steps=1, warmup=0), data, tmp_path / "out").run()
-    again = Trainer(replace(config, init=str(path)), data, tmp_path).net
+    again = Trainer(replace(config, init=(str(path),)), data, tmp_path).net
     assert torch.equal(again.text_encoder.state_dict()["tower.ln_final.weight"], one["tower.ln_final.weight"])
     torch.save({"state_dict": {f"net.{k}": v for k, v in original_names(again).items()}}, data / "lseg.ckpt")
     text_only = Trainer(replace(config, text_init="lseg.ckpt"), data, tmp_path).net
@@ -346,13 +391,13 @@ def original_names(net: Any) -> dict[str, torch.Tensor]:
 
 def test_other_beginnings(data: Path, tmp_path: Path) -> None:
     assert not torch.equal(
-        Trainer(replace(CONFIG, init=None), data, tmp_path).net.encoder.state_dict()["cnn.conv_stem.weight"],
+        Trainer(replace(CONFIG, init=()), data, tmp_path).net.encoder.state_dict()["cnn.conv_stem.weight"],
         tiny_net().encoder.state_dict()["cnn.conv_stem.weight"],
     )
     save_file({"head.weight": torch.zeros(1)}, data / "init.safetensors")
     with pytest.raises(ValueError, match=r"init\.safetensors lacks encoder\.cnn\.conv_stem\.weight and"):
         Trainer(CONFIG, data, tmp_path)
     with pytest.raises(FileNotFoundError, match=r"there is no weights file at .*nowhere\.pt"):
-        Trainer(replace(CONFIG, init="nowhere.pt"), data, tmp_path)
+        Trainer(replace(CONFIG, init=("nowhere.pt",)), data, tmp_path)
     with pytest.raises(ValueError, match="'frozen' holds 'encoder.nothing'"):
-        Trainer(replace(CONFIG, init=None, frozen=("encoder.nothing",)), data, tmp_path)
+        Trainer(replace(CONFIG, init=(), frozen=("encoder.nothing",)), data, tmp_path)

@@ -136,6 +136,46 @@ def test_a_run_that_ended_goes_on_for_longer(data: Path, tmp_path: Path) -> None
         Trainer(replace(SHORT, steps=12, restarts=(6, 9)), data, out).resume()
 
 
+def test_a_run_begins_with_the_mean_of_others(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`init` names configurations: those are trained first, and one command is the same as four."""
+    base = replace(SHORT, steps=4)
+    first = Trainer(base, data, tmp_path / "first").run()
+    seconds = [
+        Trainer(replace(base, seed=seed, init=(str(first),)), data, tmp_path / str(seed)).run() for seed in (5, 6)
+    ]
+    last = replace(base, seed=7)
+    third = Trainer(replace(last, init=tuple(map(str, seconds))), data, tmp_path / "third").run()
+
+    write_config(base, tmp_path / "first.yaml")
+    for seed in (5, 6):
+        write_config(replace(base, seed=seed, init=("first.yaml",)), tmp_path / f"second{seed}.yaml")
+    config = write_config(replace(last, init=("second5.yaml", "second6.yaml")), tmp_path / "last.yaml")
+    monkeypatch.chdir(tmp_path)  # paths in a configuration are relative to the data, and this folder is not
+    command = ["train", "--config", str(config), "--data", str(data), "--out", "out"]
+    make, made = Batches.batch, list[int]()
+
+    def make_and_signal(self: Batches, number: int, together: int = 1) -> Batch:
+        made.append(self.config.seed)
+        if made.count(5) == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        return make(self, number, together)
+
+    monkeypatch.setattr(Batches, "batch", make_and_signal)
+    assert main(command) == 130
+    assert "stopped after step " in capsys.readouterr().err
+    assert same_weights(first, Path("out/before/first/tiny.safetensors")), "what was done is kept"
+    assert not Path("out/before/second6").exists() and not Path("out/last.pt").exists()
+    assert main(command) == 0
+    assert made.count(3) == 4, "the first is trained once, for both that begin with it"
+    assert same_weights(third, Path("out/tiny.safetensors"))
+    assert main(command) == 0 and "this run was finished before" in capsys.readouterr().out
+    write_config(replace(base, seed=9), tmp_path / "first.yaml")
+    assert main(command) == 1
+    assert "first/last.pt is of a run of another configuration: 'seed' was 3 and is 9" in capsys.readouterr().err
+
+
 def test_a_run_does_not_go_on_with_other_data(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     Trainer(SHORT, data, out).run()
