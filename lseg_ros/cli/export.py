@@ -68,6 +68,7 @@ def run(options: argparse.Namespace) -> int:
 
     from lseg_ros.cli.describe import megabytes
     from lseg_ros.inference.backends.base import library
+    from lseg_ros.inference.backends.exported import mark
     from lseg_ros.inference.backends.exporting import export_onnx
     from lseg_ros.inference.segmenter import Segmenter
     from lseg_ros.model.files import replacing
@@ -77,9 +78,10 @@ def run(options: argparse.Namespace) -> int:
     for name in ("onnx", "onnxruntime"):
         library(name, "onnx")  # before anything slow
     net = load_model(options.model, variant_option(options.variant))
+    encoder = ImageEncoder(net).eval()
     plain = Segmenter(net, "cpu", input_size=options.input_size)
     with replacing(options.output) as part:
-        export_onnx(ImageEncoder(net).eval(), part)
+        export_onnx(encoder, part)
         exported = Segmenter(net, "cpu", input_size=options.input_size, backend="onnxruntime", exported=part)
         rgb = _picture(plain.input_size, options.picture)
         difference = float((exported.embed(rgb).coordinates - plain.embed(rgb).coordinates).abs().max())
@@ -88,6 +90,7 @@ def run(options: argparse.Namespace) -> int:
         print(f"float32: coordinates, which are at most 1, differ from PyTorch's by {difference:.1g} or less")
         if photos:
             _quantise(net, plain, part, photos, options.labels.split(","))
+        mark(part, encoder)
     print(f"{options.output}: {megabytes(options.output.stat().st_size)}")
     return 0
 

@@ -11,7 +11,8 @@ from tiny import HashText, tiny_net
 from lseg_ros import Segmenter
 from lseg_ros.cli.main import main
 from lseg_ros.inference.backends.base import Request
-from lseg_ros.inference.backends.exporting import export_onnx, is_quantised
+from lseg_ros.inference.backends.exported import is_quantised
+from lseg_ros.inference.backends.exporting import export_onnx
 from lseg_ros.inference.backends.onnxruntime import OnnxRuntimeBackend
 from lseg_ros.inference.backends.openvino import OpenVinoBackend
 from lseg_ros.inference.sources import read_photo
@@ -134,6 +135,20 @@ def test_the_precision_is_that_of_the_file(weights: Path, photos: Path, tmp_path
         Segmenter(tiny_net(), "cpu", "int8", backend="onnxruntime", exported=plain)
     with pytest.raises(ValueError, match="int8.onnx holds int8, and precision float32 was asked for"):
         Segmenter(tiny_net(), "cpu", "float32", backend="onnxruntime", exported=int8)
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino", "auto"])
+def test_a_file_of_earlier_weights_is_refused(weights: Path, photos: Path, tmp_path: Path, *, backend: str) -> None:
+    """Of weights so close that in int8 no comparison of numbers would tell."""
+    plain, int8 = tmp_path / "plain.onnx", tmp_path / "int8.onnx"
+    assert export(weights, plain) == export(weights, int8, "--calibrate", photos) == 0
+    later = tiny_net()
+    with torch.no_grad():
+        later.decoder.head.weight *= 1.0001
+    for path in (plain, int8):
+        assert Segmenter(tiny_net(), "cpu", backend=backend, exported=path).embed(read_photo(photos / "0.png"))
+        with pytest.raises(ValueError, match=f"{path.name} was made of other weights than those of the model; run"):
+            Segmenter(later, "cpu", backend=backend, exported=path)
 
 
 def test_what_cannot_be_exported(

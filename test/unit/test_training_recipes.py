@@ -210,9 +210,7 @@ def test_a_network_may_begin_with_the_mean_of_others(data: Path, tmp_path: Path)
     for key, tensor in own_state(net).items():
         torch.testing.assert_close(tensor.float(), (states["one"][key].float() + states["two"][key].float()) / 2)
     save_file({key: t for key, t in states["two"].items() if key != "decoder.head.bias"}, data / "two.safetensors")
-    with pytest.raises(
-        ValueError, match=r"one\.safetensors and .*two\.safetensors hold other tensors, so they"
-    ):
+    with pytest.raises(ValueError, match=r"one\.safetensors and .*two\.safetensors hold other tensors, so they"):
         Trainer(replace(CONFIG, init=("one.safetensors", "two.safetensors")), data, tmp_path)
 
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from lseg_ros.inference.backends.base import BackendError, Request, first_line
+from lseg_ros.inference.backends.exported import check_origin
 from lseg_ros.model.files import remove_leftovers, replacing
 from lseg_ros.model.image_encoder import ImageEncoder
 
@@ -66,11 +67,13 @@ def onnx_of(request: Request) -> Path:
     """The ONNX to run: the file that was exported, or one from the cache, made where it is missing.
 
     Raises:
-        BackendError: there is no such file, it is not of the precision asked for, or none can be made.
+        BackendError: there is no such file, it is of other weights, not of the precision asked for, or none can be
+            made.
     """
     if request.exported is not None:
         if not request.exported.is_file():
             raise BackendError(f"{request.exported} is not there; `lseg export` writes such files")
+        check_origin(request.exported, request.encoder)
         return request.exported
     if request.precision == "int8":
         raise BackendError(
@@ -102,11 +105,6 @@ def forget_onnx(request: Request) -> bool:
 
 def _cached(encoder: ImageEncoder) -> Path:
     return cache_folder() / f"{weights_key(encoder)}.onnx"
-
-
-def is_quantised(path: Path) -> bool:
-    """Whether an ONNX holds int8: the names of its operators stand in it as they are."""
-    return b"QuantizeLinear" in path.read_bytes()
 
 
 def cache_folder() -> Path:
