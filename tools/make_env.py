@@ -69,9 +69,11 @@ class one_at_a_time:
 
 
 def find_distribution():
-    """Returns the name of the sourced ROS 2 distribution, or None. What env.sh sets up is not one."""
+    """Returns the name of the sourced ROS 2 distribution, or None. What env.sh sets up, in any clone, is not one."""
     rclpy = "share/ament_index/resource_index/packages/rclpy"
-    return os.environ.get("ROS_DISTRO") if any((prefix / rclpy).exists() for prefix in foreign_prefixes()) else None
+    with_rclpy = [prefix for prefix in foreign_prefixes() if (prefix / rclpy).exists()]
+    of_wheels = [prefix for prefix in with_rclpy if (prefix / "pyvenv.cfg").exists()]
+    return os.environ.get("ROS_DISTRO") if len(with_rclpy) > len(of_wheels) else None
 
 
 def foreign_prefixes():
@@ -235,7 +237,7 @@ def build(distribution):
     colcon = shutil.which("colcon", path=environment["PATH"])
     if not colcon:
         raise SetupError("No colcon: install it (on Debian and Ubuntu python3-colcon-common-extensions).")
-    has_vision_msgs = any((prefix / "share" / "vision_msgs").is_dir() for prefix in foreign_prefixes())
+    has_vision_msgs = distribution and any((prefix / "share" / "vision_msgs").is_dir() for prefix in foreign_prefixes())
     packages = [ROOT] if has_vision_msgs else [ROOT, VISION_MSGS]
     run(
         [colcon, "build", "--event-handlers", "console_cohesion-", "--base-paths", *packages]
