@@ -137,7 +137,7 @@ LSEG_MINI = Variant(
 LSEG_MINI_STREET = replace(
     LSEG_MINI,
     name="lseg_mini_street",
-    weights=("lseg_mini_street.safetensors", "a4fa323191147631d9f0d0c1c30e930b5914494f4b630fa08f25baa70b78c2d3"),
+    weights=("lseg_mini_street.safetensors", "e810b84826f579f7ab63584f39203f7d8fb58e176968e474bb7ded56632d95b8"),
 )
 LSEG_VIT_L16 = Variant("lseg_vit_l16", _VIT_L16, _DPT, _CLIP_VIT_B32, 512)
 LSEG_VIT_L16_RN50X16 = Variant("lseg_vit_l16_rn50x16", _VIT_L16, _DPT, _CLIP_RN50X16, 768)
