@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from lseg_ros.cli.options import output_path
 
 if TYPE_CHECKING:
+    from lseg_ros.training.config import TrainConfig
     from lseg_ros.training.datasets.common import Dataset
     from lseg_ros.training.datasets.episodes import EpisodeSet
     from lseg_ros.training.evaluation.config import EvalConfig
@@ -74,6 +75,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _run_dense(options: argparse.Namespace, config: "EvalConfig", data: "Dataset") -> None:
     from lseg_ros import load_model
+    from lseg_ros.training.config import read_config
     from lseg_ros.training.evaluation.config import check_against, check_words, with_training
     from lseg_ros.training.evaluation.dense import evaluate, measure
     from lseg_ros.training.evaluation.report import write_report
@@ -84,7 +86,7 @@ def _run_dense(options: argparse.Namespace, config: "EvalConfig", data: "Dataset
         data = Subset(data, config.labels)
     check_against(config, data.labels, str(options.config))
     if options.training:
-        met = set().union(*(_training_words(path, options.data) for path in options.training))
+        met = set().union(*(_training_words(read_config(path), options.data, str(path)) for path in options.training))
         config = with_training(config, data.labels, met)
     words = data.labels
     if options.labels is not None:
@@ -124,16 +126,18 @@ def _run_episodes(options: argparse.Namespace, config: "EvalConfig", episodes: "
     print(episode_table(result.labels, result.metrics))
 
 
-def _training_words(path: Path, root: Path) -> set[str]:
-    """All phrases of a training run; raises as the reading of its config and data sets does."""
-    from lseg_ros.training.config import read_config
+def _training_words(config: "TrainConfig", root: Path, where: str) -> set[str]:
+    """All phrases of a training run, and of those that it begins with; raises as the reading of data sets does."""
+    from lseg_ros.training.config import Run
     from lseg_ros.training.datasets.catalogue import open_dataset
     from lseg_ros.training.datasets.episodes import EpisodeSet
 
-    run = read_config(path)
     words: set[str] = set()
-    for name, source in run.sources.items():
-        data = open_dataset(source.data, root, f"{path}, {name}", run.words, run.without)
+    for first in config.init:
+        if isinstance(first, Run):
+            words |= _training_words(first.config, root, f"{where}, {first.name}")
+    for name, source in config.sources.items():
+        data = open_dataset(source.data, root, f"{where}, {name}", config.words, config.without)
         words |= set(data.labels if isinstance(data, EpisodeSet) else (p for all_ in data.phrases for p in all_))
     return words
 

@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from tiny import TINY, HashText, tiny_net
 
 from lseg_ros import Segmenter, load_model
+from lseg_ros.cli.evaluate import _training_words
 from lseg_ros.cli.main import main
 from lseg_ros.model import weights
 from lseg_ros.model.variants import VARIANTS
+from lseg_ros.training.config import read_config
 from lseg_ros.training.datasets.common import IGNORE, package_lines
 
 # As nasty as labels get: markup, mathtext, and a name that matplotlib's legends leave out.
@@ -225,6 +227,15 @@ def test_bad_input_is_one_sentence(
     assert main(arguments(folder, *more)) == 1
     error = capsys.readouterr().err
     assert error.startswith(sentence) and error.count("\n") == 1
+
+
+def test_words_of_the_runs_that_a_run_begins_with_were_met_too(folder: Path, tmp_path: Path) -> None:
+    plain = {"variant": "tiny", "licence": "CC0-1.0", "seed": 1, "steps": 3, "batch": 2, "crop": 32, "lr": 0.1}
+    plain |= {"backbone_lr": 0, "sources": {"one": {"dataset": "folder", "root": "."}}}
+    (tmp_path / "words.yaml").write_text("{sky: [sky, air]}")
+    (tmp_path / "first.yaml").write_text(json.dumps(plain | {"words": "words.yaml"}))
+    (tmp_path / "later.yaml").write_text(json.dumps(plain | {"init": ["tiny", "first.yaml"]}))
+    assert _training_words(read_config(tmp_path / "later.yaml"), folder, "later.yaml") == {*LABELS, "air"}
 
 
 @pytest.mark.parametrize("limit", ["0", "-1", "many"])
