@@ -163,5 +163,6 @@ def test_all_agree_under_concurrent_changes(
     assert all(versions[x.version].labels == x.labels for x in told if x.version in versions)
     assert len({labels.version for labels in told}) == len(told)
     graph.until(lambda: infos and infos[-1].label_version == in_force.version, "a frame under the last labels")
+    graph.until(lambda: bool(masks), "a mask")  # which comes behind its FrameInfo
     assert {info.label_version for info in infos} <= set(versions)
     assert set(pixels(masks[-1]).ravel()) <= set(range(1, len(COLORS) + 1)) | {255}
