@@ -10,8 +10,8 @@ from benchmarks.machine import now
 from benchmarks.plain import Baseline
 from benchmarks.subjects import Product, segmenters
 from benchmarks.timing import Subject
-from lseg_ros.training.datasets.camvid import CamVid
-from lseg_ros.training.metrics import Confusion
+from lseg_ros.data.camvid import CamVid
+from lseg_ros.evaluation.metrics import Confusion
 
 
 def accuracy(model: str, root: Path, limit: int | None = None) -> dict[str, Any]:

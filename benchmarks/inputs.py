@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 
 from lseg_ros import load_model
+from lseg_ros.data.camvid import LABELS as CAMVID
 from lseg_ros.inference.label_file import read_label_file
 from lseg_ros.model.net import LSegNet
 from lseg_ros.model.text import build_text_encoder
 from lseg_ros.model.variants import variant_named
-from lseg_ros.training.datasets.camvid import LABELS as CAMVID
 
 ROOT = Path(__file__).parents[1]
 

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from benchmarks.inputs import photos
 from benchmarks.plain import Result
 from lseg_ros import Segmenter
+from lseg_ros.files import replacing
 from lseg_ros.inference.backends.base import BACKENDS, BackendError
 from lseg_ros.inference.backends.exporting import cache_folder, export_onnx, weights_key
 from lseg_ros.inference.backends.quantise import quantise
 from lseg_ros.inference.preprocess import geometry, to_input
-from lseg_ros.model.files import replacing
 from lseg_ros.model.image_encoder import ImageEncoder
 from lseg_ros.model.net import LSegNet
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from lseg_ros.cli.options import add_segmenter_options, output_path, segmenter_of
 
 if TYPE_CHECKING:
-    from lseg_ros.ros.bags_offline import Job
+    from lseg_ros.recording.segmenting import Job
 
 _SHOWN = 5  # reasons for refused frames
 # PyTorch has a class of its own only for a GPU's memory, and it is not loaded here yet.
@@ -72,10 +72,10 @@ def run(options: argparse.Namespace) -> int:
     """Segments this process's share, and as the first process joins all shares; returns the exit status."""
     if find_spec("rosbags") is None:
         raise ValueError("bags need the library rosbags; run: pip install 'lseg_ros[bag]'")
-    from lseg_ros.model.files import weights_path
-    from lseg_ros.ros.bags import Recording
-    from lseg_ros.ros.bags_offline import Job, Outputs, copied_topics
-    from lseg_ros.ros.bags_segments import PartialBag
+    from lseg_ros.model.weight_files import weights_path
+    from lseg_ros.recording.bags import Recording
+    from lseg_ros.recording.partial import PartialBag
+    from lseg_ros.recording.segmenting import Job, Outputs, copied_topics
 
     worker = _worker()
     if options.output.exists():
@@ -143,7 +143,7 @@ def _check_output(options: argparse.Namespace) -> None:
 
 def _outputs(text: str) -> list[str]:
     """The outputs asked for, in their usual order."""
-    from lseg_ros.ros.bags_messages import OUTPUTS
+    from lseg_ros.recording.messages import OUTPUTS
 
     asked = [name.strip() for name in text.split(",")]
     for name in asked:
@@ -168,7 +168,7 @@ def _segment(job: "Job", out: Path, copied: Any, worker: _Worker) -> int:
     """Segments this process's share; the first process then joins all of them. Returns the exit status."""
     from tqdm import tqdm
 
-    from lseg_ros.ros.bags_offline import join, segment_sizes
+    from lseg_ros.recording.segmenting import join, segment_sizes
 
     sizes = segment_sizes(sum(connection.msgcount for connection in job.connections))
     share = range(worker.rank, len(sizes), worker.size)

@@ -8,7 +8,7 @@ from typing import Any
 
 from lseg_ros.cli.describe import megabytes
 from lseg_ros.cli.options import VARIANT_HELP, output_path, variant_option
-from lseg_ros.model.files import weights_path
+from lseg_ros.model.weight_files import weights_path
 
 # Beginnings of names in the original's checkpoints -> what the tensors are.
 _UNUSED = {

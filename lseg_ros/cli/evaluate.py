@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 from lseg_ros.cli.options import output_path
 
 if TYPE_CHECKING:
+    from lseg_ros.data.common import Dataset
+    from lseg_ros.data.episodes import EpisodeSet
+    from lseg_ros.evaluation.config import EvalConfig
+    from lseg_ros.evaluation.metrics import EpisodeMetrics, Metrics
+    from lseg_ros.evaluation.scoring import Scorer
+    from lseg_ros.evaluation.subject import Subject
     from lseg_ros.training.config import TrainConfig
-    from lseg_ros.training.datasets.common import Dataset
-    from lseg_ros.training.datasets.episodes import EpisodeSet
-    from lseg_ros.training.evaluation.config import EvalConfig
-    from lseg_ros.training.evaluation.scoring import Scorer
-    from lseg_ros.training.evaluation.subject import Subject
-    from lseg_ros.training.metrics import EpisodeMetrics, Metrics
 
 
 def add_to(commands: Any) -> None:
@@ -53,9 +53,9 @@ def _count(text: str) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """Measures, prints a table and writes the report; returns the exit status."""
-    from lseg_ros.training.datasets.catalogue import open_dataset
-    from lseg_ros.training.datasets.episodes import EpisodeSet
-    from lseg_ros.training.evaluation.config import read_eval_config
+    from lseg_ros.data.catalogue import open_dataset
+    from lseg_ros.data.episodes import EpisodeSet
+    from lseg_ros.evaluation.config import read_eval_config
 
     missing = [name for name in ("jinja2", "matplotlib") if find_spec(name) is None]
     if options.out and missing:
@@ -75,12 +75,12 @@ def run(options: argparse.Namespace) -> int:
 
 def _run_dense(options: argparse.Namespace, config: "EvalConfig", data: "Dataset") -> None:
     from lseg_ros import load_model
+    from lseg_ros.evaluation.config import check_against, check_words, with_training
+    from lseg_ros.evaluation.dense import evaluate, measure
+    from lseg_ros.evaluation.report import write_report
+    from lseg_ros.evaluation.scoring import Scorer
+    from lseg_ros.evaluation.subset import Subset
     from lseg_ros.training.config import read_config
-    from lseg_ros.training.evaluation.config import check_against, check_words, with_training
-    from lseg_ros.training.evaluation.dense import evaluate, measure
-    from lseg_ros.training.evaluation.report import write_report
-    from lseg_ros.training.evaluation.scoring import Scorer
-    from lseg_ros.training.evaluation.subset import Subset
 
     if config.labels is not None:
         data = Subset(data, config.labels)
@@ -109,9 +109,9 @@ def _run_dense(options: argparse.Namespace, config: "EvalConfig", data: "Dataset
 
 def _run_episodes(options: argparse.Namespace, config: "EvalConfig", episodes: "EpisodeSet") -> None:
     from lseg_ros import load_model
-    from lseg_ros.training.evaluation.few_shot import SIDE, measure_episodes
-    from lseg_ros.training.evaluation.report import write_report
-    from lseg_ros.training.evaluation.scoring import Scorer
+    from lseg_ros.evaluation.few_shot import SIDE, measure_episodes
+    from lseg_ros.evaluation.report import write_report
+    from lseg_ros.evaluation.scoring import Scorer
 
     if options.labels or options.multiscale or config.labels or config.words or config.unseen:
         raise ValueError(
@@ -128,9 +128,9 @@ def _run_episodes(options: argparse.Namespace, config: "EvalConfig", episodes: "
 
 def _training_words(config: "TrainConfig", root: Path, where: str) -> set[str]:
     """All phrases of a training run, and of those that it begins with; raises as the reading of data sets does."""
+    from lseg_ros.data.catalogue import open_dataset
+    from lseg_ros.data.episodes import EpisodeSet
     from lseg_ros.training.config import Run
-    from lseg_ros.training.datasets.catalogue import open_dataset
-    from lseg_ros.training.datasets.episodes import EpisodeSet
 
     words: set[str] = set()
     for first in config.init:
@@ -151,8 +151,8 @@ def _progress(size: int, limit: int | None, unit: str) -> Iterable[int]:
 
 
 def _subject(options: argparse.Namespace, scorer: "Scorer", data: str, size: int) -> "Subject":
-    from lseg_ros.model.files import weights_path
-    from lseg_ros.training.evaluation.subject import Subject
+    from lseg_ros.evaluation.subject import Subject
+    from lseg_ros.model.weight_files import weights_path
 
     segmenter, net = scorer.segmenter, scorer.net
     return Subject(

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from lseg_ros.images.sources import RGB
     from lseg_ros.inference.segmenter import Segmenter
-    from lseg_ros.inference.sources import RGB
     from lseg_ros.model.net import LSegNet
 
 _PICTURES = 100  # for calibration, at most
@@ -56,7 +56,7 @@ def add_to(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Exports, checks and says how far it is from PyTorch; returns the exit status."""
-    from lseg_ros.inference.sources import expand, is_video
+    from lseg_ros.images.sources import expand, is_video
 
     if options.output.suffix != ".onnx":
         raise ValueError(f"{options.output} must end in .onnx, the format that is written")
@@ -67,11 +67,11 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError("calibration needs at least 2 photos, better 30 or more; give more of them, or folders")
 
     from lseg_ros.cli.describe import megabytes
+    from lseg_ros.files import replacing
     from lseg_ros.inference.backends.base import library
     from lseg_ros.inference.backends.exported import mark
     from lseg_ros.inference.backends.exporting import export_onnx
     from lseg_ros.inference.segmenter import Segmenter
-    from lseg_ros.model.files import replacing
     from lseg_ros.model.image_encoder import ImageEncoder
     from lseg_ros.model.weights import load_model
 
@@ -99,7 +99,7 @@ def _picture(size: int, photo: Path | None) -> "RGB":
     """HxWx3 uint8: the photo, or slopes and edges, `size` pixels wide."""
     import numpy as np
 
-    from lseg_ros.inference.sources import read_photo
+    from lseg_ros.images.sources import read_photo
 
     if photo is not None:
         return read_photo(photo)
@@ -113,10 +113,10 @@ def _quantise(net: "LSegNet", plain: "Segmenter", path: Path, photos: Sequence[P
     import torch
     from tqdm import tqdm
 
+    from lseg_ros.images.sources import read_photo
     from lseg_ros.inference.backends.quantise import quantise
     from lseg_ros.inference.preprocess import geometry, to_input
     from lseg_ros.inference.segmenter import Segmenter
-    from lseg_ros.inference.sources import read_photo
 
     photos = photos[:: -(-len(photos) // _PICTURES)]
     held_out = photos[::_HELD_OUT]

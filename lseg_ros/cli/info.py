@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lseg_ros.cli.describe import image_encoder, megabytes, text_encoder
-from lseg_ros.model.files import weights_path
+from lseg_ros.model.weight_files import weights_path
 
 if TYPE_CHECKING:
     from torch import Tensor

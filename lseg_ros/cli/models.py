@@ -4,8 +4,8 @@ import argparse
 from typing import Any
 
 from lseg_ros.cli.describe import image_encoder, table, text_encoder
-from lseg_ros.model.files import user_weights, weights_path
 from lseg_ros.model.variants import VARIANTS, Variant
+from lseg_ros.model.weight_files import user_weights, weights_path
 
 # Whether a variant was run beside the original network with the same weights, and agreed.
 NUMBERS = {

@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lseg_ros.inference.sources import PHOTOS, RGB, VIDEOS, is_video, video_facts
-from lseg_ros.model.files import replacing
+from lseg_ros.files import replacing
+from lseg_ros.images.sources import PHOTOS, RGB, VIDEOS, is_video, video_facts
 
 if TYPE_CHECKING:
     from lseg_ros.inference.postprocess import Segmentation

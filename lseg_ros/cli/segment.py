@@ -12,9 +12,9 @@ from lseg_ros.cli.options import add_segmenter_options, output_path, segmenter_o
 
 if TYPE_CHECKING:
     from lseg_ros.cli.outputs import Target
+    from lseg_ros.images.sources import RGB
     from lseg_ros.inference.labels import LabelSet
     from lseg_ros.inference.postprocess import Segmentation
-    from lseg_ros.inference.sources import RGB
 
 _DEFAULT_RATE = 25.0  # frames per second, of videos that do not say
 # PyTorch has no class of its own for what does not fit into main memory: in such an error, and where even the number
@@ -60,7 +60,7 @@ def add_to(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Segments, writes, and prints each label's share; returns the exit status."""
     from lseg_ros.cli.outputs import targets
-    from lseg_ros.inference.sources import expand, is_video
+    from lseg_ros.images.sources import expand, is_video
 
     if not 0 <= options.threshold <= 1:
         raise ValueError(f"the threshold is {options.threshold:g}; it must be between 0 and 1")
@@ -100,7 +100,7 @@ def _segment_all(
     import numpy as np
     from tqdm import tqdm
 
-    from lseg_ros.inference.sources import SourceError, is_video, video_facts
+    from lseg_ros.images.sources import SourceError, is_video, video_facts
 
     failed = 0
     counts = [video_facts(target.source)[1] if is_video(target.source) else 1 for target in planned]
@@ -124,8 +124,8 @@ def _segment_photo(
     from tqdm import tqdm
 
     from lseg_ros.cli.outputs import write_png, write_scores
+    from lseg_ros.images.sources import picture_count, read_photo
     from lseg_ros.inference.render import overlay
-    from lseg_ros.inference.sources import picture_count, read_photo
 
     rgb = read_photo(target.source)
     count = picture_count(target.source)
@@ -145,9 +145,9 @@ def _segment_video(
     from tqdm import tqdm
 
     from lseg_ros.cli.outputs import VideoWriter, write_png
+    from lseg_ros.files import replacing
+    from lseg_ros.images.sources import read_video, video_facts
     from lseg_ros.inference.render import overlay
-    from lseg_ros.inference.sources import read_video, video_facts
-    from lseg_ros.model.files import replacing
 
     rate, promised = video_facts(target.source)
     with ExitStack() as stack:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from lseg_ros.files import from_home
 from lseg_ros.inference.backends.base import Request
 from lseg_ros.inference.backends.choose import backend_for, precision_for
 from lseg_ros.inference.labels import IdRules, LabelError, LabelSet, LabelSpec, as_specs, assign, check_phrases
@@ -21,7 +22,6 @@ from lseg_ros.inference.preprocess import Geometry, Size, check_rgb, geometry, t
 from lseg_ros.inference.protocol import PhraseMatch
 from lseg_ros.inference.upsampling import best_labels, resized, shares
 from lseg_ros.model.decoder import upsample
-from lseg_ros.model.files import from_home
 from lseg_ros.model.image_encoder import ImageEncoder
 from lseg_ros.model.net import PRECISIONS, LSegNet
 

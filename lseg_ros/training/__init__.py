@@ -1,1 +1,1 @@
-"""Training and evaluation."""
+"""Training runs: objective, optimizer, batches, and the state that lets a run continue."""

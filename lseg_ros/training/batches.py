@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from lseg_ros.data.augmentation import augment_as_original, paste, random_view, recolour, resize_as_hsnet
+from lseg_ros.data.common import IGNORE, Dataset, Sample
+from lseg_ros.data.episodes import Episode, EpisodeSet
 from lseg_ros.model.variants import Variant
 from lseg_ros.training.config import TrainConfig
-from lseg_ros.training.data import augment_as_original, paste, random_view, recolour, resize_as_hsnet
-from lseg_ros.training.datasets.common import IGNORE, Dataset, Sample
-from lseg_ros.training.datasets.episodes import Episode, EpisodeSet
 
 logger = logging.getLogger(__name__)
 

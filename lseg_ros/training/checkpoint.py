@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from lseg_ros.model.files import replacing
+from lseg_ros.files import replacing
 from lseg_ros.training.config import TrainConfig
 
 # What may differ where a run goes on: none of it changes what is learned.

@@ -6,11 +6,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from lseg_ros.data.config_file import ConfigError, read_mapping
 from lseg_ros.model.net import SIZE_STEP
 from lseg_ros.model.variants import variant_named
-from lseg_ros.training.datasets.catalogue import ConfigError
 
 
 @dataclass(frozen=True)
@@ -166,17 +164,6 @@ def read_words(path: Path) -> dict[str, list[str]]:
         if not good or phrases[0] != label:
             raise ConfigError(f"{path}: {label!r} is to have a list of phrases with {label!r} first")
     return words
-
-
-def read_mapping(path: Path) -> dict[str, Any]:
-    """Reads a YAML file of named entries; raises ConfigError naming what is wrong."""
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path} cannot be read as YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(raw, dict):
-        raise ConfigError(f"{path} holds no mapping of entries")
-    return raw
 
 
 def _needed(entry: Any) -> bool:

@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lseg_ros.model.files import is_name, weights_path
 from lseg_ros.model.keymap import from_original, is_original
 from lseg_ros.model.net import LSegNet
 from lseg_ros.model.reader import CheckpointError, read_weights
 from lseg_ros.model.variants import ClipText, VitBackbone
+from lseg_ros.model.weight_files import is_name, weights_path
 
 _CLIP_TEXT = re.compile(
     r"(?:text\.)?(positional_embedding|text_projection|(?:token_embedding|ln_final|transformer)\..+)"

@@ -6,7 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from lseg_ros.model.files import replacing
+from lseg_ros.files import replacing
 
 logger = logging.getLogger(__name__)
 

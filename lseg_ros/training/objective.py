@@ -4,9 +4,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lseg_ros.data.common import IGNORE
 from lseg_ros.model.net import LOGIT_SCALE, LSegNet
 from lseg_ros.training.batches import Batch, Part
-from lseg_ros.training.datasets.common import IGNORE
 
 
 class Objective(nn.Module):

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
-from lseg_ros.model.files import remove_leftovers
+from lseg_ros.files import remove_leftovers
 from lseg_ros.model.net import PRECISIONS, LSegNet
 from lseg_ros.model.text import build_text_encoder
 from lseg_ros.model.variants import variant_named
@@ -29,7 +29,7 @@ from lseg_ros.training.initialise import initialise
 from lseg_ros.training.log import RunLog
 from lseg_ros.training.objective import Objective
 from lseg_ros.training.optimise import build_optimizer, freeze, lr_factor, set_modes, set_rates
-from lseg_ros.training.sources import check_contents, contents, open_sources
+from lseg_ros.training.run_data import check_contents, contents, open_sources
 from lseg_ros.training.validation import Validation
 
 LOG_EVERY = 100  # steps

@@ -7,13 +7,14 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from lseg_ros.data.catalogue import open_dataset
+from lseg_ros.data.config_file import ConfigError
+from lseg_ros.data.episodes import EpisodeSet
+from lseg_ros.evaluation.metrics import Confusion
+from lseg_ros.evaluation.scoring import Scorer
 from lseg_ros.model.net import LSegNet
 from lseg_ros.training.config import ValidationConfig
-from lseg_ros.training.datasets.catalogue import ConfigError, open_dataset
-from lseg_ros.training.datasets.episodes import EpisodeSet
 from lseg_ros.training.distributed import World
-from lseg_ros.training.evaluation.scoring import Scorer
-from lseg_ros.training.metrics import Confusion
 
 logger = logging.getLogger(__name__)
 

@@ -25,8 +25,8 @@ from rclpy.task import Future  # noqa: E402
 from sensor_msgs.msg import CameraInfo, Image  # noqa: E402
 
 import lseg_ros.ros.image_player as module  # noqa: E402
-from lseg_ros.inference.sources import SourceError  # noqa: E402
-from lseg_ros.ros.conversions import to_rgb  # noqa: E402
+from lseg_ros.images.messages import to_rgb  # noqa: E402
+from lseg_ros.images.sources import SourceError  # noqa: E402
 
 TIMEOUT = 20.0
 RELIABLE = QoSProfile(depth=100)

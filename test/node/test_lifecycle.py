@@ -218,7 +218,7 @@ def test_the_colour_library_is_found_while_the_model_loads(graph: Graph, monkeyp
         loaded.set()
         return FakeSegmenter()
 
-    monkeypatch.setattr("lseg_ros.ros.node.colour_backend", look)
+    monkeypatch.setattr("lseg_ros.ros.node.color_backend", look)
     graph.start(load, labels=["red"])
     assert found == [True]
 

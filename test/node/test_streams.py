@@ -19,7 +19,7 @@ from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from lseg_ros.ros.conversions import image_msg
+from lseg_ros.ros.image_msgs import image_msg
 
 RED, GREEN, BLUE, WHITE = COLORS["red"], COLORS["green"], COLORS["blue"], COLORS["white"]
 BEST_EFFORT = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)

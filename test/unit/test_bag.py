@@ -37,8 +37,8 @@ from rosbags.interfaces import ConnectionExtRosbag2, QosDurability, QosReliabili
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, Reader, StoragePlugin, Writer  # noqa: E402
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore  # noqa: E402
 
-from lseg_ros.ros import bags_segments  # noqa: E402
-from lseg_ros.ros.bags_messages import DEFINITIONS, camera_names, typestore  # noqa: E402
+from lseg_ros.recording import partial  # noqa: E402
+from lseg_ros.recording.messages import DEFINITIONS, camera_names, typestore  # noqa: E402
 
 ROOT = Path(lseg_ros.__file__).parent.parent
 TYPES = get_typestore(Stores.LATEST)
@@ -486,13 +486,13 @@ def test_an_output_that_is_there(lseg: Any, tmp_path: Path) -> None:
 
 
 def test_a_full_disk_keeps_what_is_finished(lseg: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    record(tmp_path / "in.mcap", film(bags_segments.FRAMES + 5))
+    record(tmp_path / "in.mcap", film(partial.FRAMES + 5))
     topic = ("--topic", "/camera/image_raw")
     assert lseg("in.mcap", "whole.mcap", *topic).status == 0
     write, calls = Writer.write, itertools.count()
 
     def full(self: Writer, *arguments: Any) -> None:
-        if next(calls) > 3 * bags_segments.FRAMES + 5:
+        if next(calls) > 3 * partial.FRAMES + 5:
             raise OSError(errno.ENOSPC, "No space left on device")
         write(self, *arguments)
 
@@ -604,7 +604,7 @@ def wait_for(path: Path, process: "subprocess.Popen[str]") -> None:
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, bytes]:
     """A recording, and what becomes of it in one go."""
     folder = tmp_path_factory.mktemp("uninterrupted")
-    record(folder / "in.mcap", [*film(4 * bags_segments.FRAMES + 3), ("/chatter", START, text("hello"))])
+    record(folder / "in.mcap", [*film(4 * partial.FRAMES + 3), ("/chatter", START, text("hello"))])
     assert ends(start(folder)) == (0, "out.mcap: 83 of 83 frames segmented\n", "")
     return (folder / "in.mcap").read_bytes(), (folder / "out.mcap").read_bytes()
 
@@ -622,7 +622,7 @@ def test_a_run_that_is_killed_goes_on(tmp_path: Path, uninterrupted: tuple[bytes
     finished = len([*part.glob("00*.json")])
     assert finished >= 3
     assert ends(start(tmp_path, EMBEDDED=str(seen))) == (0, "out.mcap: 83 of 83 frames segmented\n", "")
-    assert len(seen.read_text()) == 83 - bags_segments.FRAMES * finished, "what was finished is not done again"
+    assert len(seen.read_text()) == 83 - partial.FRAMES * finished, "what was finished is not done again"
     assert (tmp_path / "out.mcap").read_bytes() == uninterrupted[1]
     assert names(tmp_path) == {"in.mcap", "out.mcap"}
 

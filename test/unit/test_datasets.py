@@ -11,12 +11,12 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from lseg_ros.training.datasets.ade20k import Ade20k
-from lseg_ros.training.datasets.camvid import CamVid
-from lseg_ros.training.datasets.coco import CocoInstances
-from lseg_ros.training.datasets.common import IGNORE, Dataset, package_lines, read_image, read_mask
-from lseg_ros.training.datasets.folder import Folder
-from lseg_ros.training.datasets.layers import Layers
+from lseg_ros.data.ade20k import Ade20k
+from lseg_ros.data.camvid import CamVid
+from lseg_ros.data.coco import CocoInstances
+from lseg_ros.data.common import IGNORE, Dataset, package_lines, read_image, read_mask
+from lseg_ros.data.folder import Folder
+from lseg_ros.data.layers import Layers
 
 SHARED_CAMVID = Path(__file__).parents[3] / "shared" / "data" / "camvid"
 

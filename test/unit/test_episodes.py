@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lseg_ros.training.datasets.coco20i import Coco20i, read_split
-from lseg_ros.training.datasets.common import IGNORE, package_lines
-from lseg_ros.training.datasets.episodes import Draw, EpisodeSet, Split
-from lseg_ros.training.datasets.fss1000 import Fss1000
-from lseg_ros.training.datasets.pascal5i import Pascal5i
+from lseg_ros.data.coco20i import Coco20i, read_split
+from lseg_ros.data.common import IGNORE, package_lines
+from lseg_ros.data.episodes import Draw, EpisodeSet, Split
+from lseg_ros.data.fss1000 import Fss1000
+from lseg_ros.data.pascal5i import Pascal5i
 
 
 def put(image: Path, mask: Path, ids: Any) -> None:

@@ -14,23 +14,21 @@ from tiny import HashText, tiny_net
 from torch import Tensor
 
 from lseg_ros import Segmenter
-from lseg_ros.inference.preprocess import Geometry
-from lseg_ros.model.text import Clip, load_minilm
-from lseg_ros.model.variants import ClipText
-from lseg_ros.training.data import resize_as_hsnet
-from lseg_ros.training.datasets.catalogue import ConfigError
-from lseg_ros.training.datasets.common import IGNORE, Dataset, Sample
-from lseg_ros.training.datasets.episodes import Draw, EpisodeSet
-from lseg_ros.training.evaluation.atlas import PER_CLASS, MapText, PixelSample, draw_map, principal_plane
-from lseg_ros.training.evaluation.calibration import BINS, CalibrationMeter
-from lseg_ros.training.evaluation.config import EvalConfig, check_against, check_words, read_eval_config, with_training
-from lseg_ros.training.evaluation.dense import evaluate, measure
-from lseg_ros.training.evaluation.few_shot import SIDE, measure_episodes
-from lseg_ros.training.evaluation.gallery import Gallery, Picture
-from lseg_ros.training.evaluation.nearest import NearestMeter, Word, compare_unseen
-from lseg_ros.training.evaluation.scoring import Scorer, target_of_cells
-from lseg_ros.training.evaluation.subset import Subset
-from lseg_ros.training.evaluation.text_features import (
+from lseg_ros.data.augmentation import resize_as_hsnet
+from lseg_ros.data.common import IGNORE, Dataset, Sample
+from lseg_ros.data.config_file import ConfigError
+from lseg_ros.data.episodes import Draw, EpisodeSet
+from lseg_ros.evaluation.atlas import PER_CLASS, MapText, PixelSample, draw_map, principal_plane
+from lseg_ros.evaluation.calibration import BINS, CalibrationMeter
+from lseg_ros.evaluation.config import EvalConfig, check_against, check_words, read_eval_config, with_training
+from lseg_ros.evaluation.dense import evaluate, measure
+from lseg_ros.evaluation.few_shot import SIDE, measure_episodes
+from lseg_ros.evaluation.gallery import Gallery, Picture
+from lseg_ros.evaluation.metrics import Confusion
+from lseg_ros.evaluation.nearest import NearestMeter, Word, compare_unseen
+from lseg_ros.evaluation.scoring import Scorer, target_of_cells
+from lseg_ros.evaluation.subset import Subset
+from lseg_ros.evaluation.text_features import (
     bag_of_words,
     ensemble,
     fill,
@@ -39,7 +37,9 @@ from lseg_ros.training.evaluation.text_features import (
     package_words,
     shuffled,
 )
-from lseg_ros.training.metrics import Confusion
+from lseg_ros.inference.preprocess import Geometry
+from lseg_ros.model.text import Clip, load_minilm
+from lseg_ros.model.variants import ClipText
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -10,12 +10,12 @@ from tiny import HashText, tiny_net
 
 from lseg_ros import Segmenter
 from lseg_ros.cli.main import main
+from lseg_ros.images.sources import read_photo
 from lseg_ros.inference.backends.base import Request
 from lseg_ros.inference.backends.exported import is_quantised
 from lseg_ros.inference.backends.exporting import export_onnx
 from lseg_ros.inference.backends.onnxruntime import OnnxRuntimeBackend
 from lseg_ros.inference.backends.openvino import OpenVinoBackend
-from lseg_ros.inference.sources import read_photo
 from lseg_ros.model.image_encoder import ImageEncoder
 from lseg_ros.model.net import LSegNet
 from lseg_ros.model.variants import Decoder, Variant, VitBackbone

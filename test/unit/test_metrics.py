@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from lseg_ros.training.metrics import Confusion, EpisodeMeter
+from lseg_ros.evaluation.metrics import Confusion, EpisodeMeter
 
 
 def test_by_hand() -> None:

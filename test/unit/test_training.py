@@ -16,12 +16,13 @@ from torch.nn import functional
 from training_run import BLOCKS, CONFIG, LABELS, write_data
 
 from lseg_ros import Segmenter, load_model
+from lseg_ros.data import layers
+from lseg_ros.data.catalogue import open_dataset
+from lseg_ros.data.common import IGNORE, Dataset
+from lseg_ros.data.config_file import ConfigError
+from lseg_ros.data.episodes import EpisodeSet
 from lseg_ros.model.net import LSegNet
 from lseg_ros.training.config import SourceConfig, TrainConfig, read_config
-from lseg_ros.training.datasets import layers
-from lseg_ros.training.datasets.catalogue import ConfigError, open_dataset
-from lseg_ros.training.datasets.common import IGNORE, Dataset
-from lseg_ros.training.datasets.episodes import EpisodeSet
 from lseg_ros.training.objective import _jaccard_loss
 from lseg_ros.training.trainer import Trainer
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from lseg_ros.data.config_file import ConfigError
 from lseg_ros.training.config import Run, TrainConfig, _with_base, read_config
-from lseg_ros.training.datasets.catalogue import ConfigError
 
 ROOT = Path(__file__).parents[2]
 RUNS = sorted(p for p in (ROOT / "config" / "train").glob("*.yaml") if not p.name.startswith("words"))

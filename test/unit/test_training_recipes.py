@@ -14,16 +14,16 @@ from tiny import TINY, tiny_net
 from torch.nn import functional
 from training_run import BLOCKS, CONFIG, write_data
 
+from lseg_ros.data import pascal5i
+from lseg_ros.data.ade20k import original_labels
+from lseg_ros.data.augmentation import augment_as_original, paste, random_view
+from lseg_ros.data.common import IGNORE, Sample, package_lines
 from lseg_ros.model import weights
 from lseg_ros.model.text import Clip, build_text_encoder
 from lseg_ros.model.variants import VARIANTS, ClipText, HeadBlock, VitBackbone
 from lseg_ros.model.weights import own_state
 from lseg_ros.training import batches, trainer
 from lseg_ros.training.config import SourceConfig, TrainConfig, read_config
-from lseg_ros.training.data import augment_as_original, paste, random_view
-from lseg_ros.training.datasets import pascal5i
-from lseg_ros.training.datasets.ade20k import original_labels
-from lseg_ros.training.datasets.common import IGNORE, Sample, package_lines
 from lseg_ros.training.optimise import build_optimizer, lr_factor
 from lseg_ros.training.trainer import Trainer
 

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from lseg_ros.files import replacing
 from lseg_ros.inference.backends.base import BACKENDS, PRECISIONS, Backend, BackendError, Request, first_line
 from lseg_ros.inference.backends.eager import EagerBackend
 from lseg_ros.inference.backends.exported import is_quantised
 from lseg_ros.inference.backends.exporting import cache_folder, forget_onnx, onnx_of, weights_key
-from lseg_ros.model.files import replacing
 
 logger = logging.getLogger(__name__)
 

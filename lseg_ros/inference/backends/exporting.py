@@ -15,9 +15,9 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from lseg_ros.files import remove_leftovers, replacing
 from lseg_ros.inference.backends.base import BackendError, Request, first_line
 from lseg_ros.inference.backends.exported import check_origin
-from lseg_ros.model.files import remove_leftovers, replacing
 from lseg_ros.model.image_encoder import ImageEncoder
 
 logger = logging.getLogger(__name__)

@@ -1,0 +1,1 @@
+"""Data sets in the on-disk layouts of their originals, one module each, and their augmentation."""

@@ -1,0 +1,136 @@
+"""Data sets by what a configuration says of them."""
+
+import inspect
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+from lseg_ros.data.ade20k import Ade20k
+from lseg_ros.data.camvid import CamVid
+from lseg_ros.data.coco import CocoInstances
+from lseg_ros.data.coco20i import Coco20i
+from lseg_ros.data.common import Dataset
+from lseg_ros.data.config_file import ConfigError
+from lseg_ros.data.episodes import EpisodeSet
+from lseg_ros.data.folder import Folder
+from lseg_ros.data.fss1000 import Fss1000
+from lseg_ros.data.layers import Layers
+from lseg_ros.data.pascal5i import Pascal5i
+
+Words = Mapping[str, list[str]]
+"""For a label all phrases that stand for it, the label itself first."""
+
+KINDS: dict[str, Callable[..., Dataset | EpisodeSet]] = {
+    "ade20k": Ade20k,
+    "camvid": CamVid,
+    "coco": CocoInstances,
+    "folder": Folder,
+    "pascal5i": Pascal5i,
+    "coco20i": Coco20i,
+    "fss1000": Fss1000,
+}
+
+_KINDS_OF_VALUES = {int: "a whole number", str: "a text, in quotes if it looks like a number", bool: "true or false"}
+
+
+def open_dataset(
+    entry: Mapping[str, Any], root: Path, where: str, words: Words | None = None, without: Collection[str] = ()
+) -> Dataset | EpisodeSet:
+    """The data set that an entry of a configuration describes.
+
+    Args:
+        entry: `images` and `layers` (see `Layers`; a label is a phrase, or a list of phrases), with `only` and
+            `leave_out` if need be; or `dataset`, one of KINDS, with `root` and what else its class takes.
+        root: what paths in the entry are relative to.
+        where: names the entry in messages.
+        words: further phrases for labels.
+        without: labels whose pixels are IGNORE, as if nobody had named them (for `images` and `layers` only).
+
+    Raises:
+        ConfigError: the entry is not as described.
+        FileNotFoundError, ValueError: the data are missing or damaged.
+    """
+    if not isinstance(entry, Mapping):
+        raise ConfigError(f"{where}: a data set is a mapping of entries, and here is {entry!r}")
+    if "dataset" in entry:
+        if without:
+            raise ConfigError(f"{where}: 'without' is for data sets given by images and layers")
+        dataset = _by_name(dict(entry), root, where)
+        if words and not isinstance(dataset, EpisodeSet):
+            dataset.phrases = [[*_more(phrases, words)] for phrases in dataset.phrases]
+        return dataset
+    return _by_layers(dict(entry), root, where, words or {}, without)
+
+
+def _by_name(entry: dict[str, Any], root: Path, where: str) -> Dataset | EpisodeSet:
+    kind = entry.pop("dataset")
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise ConfigError(f"{where}: there is no data set {kind!r}; known: {', '.join(KINDS)}")
+    folder = root / str(entry.pop("root", "."))
+    signature = inspect.signature(KINDS[kind])
+    try:
+        signature.bind(folder, **entry)
+    except TypeError as error:
+        raise ConfigError(f"{where}: the data set {kind!r} does not take this: {error}") from error
+    for key, value in entry.items():
+        expected = signature.parameters[key].annotation
+        options = get_args(expected)  # of a Literal
+        if value not in options if options else type(value) is not expected:
+            wanted = f"one of {', '.join(options)}" if options else _KINDS_OF_VALUES[expected]
+            raise ConfigError(f"{where}: {key!r} is {value!r}, and should be {wanted}")
+    return KINDS[kind](folder, **entry)
+
+
+def _by_layers(entry: dict[str, Any], root: Path, where: str, words: Words, without: Collection[str]) -> Layers:
+    unknown = entry.keys() - {"images", "layers", "only", "leave_out"}
+    missing = {"images", "layers"} - entry.keys()
+    if unknown or missing:
+        problem = f"unknown {sorted(unknown)[0]!r}" if unknown else f"missing {sorted(missing)[0]!r}"
+        raise ConfigError(f"{where}: {problem}; a data set has images, layers, and at will only and leave_out")
+    layers = []
+    for layer in _list(entry["layers"], where, "layers"):
+        if not isinstance(layer, Mapping) or layer.keys() != {"masks", "labels"}:
+            raise ConfigError(f"{where}: a layer has masks and labels, and here is {layer!r}")
+        if not isinstance(layer["labels"], Mapping) or not layer["labels"]:
+            raise ConfigError(f"{where}: 'labels' gives ids their labels, as in 0: sky; here is {layer['labels']!r}")
+        labels = {}
+        for mask_id, given in layer["labels"].items():
+            phrases = [given] if isinstance(given, str) else given
+            if not isinstance(mask_id, int) or not 0 <= mask_id <= 255:
+                raise ConfigError(f"{where}: {mask_id!r} is no id of an 8-bit mask")
+            if (
+                not isinstance(phrases, list)
+                or not phrases
+                or not all(isinstance(p, str) and p.strip() for p in phrases)
+            ):
+                raise ConfigError(f"{where}: the label of id {mask_id} is {given!r}, and not a phrase or phrases")
+            if phrases[0] not in without:
+                labels[mask_id] = _more(phrases, words)
+        layers.append((root / _text(layer["masks"], where, "masks"), labels))
+    if not layers:
+        raise ConfigError(f"{where}: there are no layers")
+    patterns = {key: [str(p) for p in _list(entry[key], where, key)] for key in ("only", "leave_out") if key in entry}
+    return Layers(root / _text(entry["images"], where, "images"), layers, **patterns)
+
+
+def labels_of(entry: Mapping[str, Any]) -> set[str]:
+    """The labels that `images` and `layers` name, whether or not their pixels are left out; none for other sets."""
+    given = [label for layer in entry.get("layers", []) for label in layer["labels"].values()]
+    return {label if isinstance(label, str) else label[0] for label in given}
+
+
+def _more(phrases: list[str], words: Words) -> list[str]:
+    """The phrases and those that `words` has for the first of them, each once."""
+    return list(dict.fromkeys([*phrases, *words.get(phrases[0], [])]))
+
+
+def _text(value: Any, where: str, key: str) -> str:
+    if not isinstance(value, str):
+        raise ConfigError(f"{where}: {key!r} is a folder, and here is {value!r}")
+    return value
+
+
+def _list(value: Any, where: str, key: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise ConfigError(f"{where}: {key!r} is a list, and here is {value!r}")
+    return value

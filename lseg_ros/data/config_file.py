@@ -1,0 +1,21 @@
+"""YAML configurations of data sets, training runs and measurements."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be used; the message names the file and the entry."""
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """Reads a YAML file of named entries; raises ConfigError naming what is wrong."""
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path} cannot be read as YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path} holds no mapping of entries")
+    return raw

@@ -1,0 +1,53 @@
+"""Measures a network on episodes by the original's zero-shot protocol."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from lseg_ros.data.augmentation import resize_as_hsnet
+from lseg_ros.data.episodes import EpisodeSet
+from lseg_ros.evaluation.calibration import Calibration, CalibrationMeter
+from lseg_ros.evaluation.gallery import Gallery, Picture
+from lseg_ros.evaluation.metrics import Confusion, EpisodeMeter, EpisodeMetrics
+from lseg_ros.evaluation.scoring import Scorer
+
+SIDE = 480
+"""Height and width in pixels to which every picture is brought, whatever its aspect; the scorer's input size."""
+
+
+@dataclass(frozen=True)
+class EpisodeResult:
+    """labels: of the classes measured, by class id; metrics, calibration: see there. worst, best: some episodes."""
+
+    labels: dict[int, str]
+    episodes: int
+    metrics: EpisodeMetrics
+    calibration: Calibration
+    worst: list[Picture]
+    best: list[Picture]
+
+
+def measure_episodes(scorer: Scorer, episodes: EpisodeSet, indices: Iterable[int]) -> EpisodeResult:
+    """One pass for each episode: 'others' against the class's name, at 480x480 pixels.
+
+    Args:
+        scorer: made with `SIDE` as its input size.
+        episodes: the test.
+        indices: which episodes; may be any iterable, so that it can show progress.
+    """
+    meter, calibration, gallery = EpisodeMeter(episodes.class_ids), CalibrationMeter(), Gallery()
+    count = 0
+    for index in indices:
+        episode = episodes.episode(index)
+        image, target = resize_as_hsnet((episode.image, episode.mask), SIDE)
+        predicted, confidence = scorer.best(scorer.embed(image), scorer.encode_text(episode.labels))
+        meter.add(episode.class_id, target, predicted)
+        known = target <= 1
+        calibration.add(confidence[known], (predicted == target)[known])
+        alone = Confusion(2)
+        alone.add(target, predicted)
+        name = f"episode {index}: {episode.class_name}"
+        mean_iou = alone.metrics().mean_iou
+        gallery.add(Picture(name, mean_iou, image, target, predicted, confidence, episode.labels))
+        count += 1
+    labels = {class_id: episodes.labels[class_id] for class_id in episodes.class_ids}
+    return EpisodeResult(labels, count, meter.metrics(), calibration.result(), *gallery.result())

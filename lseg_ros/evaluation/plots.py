@@ -1,0 +1,213 @@
+"""The report's plots, as PNG files in memory. Needs matplotlib."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lseg_ros.evaluation.atlas import Atlas
+from lseg_ros.evaluation.calibration import Calibration
+from lseg_ros.inference.labels import palette_color
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.transforms import Bbox
+
+BAR = "#3b6ea5"
+ACCENT = "#c44e52"
+# Easy to tell apart, which the first ones of PASCAL VOC's map are not.
+_DISTINCT = (
+    (70, 150, 235), (214, 39, 40), (255, 200, 0), (110, 80, 160), (240, 130, 200), (44, 150, 50), (0, 200, 190),
+    (150, 90, 40), (20, 40, 140), (255, 127, 14), (160, 220, 60), (128, 128, 128), (120, 0, 60), (0, 90, 90),
+    (200, 180, 255), (90, 100, 0),
+)  # fmt: skip
+_LONGEST_NAME = 26  # characters
+_LONGEST_ON_MAP = 16  # of words other than labels; definitions would cover everything
+
+
+@contextmanager
+def _figure(width: float, height: float, fine: bool = False) -> "Iterator[tuple[Figure, BytesIO]]":
+    """An empty figure of so many inches, and a file that holds it as PNG at the end, `fine` to be looked at closely."""
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    file = BytesIO()
+    # Labels are what users make of them: a "$" in one is no formula.
+    with rc_context({"text.parse_math": False, "font.size": 10, "axes.spines.top": False, "axes.spines.right": False}):
+        figure = Figure((width, height), layout="constrained")
+        FigureCanvasAgg(figure)
+        yield figure, file
+        figure.savefig(file, format="png", dpi=220 if fine else 110)
+
+
+def class_color(place: int) -> tuple[int, int, int]:
+    """RGB of a class in pictures and plots; black is kept for pixels without one."""
+    return _DISTINCT[place] if place < len(_DISTINCT) else palette_color(place + 1)
+
+
+def iou_bars(labels: Sequence[str], iou: Sequence[float], mean: float) -> bytes:
+    """A bar for each class, best first; `iou` and `mean` in [0, 1], a class with NaN has no bar."""
+    order = sorted((i for i, x in enumerate(iou) if not np.isnan(x)), key=lambda i: iou[i])
+    values = [100 * iou[i] for i in order]
+    with _figure(8, 1.1 + 0.26 * len(order)) as (figure, file):
+        axes = figure.add_subplot()
+        axes.barh(range(len(order)), values, color=BAR, height=0.72)
+        axes.axvline(100 * mean, color=ACCENT, linestyle="--", linewidth=1.2, zorder=0, label=f"mean {100 * mean:.1f}")
+        for row, value in enumerate(values):
+            text = axes.text(value + 0.8, row, f"{value:.1f}", va="center", fontsize=8.5)
+            text.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.8})  # over the line of the mean
+        axes.set_yticks(range(len(order)), [_short(labels[i]) for i in order])
+        axes.set(xlim=(0, 108), ylim=(-0.6, len(order) - 0.4), xlabel="IoU in %")
+        axes.legend(loc="lower right", frameon=False)
+    return file.getvalue()
+
+
+def confusion_matrix(labels: Sequence[str], counts: NDArray[np.int64]) -> bytes:
+    """Shares of each true class, in rows, by predicted class.
+
+    Args:
+        labels: of N classes.
+        counts: [N,N+1] pixels; classes without pixels have no row. Columns of which no row has 1 % are added up.
+    """
+    rows = np.flatnonzero(counts.sum(1)).tolist()
+    shares = 100 * counts[rows] / counts[rows].sum(1, keepdims=True)
+    columns = [i for i in range(len(labels)) if i in rows or (shares[:, i] >= 1).any()]
+    rest = np.delete(shares, columns, axis=1).sum(1, keepdims=True)
+    shown, names = shares[:, columns], [_short(labels[i]) for i in columns]
+    if rest.any():
+        shown, names = np.concatenate([shown, rest], axis=1), [*names, "all others"]
+    side = float(np.clip(0.5 * len(names) + 2.2, 5, 10))
+    size = float(np.clip(72 * (side - 2) / len(names) * 0.7, 3.5, 9))
+    with _figure(side + 0.8, side * max(0.55, min(1.0, len(rows) / len(names))), fine=size < 7) as (figure, file):
+        axes = figure.add_subplot()
+        image = axes.imshow(shown, cmap="Blues", vmin=0, vmax=100, aspect="auto")
+        figure.colorbar(image, ax=axes, shrink=0.7, label="% of the true class's pixels")
+        axes.set_xticks(range(len(names)), names, rotation=90, fontsize=size)
+        axes.set_yticks(range(len(rows)), [_short(labels[i]) for i in rows], fontsize=size)
+        axes.set(xlabel="predicted", ylabel="true")
+        if len(names) <= 40:
+            for row, column in zip(*np.nonzero(shown >= 0.5), strict=True):
+                color = "white" if shown[row, column] > 55 else "black"
+                text = f"{shown[row, column]:.0f}"
+                axes.text(column, row, text, ha="center", va="center", fontsize=0.85 * size, color=color)
+    return file.getvalue()
+
+
+def reliability(calibration: Calibration) -> bytes:
+    """Accuracy over confidence, above how many pixels there are of each."""
+    bins = calibration.bins
+    middle = [(b.low + b.high) / 2 for b in bins]
+    width = bins[0].high - bins[0].low
+    total = max(1, sum(b.pixels for b in bins))
+    with _figure(5.4, 5.6) as (figure, file):
+        upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+        accuracy = [b.accuracy for b in bins]
+        upper.bar(middle, np.nan_to_num(accuracy), 0.92 * width, color=BAR, label="accuracy")
+        upper.plot([0, 1], [0, 1], "--", color="0.45", linewidth=1.2, label="ideal")
+        filled = [b for b in bins if b.pixels]
+        upper.plot([b.confidence for b in filled], [b.accuracy for b in filled], "o-", color=ACCENT, markersize=4)
+        upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy", title=f"expected error {100 * calibration.error:.1f} %")
+        upper.legend(loc="upper left", frameon=False)
+        lower.bar(middle, [100 * b.pixels / total for b in bins], 0.92 * width, color="0.6")
+        lower.set(xlabel="confidence", ylabel="% of pixels")
+    return file.getvalue()
+
+
+def atlas_map(atlas: Atlas, labels: Sequence[str]) -> bytes:
+    """Pixel embeddings as dots in their class's colour, labels as stars and other words as crosses, with names."""
+    many = len(labels) > 24
+    present = np.unique(atlas.pixel_classes)
+    with _figure(11.5, 8) as (figure, file):
+        axes = figure.add_subplot()
+        for place in present:
+            xy = atlas.pixel_xy[atlas.pixel_classes == place]
+            axes.scatter(xy[:, 0], xy[:, 1], s=12, alpha=0.6, color=_mpl(place), linewidths=0)
+        drawn = [i for i, t in enumerate(atlas.texts) if (not many) or (t.is_label and t.place in present)]
+        for i in drawn:
+            text, (x, y) = atlas.texts[i], atlas.text_xy[i]
+            marker, size = ("*", 170) if text.is_label else ("X", 38)
+            axes.scatter([x], [y], s=size, marker=marker, color=_mpl(text.place), edgecolors="black", linewidths=0.7)
+        share = [f"{100 * part:.0f} % of the variance" for part in atlas.explained]
+        axes.set(xlabel=f"first principal direction, {share[0]}", ylabel=f"second, {share[1]}")
+        axes.margins(0.06)
+        _legend(axes, labels, present)
+        figure.draw_without_rendering()  # only now is it known where everything lies
+        axes.autoscale(False)
+        named = [i for i in drawn if atlas.texts[i].is_label]
+        others = [i for i in drawn if not atlas.texts[i].is_label and len(atlas.texts[i].text) <= _LONGEST_ON_MAP]
+        # Labels first: where there is no room for all, other words go without.
+        taken = _write_names(axes, [(atlas.texts[i].text, atlas.text_xy[i]) for i in named], [], bold=True)
+        _write_names(axes, [(atlas.texts[i].text, atlas.text_xy[i]) for i in others], taken, bold=False)
+    return file.getvalue()
+
+
+def _legend(axes: "Axes", labels: Sequence[str], present: NDArray[np.int64]) -> None:
+    from matplotlib.lines import Line2D
+
+    def entry(marker: str, color: str | tuple[float, float, float], size: float) -> Line2D:
+        return Line2D([], [], linestyle="", marker=marker, color=color, markersize=size)
+
+    handles = [entry("*", "0.3", 12), entry("X", "0.3", 6), entry("o", "0.3", 4)]
+    names = ["label", "another word", "pixel of class:"]
+    handles += [entry("o", _mpl(i), 7) for i in present[:30]]
+    # A name that begins with "_" would be left out.
+    names += ["\u200b" + _short(labels[i]) for i in present[:30]]
+    if len(present) > 30:
+        handles.append(entry("", "0.3", 4))
+        names.append(f"and {len(present) - 30} more")
+    axes.legend(handles, names, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=9)
+
+
+def _write_names(
+    axes: "Axes", names: Sequence[tuple[str, NDArray[np.float64]]], taken: "Sequence[Bbox]", *, bold: bool
+) -> "list[Bbox]":
+    """Writes each name beside its place, in the axes' own units, where nothing is; those without room stay away.
+
+    Returns what is taken now, in pixels, marks of the places included.
+    """
+    from matplotlib.patheffects import withStroke
+    from matplotlib.transforms import Bbox
+
+    area, to_data = axes.get_window_extent(), axes.transData.inverted()
+    places = [axes.transData.transform(place) for _, place in names]
+    taken = [*taken, *(Bbox.from_bounds(x - 6, y - 6, 12, 12) for x, y in places)]
+    for (name, _), (x, y) in zip(names, places, strict=True):
+        text = axes.text(0, 0, _short(name), ha="center", va="center", zorder=5)
+        text.set(fontsize=10.5 if bold else 8, fontweight="bold" if bold else "normal")
+        text.set_path_effects([withStroke(linewidth=2.5, foreground="white")])
+        box = text.get_window_extent()
+        width, height = box.width / 2 + 9, box.height / 2 + 9
+        for dx, dy in _around(width, height):
+            moved = box.translated(x + dx - (box.x0 + box.x1) / 2, y + dy - (box.y0 + box.y1) / 2)
+            inside = moved.x0 >= area.x0 and moved.x1 <= area.x1 and moved.y0 >= area.y0 and moved.y1 <= area.y1
+            if inside and not any(moved.overlaps(other) for other in taken):
+                taken.append(moved)
+                text.set_position(tuple(to_data.transform((x + dx, y + dy))))
+                if abs(dx) > width or abs(dy) > height:  # too far off to be clear
+                    ends = to_data.transform([(x, y), (x + dx, y + dy)])
+                    axes.plot(ends[:, 0], ends[:, 1], color="0.6", linewidth=0.6, zorder=4)
+                break
+        else:
+            text.remove()
+    return taken
+
+
+def _around(width: float, height: float) -> Iterator[tuple[float, float]]:
+    """Offsets in pixels at which a name of half this size may stand, the nearest first."""
+    for factor in (1.0, 1.5, 2.2, 3.0):
+        for x, y in ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1)):
+            yield x * width * (factor if y == 0 else 1.0), y * height * factor
+
+
+def _mpl(place: int) -> tuple[float, float, float]:
+    red, green, blue = class_color(int(place))
+    return red / 255, green / 255, blue / 255
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"

@@ -1,0 +1,103 @@
+"""The same embedded images read with other text features: other words, templates, or text encoders."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lseg_ros.evaluation.metrics import Confusion, Metrics
+from lseg_ros.evaluation.scoring import Scorer
+from lseg_ros.evaluation.text_features import (
+    ensemble,
+    fill,
+    in_chunks,
+    mapped_bag_of_words,
+    package_words,
+    shuffled,
+)
+from lseg_ros.inference.segmenter import ImageEmbedding
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How well one set of text features did.
+
+    words: the texts of the labels. kept: its mean IoU as a share of that under the words measured otherwise; NaN where
+    that is 0.
+    """
+
+    name: str
+    words: list[str]
+    metrics: Metrics
+    kept: float
+
+
+class ReadingMeter:
+    """Adds up images under one set of text features."""
+
+    def __init__(
+        self, name: str, words: Sequence[str], text: Tensor, classes: int, places: Sequence[int] | None = None
+    ) -> None:
+        """
+        Args:
+            name: for people.
+            words: N texts.
+            text: [N,D] their features, unit rows.
+            classes: of the data.
+            places: the class of each text, None where they are all in order.
+        """
+        self.name, self.words, self.text = name, list(words), text
+        self.confusion = Confusion(classes)
+        self._places = np.arange(classes) if places is None else np.array(places)
+
+    def add(self, scorer: Scorer, image: ImageEmbedding, target: NDArray[np.uint8]) -> None:
+        """Adds an image and its HxW classes."""
+        self.confusion.add(target, self._places[scorer.labels(image, self.text)])
+
+    def result(self, base: Metrics) -> Reading:
+        """The figures so far, beside those that they are compared with."""
+        metrics = self.confusion.metrics()
+        kept = metrics.mean_iou / base.mean_iou if base.mean_iou else float("nan")
+        return Reading(self.name, self.words, metrics, kept)
+
+
+def synonym_meters(scorer: Scorer, lists: dict[str, list[str]]) -> list[ReadingMeter]:
+    """One for each list of other words."""
+    return [ReadingMeter(name, words, scorer.encode_text(words), len(words)) for name, words in lists.items()]
+
+
+def template_meters(scorer: Scorer, templates: Sequence[str], words: Sequence[str]) -> list[ReadingMeter]:
+    """One for each template in place of the model's own, and one for the mean of all where there are several."""
+    net = scorer.net
+    features = [in_chunks(net.text_encoder, [fill(template, word) for word in words]) for template in templates]
+    named = list(zip(templates, features, strict=True))
+    if len(named) > 1:
+        named.append((f"mean of all {len(templates)}", ensemble(features)))
+    with torch.inference_mode():
+        return [
+            ReadingMeter(name, words, net.project_text(text).to(scorer.segmenter.device), len(words))
+            for name, text in named
+        ]
+
+
+def encoder_meters(scorer: Scorer, words: Sequence[str], text: Tensor, vocabulary: Sequence[str]) -> list[ReadingMeter]:
+    """The model's own text features, a bag of words in their place where there is one, and chance.
+
+    Args:
+        scorer: of the network.
+        words: of the labels.
+        text: [N,D] their features, N > 1.
+        vocabulary: words to fit the bag of words with, beside those that the package brings.
+    """
+    classes, net = len(words), scorer.net
+    found = [ReadingMeter("the model's text encoder", words, text, classes)]
+    if net.text_projection is not None:
+        found.append(ReadingMeter("without its projection", words, net.embed_text(words), classes))
+    bag = mapped_bag_of_words(net, words, [*vocabulary, *package_words()])
+    if bag is not None:
+        found.append(ReadingMeter("bag of words, mapped", words, bag.to(text.device), classes))
+    found.append(ReadingMeter("shuffled: each label has another's text", words, shuffled(text), classes))
+    return found

@@ -1,0 +1,122 @@
+"""Photos, folders of photos and videos as an endless camera. Needs no ROS."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count, repeat
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from lseg_ros.images.sources import RGB, SourceError, is_video, read_photo, read_video
+
+# Photos are decoded once while all of them fit in this much memory.
+_CACHE_BYTES = 256 * 2**20
+
+# While panning, the window moves by this part of its longer side each second: a camera that turns slowly.
+_PAN_SPEED = 0.25
+
+
+@dataclass(frozen=True)
+class Camera:
+    """What the camera does with the pictures it is shown.
+
+    Attributes:
+        rate: Frames per second.
+        hold: Seconds for which each photo is shown; at least one frame.
+        width: Width of the frames in pixels; 0 follows from the height, or is the picture's own.
+        height: Height of the frames in pixels; 0 follows from the width, or is the picture's own.
+        pan: Move a window of width x height over a larger picture instead of shrinking the picture to it.
+        loop: Start again after the last picture.
+    """
+
+    rate: float = 10.0
+    hold: float = 1.0
+    width: int = 0
+    height: int = 0
+    pan: bool = False
+    loop: bool = True
+
+    def __post_init__(self) -> None:
+        if self.pan and not (self.width and self.height):
+            raise SourceError(f"panning needs a window, set width and height (they are {self.width} and {self.height})")
+
+
+def frames(files: Sequence[Path], camera: Camera, warn: Callable[[str], object]) -> Iterator[RGB]:
+    """Play files one after the other.
+
+    Args:
+        files: Photos and videos, as `expand` lists them. A video is shown one frame of it a frame, whatever its speed.
+        camera: How they are shown.
+        warn: Told once of every file that cannot be read; it is left out from then on.
+
+    Yields:
+        [H, W, 3] uint8 RGB, C-contiguous. The very same array comes again while nothing changes, so that a consumer
+        can keep what it made of it.
+
+    Raises:
+        SourceError: None of the files can be read.
+    """
+    playable = list(files)
+    cache: dict[Path, RGB] = {}
+    frame_number = count()
+    while playable:
+        for path in tuple(playable):
+            try:
+                for picture in _pictures(path, camera, cache):
+                    yield _window(picture, camera, next(frame_number) / camera.rate) if camera.pan else picture
+            except SourceError as error:
+                warn(f"{error}, left out")
+                playable.remove(path)
+        if not camera.loop:
+            break
+    if not playable:
+        raise SourceError(f"none of the files can be read ({len(files)} tried)")
+
+
+def _pictures(path: Path, camera: Camera, cache: dict[Path, RGB]) -> Iterator[RGB]:
+    if is_video(path):
+        yield from (_fit(picture, camera) for picture in read_video(path))
+        return
+    photo = cache.get(path)
+    if photo is None:
+        photo = _fit(read_photo(path), camera)
+        if photo.nbytes + sum(cached.nbytes for cached in cache.values()) <= _CACHE_BYTES:
+            cache[path] = photo
+    yield from repeat(photo, max(1, round(camera.hold * camera.rate)))
+
+
+def _fit(picture: RGB, camera: Camera) -> RGB:
+    """Scale to the camera's size, aspect kept and the rest cut off evenly; for panning only where too small."""
+    height, width = picture.shape[:2]
+    if not (camera.width or camera.height):
+        return picture
+    scale = max(camera.width / width, camera.height / height, 1.0 if camera.pan else 0.0)
+    if scale != 1.0:
+        size = (max(round(width * scale), camera.width, 1), max(round(height * scale), camera.height, 1))
+        picture = np.asarray(
+            cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR), np.uint8
+        )
+        height, width = picture.shape[:2]
+    if camera.pan:
+        return picture
+    out_width, out_height = camera.width or width, camera.height or height
+    left, top = (width - out_width) // 2, (height - out_height) // 2
+    return np.ascontiguousarray(picture[top : top + out_height, left : left + out_width])
+
+
+def _window(picture: RGB, camera: Camera, seconds: float) -> RGB:
+    """Look through the window where it is after `seconds`, starting at the top left corner.
+
+    It swings to and fro over the free width and the free height, at rates with no common period, so that in time it
+    sees all of the picture.
+    """
+    free = (picture.shape[1] - camera.width, picture.shape[0] - camera.height)
+    if max(free) == 0:
+        return picture
+    swing = 2 * math.pi * seconds * _PAN_SPEED * max(camera.width, camera.height) / (2 * max(free))
+    golden = (1 + math.sqrt(5)) / 2
+    left = round(free[0] * (1 - math.cos(swing)) / 2)
+    top = round(free[1] * (1 - math.cos(swing / golden)) / 2)
+    return np.ascontiguousarray(picture[top : top + camera.height, left : left + camera.width])

@@ -1,0 +1,1 @@
+"""ROS 2 recordings (rosbag2): reading and segmenting them. Needs no ROS."""

@@ -1,0 +1,152 @@
+"""A recording's frames in, the topics that the node would publish out, frame by frame, into a `PartialBag`."""
+
+import heapq
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count, groupby
+from pathlib import Path
+
+from rosbags.interfaces import Connection, Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
+
+from lseg_ros.images.messages import ImageError
+from lseg_ros.inference.protocol import SegmenterLike
+from lseg_ros.recording.bags import BagError, Message, Recording, Topic, storage_for, write_bag
+from lseg_ros.recording.messages import (
+    FRAME_INFO,
+    IMAGE,
+    LABEL_INFO,
+    LABEL_SET,
+    camera_names,
+    frame_messages,
+    label_messages,
+    read_image,
+    typestore,
+)
+from lseg_ros.recording.partial import FRAMES, PartialBag
+
+_NODE = "/lseg"  # below whose name the node publishes
+_FOREVER = QosTime(9223372036, 854775807)
+
+
+def _qos(depth: int, durability: QosDurability) -> Qos:
+    reliable, automatic = QosReliability.RELIABLE, QosLiveliness.AUTOMATIC
+    return Qos(QosHistory.KEEP_LAST, depth, reliable, durability, _FOREVER, _FOREVER, automatic, _FOREVER, False)
+
+
+# As the node publishes.
+_STREAM = _qos(5, QosDurability.VOLATILE)
+_LATCHED = _qos(1, QosDurability.TRANSIENT_LOCAL)
+
+
+class Outputs:
+    """The topics that are made from some image topics."""
+
+    def __init__(self, images: Sequence[str], outputs: Sequence[str]) -> None:
+        """images: their topics. outputs: of `bags_messages.OUTPUTS`."""
+        self.wanted = outputs
+        self.labels = {name: f"{_NODE}/{name}" for name in ("label_info", "labels")}
+        self.frames: dict[str, dict[str, str]] = {}
+        """Image topic -> name of the output -> its topic."""
+        for image, camera in camera_names(images).items():
+            prefix = f"{_NODE}/{camera}" if camera else _NODE
+            self.frames[image] = {name: f"{prefix}/{name}" for name in ("frame_info", *outputs)}
+
+    def topics(self) -> list[Topic]:
+        """All of them."""
+        info, labels = self.labels.values()
+        found = [_topic(info, LABEL_INFO, _LATCHED), _topic(labels, LABEL_SET, _LATCHED)]
+        for names in self.frames.values():
+            found += [_topic(topic, FRAME_INFO if name == "frame_info" else IMAGE) for name, topic in names.items()]
+        return found
+
+
+def _topic(name: str, kind: str, qos: Qos = _STREAM) -> Topic:
+    definition = typestore().generate_msgdef(kind, ros_version=2)[0]
+    return Topic(name, kind, definition, typestore().hash_rihs01(kind), (qos,))
+
+
+@dataclass(frozen=True)
+class Job:
+    """The segmentation of a recording's image topics. connections: theirs."""
+
+    recording: Recording
+    connections: Sequence[Connection]
+    outputs: Outputs
+    partial: PartialBag
+    segmenter: SegmenterLike
+
+    def work(self, rank: int, size: int, progress: Callable[[], object]) -> int:
+        """Finishes the segments of one process that are not finished yet.
+
+        Args:
+            rank: Of this process.
+            size: How many processes there are.
+            progress: Called after each frame.
+
+        Returns:
+            How many frames all segments of all processes have.
+
+        Raises:
+            BagError: The recording is damaged.
+            OSError: A segment cannot be written.
+        """
+        numbers = count()
+        numbered = zip(self.recording.messages(self.connections), numbers, strict=False)
+        for segment, frames in groupby(numbered, key=lambda item: item[1] // FRAMES):
+            if segment % size == rank and not self.partial.has(segment):
+                refused: Counter[str] = Counter()
+                self.partial.write(segment, self._messages(frames, refused, progress), refused)
+        return next(numbers)
+
+    def _messages(
+        self,
+        frames: Iterable[tuple[tuple[Connection, Message], int]],
+        refused: Counter[str],
+        progress: Callable[[], object],
+    ) -> Iterator[Message]:
+        for (connection, image), number in frames:
+            if number == 0:
+                labels = label_messages(self.segmenter.labels, self.segmenter.threshold, image.time)
+                for name, data in labels.items():
+                    yield Message(self.outputs.labels[name], image.time, data)
+            try:
+                header, rgb = read_image(image.data, connection.msgtype)
+            except ImageError as error:
+                refused[f"{image.topic}: {error}"] += 1
+            else:
+                result = self.segmenter.score(self.segmenter.embed(rgb))
+                topics = self.outputs.frames[image.topic]
+                for name, data in frame_messages(header, rgb, result, self.outputs.wanted).items():
+                    yield Message(topics[name], image.time, data)
+            progress()
+
+
+def segment_sizes(frames: int) -> list[int]:
+    """How many frames each segment of a recording has."""
+    return [min(FRAMES, frames - start) for start in range(0, frames, FRAMES)]
+
+
+def copied_topics(recording: Recording, outputs: Outputs) -> dict[str, Topic]:
+    """All topics of a recording, by name; raises BagError where one has the name of an output, or no definition."""
+    topics = recording.topics()
+    for topic in outputs.topics():
+        if topic.name in topics:
+            raise BagError(f"{recording.path} has {topic.name} already, which would be mixed; leave out --copy")
+    return topics
+
+
+def join(job: Job, frames: int, out: Path, copied: Mapping[str, Topic]) -> None:
+    """Writes OUT from the finished segments, and what is copied from the recording.
+
+    Raises:
+        OSError: It cannot be written.
+        BagError: The recording, or a segment, is damaged.
+    """
+    messages = job.partial.messages(len(segment_sizes(frames)))
+    if copied:
+        recorded = (message for _, message in job.recording.messages())
+        messages = heapq.merge(recorded, messages, key=lambda message: message.time)
+    topics = [*copied.values(), *job.outputs.topics()]
+    write_bag(out, storage_for(out, job.recording.storage), topics, messages, job.partial.folder)
+    job.partial.remove()

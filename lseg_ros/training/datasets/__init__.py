@@ -1,1 +1,0 @@
-"""Data sets in the on-disk layouts of their originals, one module each."""

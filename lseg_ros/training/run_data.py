@@ -1,0 +1,63 @@
+"""The data sets of a run: opened, checked, and known again when the run goes on."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from lseg_ros.data.catalogue import labels_of, open_dataset
+from lseg_ros.data.config_file import ConfigError
+from lseg_ros.data.episodes import EpisodeSet
+from lseg_ros.training.batches import Source
+from lseg_ros.training.config import TrainConfig
+
+Contents = dict[str, tuple[int, list[str]]]
+"""By the names of the sources, how many images or episodes and which labels they have."""
+
+
+def open_sources(config: TrainConfig, root: Path) -> dict[str, Source]:
+    """The data sets that a run learns from, by their names in `config`; `root` is what their paths are relative to.
+
+    Raises:
+        ConfigError: an entry is not as it should be, or nothing can be learnt from it.
+        FileNotFoundError, ValueError: data are missing or damaged.
+    """
+    sources = {}
+    for name, entry in config.sources.items():
+        source = open_dataset(entry.data, root, f"the source {name!r}", config.words, config.without)
+        if isinstance(source, EpisodeSet):
+            if source.split != "trn":
+                raise ConfigError(f"the source {name!r} is the split {source.split!r}, which tests; train on 'trn'")
+        elif len(source.labels) < 2:
+            raise ConfigError(
+                f"the source {name!r} has one label alone, {source.labels}, which would win everywhere and teach "
+                "nothing; label what it is told from, too, such as other"
+            )
+        sources[name] = source
+    named = set().union(*(labels_of(entry.data) for entry in config.sources.values()))
+    for label in config.without:
+        if label not in named:
+            raise ConfigError(f"'without' has {label!r}, and no source has this label; there are: {sorted(named)}")
+    return sources
+
+
+def contents(sources: Mapping[str, Source]) -> Contents:
+    """What is stored with a run's state."""
+    return {name: (len(source), _labels(source)) for name, source in sources.items()}
+
+
+def check_contents(before: Contents, now: Contents, path: Path) -> None:
+    """Raises ValueError where sources are not what they were when the state in `path` was written."""
+    for name, (count, labels) in now.items():
+        count_before, labels_before = before[name]
+        what = "labels" if labels != labels_before else "images" if count != count_before else None
+        if what is not None:
+            raise ValueError(
+                f"the source {name!r} has other {what} ({count} images, {len(labels)} labels) than when {path} was "
+                f"written ({count_before}, {len(labels_before)}); give the data that the run was begun with, or "
+                "another folder"
+            )
+
+
+def _labels(source: Source) -> list[str]:
+    if isinstance(source, EpisodeSet):
+        return [source.labels[class_id] for class_id in source.class_ids]
+    return source.labels
