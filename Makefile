@@ -1,5 +1,5 @@
 # The interpreter to make .venv from is chosen by tools/make_env.py; `make env PYTHON=python3.12` names one.
-.PHONY: help env test lint demo bench clean
+.PHONY: help env test lint demo bench tables clean
 
 help:
 	@echo "make env    what is missing for all the others: Python packages, ROS 2 where there is none, the built package"
@@ -7,6 +7,7 @@ help:
 	@echo "make test   ruff, mypy and all tests"
 	@echo "make lint   ruff and mypy only"
 	@echo "make bench  times models, segmenter and node on this machine, half an hour, and writes benchmarks/results/"
+	@echo "make tables writes the tables of options in the documents, from the code"
 	@echo "make clean  removes what env, test and demo left in this folder"
 
 env:
@@ -26,6 +27,9 @@ demo: env
 
 bench: env
 	@. ./env.sh && python -m benchmarks
+
+tables: env
+	@. ./env.sh && python tools/write_tables.py
 
 clean:
 	rm -rf .venv build install log demo_out .pytest_cache .mypy_cache .ruff_cache

@@ -1,7 +1,6 @@
-"""A training run as data, read from YAML. docs/training.md says what each entry means."""
+"""The configuration of a training run: its entries, and how they are read from YAML."""
 
-from collections.abc import Callable
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, fields
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,29 @@ from typing import Any
 from lseg_ros.data.config_file import ConfigError, read_mapping
 from lseg_ros.model.net import SIZE_STEP
 from lseg_ros.model.variants import variant_named
+from lseg_ros.training.rules import (
+    ABOVE_ZERO,
+    ANYTHING,
+    DATA_SETS,
+    DECAY,
+    FACTORS,
+    FILE_OR_FILES,
+    PIXEL_RANGE,
+    STEPS,
+    TEXT,
+    TEXT_OR_TEXTS,
+    TEXTS,
+    WHOLE_OR_ALL,
+    Rule,
+    at_least,
+    between,
+    entry,
+    is_whole,
+    one_of,
+    whole,
+)
+
+_CROP = Rule(lambda value: is_whole(value, 1) and value % SIZE_STEP == 0, f"a multiple of {SIZE_STEP} pixels")
 
 
 @dataclass(frozen=True)
@@ -38,60 +60,143 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """What `config/train/*.yaml` holds; the table in docs/training.md has the meaning of each entry.
+    """What `config/train/*.yaml` holds. The table in docs/training.md is made from these fields.
 
-    Made by `read_config`, which checks everything. There are either `steps` or `epochs`, and either `base_lr` or both
-    `lr` and `backbone_lr`.
+    `read_config` makes and checks it. A run has either `steps` or `epochs`, and either `base_lr` or both `lr` and
+    `backbone_lr`.
     """
 
-    variant: str
-    licence: str
-    seed: int
-    batch: int
-    crop: int
-    sources: dict[str, SourceConfig]
+    variant: str = entry(
+        TEXT, "The network: one of `lseg models`, with a head block if wanted (`lseg_vit_l16+bottleneck2`)."
+    )
+    licence: str = entry(TEXT, "Licence of the weights. It is written into them.")
+    seed: int = entry(whole(0), "Seed of everything random.")
+    batch: int = entry(whole(1), "Images, or episodes, that one process draws at a time.")
+    crop: int = entry(_CROP, "Side of the square crops that the run learns from; a multiple of 32 pixels.")
+    sources: dict[str, SourceConfig] = entry(
+        DATA_SETS, "The data sets by name. Each has a `weight` (default 1) and the entries that describe it."
+    )
 
-    init: tuple[str | Run, ...] = ()
-    text_init: str | None = None
-    frozen: tuple[str, ...] = ()
-    batch_norm: str = "frozen"
+    init: tuple[str | Run, ...] = entry(
+        TEXT_OR_TEXTS,
+        "The first weights. A list: the mean of several. A name that ends in `.yaml`: the result of that "
+        "configuration, which lies beside this one.",
+        default=(),
+        shown="random",
+    )
+    text_init: str | None = entry(TEXT, "Weights of CLIP's text tower, where `init` has none.", default=None, shown="")
+    frozen: tuple[str, ...] = entry(
+        TEXTS, "Names of parts that do not learn, such as `encoder.cnn.blocks.0`.", default=(), shown="none"
+    )
+    batch_norm: str = entry(
+        one_of("frozen", "trained"),
+        "BatchNorm of the image encoder: `frozen` keeps the statistics of `init`, `trained` updates them.",
+        default="frozen",
+    )
 
-    steps: int = 0
-    epochs: int = 0
-    stop_after: int = 0
-    accumulate: int = 1
+    steps: int = entry(whole(1), "Length of the run in steps. Each batch is drawn anew.", default=0, shown="")
+    epochs: int = entry(whole(1), "Length of the run in epochs. Each epoch has every image once.", default=0, shown="")
+    stop_after: int = entry(
+        whole(1), "Epochs after which the run ends. The schedule still counts all `epochs`.", default=0, shown="all"
+    )
+    accumulate: int = entry(whole(1), "Batches in a step. The step takes the mean of their gradients.", default=1)
 
-    optimizer: str = "adamw"
-    schedule: str = "cosine"
-    restarts: tuple[int, ...] = ()
-    warmup: int = 0
-    lr: float = 0.0
-    backbone_lr: float | None = None
-    base_lr: float = 0.0
-    text_lr: float = 0.0
-    weight_decay: float = 0.0
-    clip: float = 1.0
-    precision: str = "bfloat16"
-    ema: float = 0.0
+    optimizer: str = entry(
+        one_of("adamw", "adam", "sgd"), "`adamw`, `adam`, or `sgd` with momentum 0.9.", default="adamw"
+    )
+    schedule: str = entry(
+        one_of("cosine", "poly"),
+        "How the learning rates fall: `cosine` to zero, or `poly`, (1 - epoch / epochs) ^ 0.9.",
+        default="cosine",
+    )
+    restarts: tuple[int, ...] = entry(
+        STEPS, "Steps at which `cosine` starts again, in ascending order.", default=(), shown="none"
+    )
+    warmup: int = entry(
+        whole(0), "Steps in which the rates rise from 0, at the start and after each restart. For `cosine`.", default=0
+    )
+    lr: float = entry(ABOVE_ZERO, "Learning rate of the decoder and the head block.", default=0.0, shown="")
+    backbone_lr: float | None = entry(
+        at_least(0), "Learning rate of the image encoder. 0: it does not learn.", default=None, shown=""
+    )
+    base_lr: float = entry(
+        ABOVE_ZERO,
+        "Replaces both: base_lr / 16 x batch for the image encoder, ten times that for the rest.",
+        default=0.0,
+        shown="",
+    )
+    text_lr: float = entry(
+        at_least(0), "Learning rate of the linear map behind the text encoder, where the network has one.", default=0.0
+    )
+    weight_decay: float = entry(at_least(0), "Weight decay of all parameters.", default=0.0)
+    clip: float = entry(at_least(0), "Largest length of the gradient. Longer ones are cut. 0: no limit.", default=1.0)
+    precision: str = entry(
+        one_of("float32", "bfloat16", "float16"),
+        "Of products and convolutions. `float16` scales its gradients and needs a CUDA device.",
+        default="bfloat16",
+    )
+    ema: float = entry(
+        DECAY, "Share that the averaged weights keep in each step, such as 0.999. 0: no averaging.", default=0.0
+    )
 
-    augmentation: str = "ours"
-    scale: tuple[float, float] = (0.5, 2.0)
-    colour: float = 1.0
-    paste: float = 0.0
-    long_side: tuple[int, int] = (260, 1040)
+    augmentation: str = entry(
+        one_of("ours", "original"),
+        "`ours`: resize by `scale`, crop, mirror, `colour`. `original`: mirror, resize to `long_side`, crop.",
+        default="ours",
+    )
+    scale: tuple[float, float] = entry(FACTORS, "Smallest and largest factor of the random resize.", default=(0.5, 2.0))
+    colour: float = entry(between(0, 2), "Strength of the random changes of light and color, 0 to 2.", default=1.0)
+    paste: float = entry(
+        between(0, 1),
+        "Share of crops that get small things of the crop before pasted in, at the same place. Small things are "
+        "labels that cover less than a tenth of that crop.",
+        default=0.0,
+    )
+    long_side: tuple[int, int] = entry(
+        PIXEL_RANGE, "Smallest and largest long side in pixels, for `original`.", default=(260, 1040)
+    )
 
-    negatives: int | str = "all"
-    words: dict[str, list[str]] = field(default_factory=dict)
-    without: tuple[str, ...] = ()
-    text_noise: float = 0.0
-    balance: float = 0.0
-    jaccard: float = 0.0
-    pixel_step: int = 1
+    negatives: int | str = entry(
+        WHOLE_OR_ALL, "Labels that are absent from a batch and still compete in its softmax.", default="all"
+    )
+    words: dict[str, list[str]] = entry(
+        FILE_OR_FILES,
+        "File with more phrases for labels, beside the configuration, or a list of files. The last file that has a "
+        "label decides.",
+        factory=dict,
+        shown="none",
+    )
+    without: tuple[str, ...] = entry(
+        TEXTS,
+        "Labels whose pixels are ignored, to measure unseen labels. For sources of `images` and `layers`.",
+        default=(),
+        shown="none",
+    )
+    text_noise: float = entry(
+        at_least(0),
+        "Standard deviation of the noise on each text feature. It makes close phrases count as equal.",
+        default=0.0,
+    )
+    balance: float = entry(between(0, 2), "0: every pixel counts the same. 1: every label does.", default=0.0)
+    jaccard: float = entry(at_least(0), "Weight of a second loss, 1 - the mean IoU of the probabilities.", default=0.0)
+    pixel_step: int = entry(
+        whole(1), "The loss takes every n-th pixel in both directions, from a random corner.", default=1
+    )
 
-    validation: ValidationConfig | None = None
-    broken_files: str = "stop"
-    workers: int = 1
-    save_every: int = 100
+    validation: ValidationConfig | None = entry(
+        ANYTHING,
+        "`data` (a data set), `every` (steps) and `images` (at most so many, evenly spread; default all).",
+        default=None,
+        shown="none",
+    )
+    broken_files: str = entry(
+        one_of("stop", "skip"),
+        "`stop` ends the run at a file that cannot be read, and names it. `skip` names it once and takes another "
+        "image. It stops when more than a tenth of a source is broken.",
+        default="stop",
+    )
+    workers: int = entry(whole(1), "Threads that read and prepare batches in advance.", default=1)
+    save_every: int = entry(whole(1), "Steps between two saved states.", default=100)
 
     @property
     def rates(self) -> tuple[float, float]:
@@ -118,13 +223,14 @@ def read_config(path: Path, after: tuple[Path, ...] = ()) -> TrainConfig:
     """
     raw = {key: value for key, value in _with_base(path).items() if value is not None}
     known = {f.name: f for f in fields(TrainConfig)}
-    wrong = [f"missing {name!r}" for name, entry in known.items() if _needed(entry) and name not in raw]
+    wrong = [f"missing {name!r}" for name, entry in known.items() if _required(entry) and name not in raw]
     wrong += [f"unknown {key!r}" for key in sorted(map(str, raw.keys() - known.keys()))]
     if wrong:
         raise ConfigError(f"{path}: {', '.join(wrong)}")
     for key, value in raw.items():
-        if key in _RULES and not _RULES[key][0](value):
-            raise ConfigError(f"{path}: {key!r} is {value!r}, and should be {_RULES[key][1]}{_yaml_note(value)}")
+        rule = known[key].metadata["rule"]
+        if not rule.allows(value):
+            raise ConfigError(f"{path}: {key!r} is {value!r}, and should be {rule.says}{_yaml_note(value)}")
     try:
         variant_named(raw["variant"])
     except ValueError as error:
@@ -166,7 +272,7 @@ def read_words(path: Path) -> dict[str, list[str]]:
     return words
 
 
-def _needed(entry: Any) -> bool:
+def _required(entry: Any) -> bool:
     return entry.default is MISSING and entry.default_factory is MISSING
 
 
@@ -189,77 +295,6 @@ def _merged(base: dict[Any, Any], over: dict[Any, Any]) -> dict[Any, Any]:
         else:
             merged[key] = value
     return merged
-
-
-Rule = tuple[Callable[[Any], bool], str]
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _is_whole(value: Any, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
-
-
-def _whole(least: int) -> Rule:
-    return lambda value: _is_whole(value, least), f"a whole number, {least} or more"
-
-
-def _between(least: float, most: float) -> Rule:
-    if most == float("inf"):
-        return lambda value: _number(value) and least <= value < most, f"a number, {least:g} or more"
-    return lambda value: _number(value) and least <= value <= most, f"a number from {least:g} to {most:g}"
-
-
-def _one_of(*names: str) -> Rule:
-    return lambda value: isinstance(value, str) and value in names, f"one of {', '.join(names)}"
-
-
-def _is_range(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 2 and all(map(_number, value)) and 0 < value[0] <= value[1]
-
-
-def _is_texts(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(v, str) and v.strip() for v in value)
-
-
-_TEXT: Rule = (lambda value: isinstance(value, str) and bool(value.strip()), "a text")
-_TEXTS: Rule = (_is_texts, "a list of texts")
-_MANY = float("inf")
-_RULES: dict[str, Rule] = {
-    **dict.fromkeys(("variant", "licence", "text_init"), _TEXT),
-    "init": (lambda v: _TEXT[0](v) or (_is_texts(v) and bool(v)), "a text, or a list of texts"),
-    **dict.fromkeys(("frozen", "without"), _TEXTS),
-    "words": (lambda v: _TEXT[0](v) or (_is_texts(v) and bool(v)), "a file, or a list of files"),
-    **dict.fromkeys(("seed", "warmup"), _whole(0)),
-    **dict.fromkeys(
-        ("steps", "epochs", "stop_after", "batch", "accumulate", "pixel_step", "workers", "save_every"), _whole(1)
-    ),
-    **dict.fromkeys(("backbone_lr", "text_lr", "weight_decay", "clip", "text_noise", "jaccard"), _between(0, _MANY)),
-    **dict.fromkeys(("colour", "balance"), _between(0, 2)),
-    **dict.fromkeys(("base_lr", "lr"), (lambda value: _number(value) and 0 < value < _MANY, "a number above 0")),
-    "paste": _between(0, 1),
-    "ema": (lambda value: _number(value) and 0 <= value < 1, "a number from 0 (none) to below 1"),
-    "crop": (lambda v: _is_whole(v, 1) and v % SIZE_STEP == 0, f"a multiple of {SIZE_STEP} pixels"),
-    "batch_norm": _one_of("frozen", "trained"),
-    "optimizer": _one_of("adamw", "adam", "sgd"),
-    "schedule": _one_of("cosine", "poly"),
-    "precision": _one_of("float32", "bfloat16", "float16"),
-    "augmentation": _one_of("ours", "original"),
-    "broken_files": _one_of("stop", "skip"),
-    "scale": (_is_range, "two factors above 0, the smaller first"),
-    "long_side": (
-        lambda v: _is_range(v) and all(_is_whole(n, 1) for n in v),
-        "two whole numbers of pixels, the smaller first",
-    ),
-    "negatives": (lambda v: v == "all" or _is_whole(v, 0), "a whole number, 0 or more, or all"),
-    "restarts": (
-        lambda v: isinstance(v, list) and all(_is_whole(n, 1) for n in v) and v == sorted(set(v)),
-        "a list of steps, each 1 or more, ascending",
-    ),
-    "sources": (lambda v: isinstance(v, dict) and bool(v), "a mapping from names to data sets, at least one"),
-}
 
 
 def _yaml_note(value: Any) -> str:
@@ -299,7 +334,7 @@ def _source(entry: Any, where: str) -> SourceConfig:
     if not isinstance(entry, dict):
         raise ConfigError(f"{where}: a data set is a mapping of entries, and here is {entry!r}")
     weight = entry.get("weight", 1.0)
-    if not _number(weight) or not 0 <= weight < _MANY:
+    if not at_least(0).allows(weight):
         raise ConfigError(f"{where}: the weight is {weight!r}; it is a number, 0 or more")
     return SourceConfig({k: v for k, v in entry.items() if k != "weight"}, weight)
 
@@ -310,7 +345,7 @@ def _validation(entry: Any, where: str) -> ValidationConfig:
     if not isinstance(entry["data"], dict):
         raise ConfigError(f"{where}: a data set is a mapping of entries, and here is {entry['data']!r}")
     for key, least in (("every", 1), ("images", 0)):
-        if not _is_whole(entry.get(key, least), least):
+        if not is_whole(entry.get(key, least), least):
             raise ConfigError(f"{where}: {key!r} is {entry[key]!r}, and should be a whole number, {least} or more")
     return ValidationConfig(**entry)
 

@@ -1,6 +1,5 @@
 """What a training configuration may say."""
 
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -58,12 +57,6 @@ def test_a_run_may_begin_with_another(tmp_path: Path) -> None:
         read(tmp_path, init="first.yaml")
     with pytest.raises(ConfigError, match=r"none\.yaml cannot be read as YAML"):
         read(tmp_path, init="none.yaml")
-
-
-def test_every_entry_is_explained() -> None:
-    text = (ROOT / "docs" / "training.md").read_text()
-    for entry in fields(TrainConfig):
-        assert f"| `{entry.name}` |" in text, entry.name
 
 
 def test_the_example_can_be_read(tmp_path: Path) -> None:
