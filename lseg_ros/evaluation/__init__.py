@@ -1,1 +1,5 @@
 """What `lseg eval` measures, and its report. See docs/evaluation.md."""
+
+from lseg_ros.environment import prepare
+
+prepare()

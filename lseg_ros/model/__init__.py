@@ -1,1 +1,5 @@
 """The LSeg networks: image encoders, fusion decoder, text encoders, weights."""
+
+from lseg_ros.environment import prepare
+
+prepare()

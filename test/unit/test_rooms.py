@@ -66,6 +66,14 @@ def test_rooms(path: Path) -> None:
             assert parts[0] not in {"torch", "timm", "open_clip"}, f"{path} imports {name}"
 
 
+def test_rooms_that_load_torch_set_its_environment_first() -> None:
+    heavy = {"torch", "timm", "open_clip", "onnxruntime", "openvino"}
+    for room in ALLOWED:
+        loads = {name.split(".")[0] for p in FILES if p.relative_to(ROOT).parts[0] == room for name in imports(p)}
+        # ros/main.py loads torch by way of the inference room.
+        assert not loads & heavy or "lseg_ros.environment.prepare" in imports(ROOT / room / "__init__.py"), room
+
+
 def test_there_are_files_to_check() -> None:
     assert {p.relative_to(ROOT).parts[0] for p in FILES} == set(ALLOWED)
 

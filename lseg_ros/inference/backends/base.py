@@ -3,8 +3,10 @@
 Shapes: H x W pixels that the network sees, R coordinates of a pixel, h x w decoder resolution.
 """
 
+import sys
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -70,13 +72,41 @@ class PerShape(Generic[Compiled]):
 
 
 def library(name: str, extra: str) -> Any:
-    """A module of a library that not every installation has; raises BackendError saying how to get it."""
+    """A module of a library that not every installation has, with the library's telemetry off.
+
+    Args:
+        name: Of the module.
+        extra: Which of this package's extras installs the library.
+
+    Raises:
+        BackendError: It does not import; says how to get it.
+    """
+    top = name.partition(".")[0]
     try:
-        return import_module(name)
+        with _without_openvino_telemetry():
+            module = import_module(name)
+            if top == "onnxruntime":  # on Linux its variable in lseg_ros.environment has stopped it already
+                import_module(top).disable_telemetry_events()
+            return module
     except ImportError as error:
-        raise BackendError(
-            f"{name.partition('.')[0]} does not import ({error}); install it: pip install 'lseg_ros[{extra}]'"
-        ) from error
+        raise BackendError(f"{top} does not import ({error}); install it: pip install 'lseg_ros[{extra}]'") from error
+
+
+@contextmanager
+def _without_openvino_telemetry() -> Iterator[None]:
+    """Hides the package with which OpenVINO reports each of its imports to Intel, by way of Google.
+
+    Only a file in the user's home folder would turn that off. Where the package is missing, OpenVINO has a stub.
+    """
+    hidden = "openvino_telemetry"
+    if hidden in sys.modules:  # the program has loaded OpenVINO before
+        yield
+        return
+    sys.modules[hidden] = None  # type: ignore[assignment]  # Python's own way to make an import fail
+    try:
+        yield
+    finally:
+        del sys.modules[hidden]
 
 
 def allow(backend: str, precision: str, known: tuple[str, ...]) -> None:
