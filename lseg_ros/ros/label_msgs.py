@@ -46,7 +46,25 @@ def _spec(label: Any) -> LabelSpec:
         prompts=tuple(label.prompts),
         threshold=float(label.threshold),
         background=label.background,
-        color=(red, green, blue) if any(channels) else None,
+        color=(red, green, blue) if any((*channels, label.color.a)) else None,
+    )
+
+
+def label_msg(spec: LabelSpec) -> lseg_msgs.Label:
+    """A label to ask for, as in a set_labels request.
+
+    Raises:
+        LabelError: It has class id 0, which a request reads as "choose one".
+    """
+    if spec.class_id == 0:
+        raise LabelError(f"the label {spec.name!r} asks for class id 0, which cannot be sent; choose another id")
+    return lseg_msgs.Label(
+        name=spec.name,
+        class_id=spec.class_id or 0,
+        prompts=list(spec.prompts),
+        threshold=spec.threshold,
+        background=spec.background,
+        color=ColorRGBA() if spec.color is None else _color(spec.color),
     )
 
 

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticArray, KeyValue
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
@@ -226,7 +226,7 @@ class LsegNode(LifecycleNode):
             if seen is None:
                 raise NotNow(f"no image yet: {source.why_no_image()}")
             matches = await self._done(pipeline.submit(partial(source.query, seen, phrases)))
-            fill_answer(response, seen.header, matches)
+            fill_answer(response, seen.header, matches, with_scores=not request.without_scores)
         except Exception as error:
             response.success, response.message = False, self._refusal(error, "a query")
         return response
@@ -340,4 +340,7 @@ class LsegNode(LifecycleNode):
             message.status = [failed_status(f"{name}: segmentation", model, self._state, self.failure)]
         else:
             message.status = self._pipeline.statuses(name, {"state": self._state, "enabled": self._enabled})
+        # Status names have no namespace, so this tells the robots apart that share a domain.
+        for status in message.status:
+            status.values.insert(0, KeyValue(key="node", value=self.get_fully_qualified_name()))
         self._diagnostics_publisher.publish(message)

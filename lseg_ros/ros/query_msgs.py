@@ -18,12 +18,22 @@ if TYPE_CHECKING:
 _OF_BEST = 0.5  # a region ends where the score is below this share of the best one
 
 
-def fill_answer(response: "Query.Response", header: Header, matches: Sequence[PhraseMatch]) -> None:
-    """Fills a response of ~/query with the matches of its phrases, in their order; `header` is the image's."""
+def fill_answer(
+    response: "Query.Response", header: Header, matches: Sequence[PhraseMatch], *, with_scores: bool
+) -> None:
+    """Fills a response of ~/query with the matches of its phrases, in their order.
+
+    Args:
+        response: The response to fill.
+        header: That of the image.
+        matches: One for each phrase.
+        with_scores: Whether the response gets the score images too.
+    """
     response.success, response.header = True, header
     for match in matches:
         v, u = np.unravel_index(int(match.score.argmax()), match.score.shape)
-        response.scores.append(image_msg(match.score, "32FC1", header))
+        if with_scores:
+            response.scores.append(image_msg(match.score, "32FC1", header))
         response.best_score.append(float(match.score[v, u]))
         response.best_cosine.append(float(match.cosine[v, u]))
         response.best_region.append(region(match.score, int(v), int(u)))

@@ -1,0 +1,194 @@
+"""A ROS node for a program that is no node itself."""
+
+import os
+import re
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, wait
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, TypeVar
+
+import rclpy
+from rclpy.context import Context
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+
+from lseg_ros.ros.client.errors import ClientError, NoAnswer, NotFound
+
+Result = TypeVar("Result")
+_LOOK_EVERY = 0.05  # seconds between looks at the graph
+_LOOK_FOR_END = 0.5  # seconds; a thread that has ended answers nobody
+_GONE_AFTER = 1.0  # seconds without a server after which its answer is no longer awaited
+_ASK_AGAIN_AFTER = 5.0  # seconds
+_LAST_DOMAIN = 232  # of RTPS, whose port numbers end there
+
+
+class Session:
+    """An rclpy context of its own with one node, spun by a thread of its own.
+
+    Only that thread touches rclpy: `run` takes work there. Use it as a context manager, or call `close`.
+    """
+
+    def __init__(self, name: str = "lseg_client", domain_id: int | None = None) -> None:
+        """
+        Args:
+            name: How the node is called, with this process's number behind it.
+            domain_id: The ROS domain; None for that of the environment.
+
+        Raises:
+            ClientError: ROS does not start.
+        """
+        _check_domain(os.environ.get("ROS_DOMAIN_ID", "") if domain_id is None else str(domain_id))
+        self._context = Context()
+        try:
+            rclpy.init(args=[], context=self._context, domain_id=domain_id)
+        except RuntimeError as error:  # all that rclpy's compiled half raises
+            raise ClientError(f"ROS does not start: {_sentence(error)}") from error
+        self.node = Node(
+            f"{name}_{os.getpid()}",
+            context=self._context,
+            use_global_arguments=False,
+            enable_rosout=False,
+            start_parameter_services=False,
+        )
+        self._closed = False
+        self._clients: dict[tuple[type, str], Any] = {}
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self.node)
+        self._thread = threading.Thread(target=self._spin, name="ros", daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> "Session":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _spin(self) -> None:
+        with suppress(ExternalShutdownException):
+            self._executor.spin()
+
+    @property
+    def domain_id(self) -> int:
+        """The ROS domain."""
+        return int(self._context.get_domain_id())
+
+    def close(self) -> None:
+        """Ends the thread and everything that was made through this session."""
+        if self._closed:
+            return
+        self._closed = True
+        self._executor.shutdown()
+        self._thread.join()
+        self.node.destroy_node()
+        self._context.try_shutdown()
+        self._context.destroy()  # else its participant lives until Python collects garbage
+
+    def run(self, job: Callable[[], Result]) -> Result:
+        """Runs a short job on the thread of this session, and returns or raises what it does.
+
+        Raises:
+            ClientError: The session is closed.
+        """
+        if threading.current_thread() is self._thread:
+            return job()
+        done: Future[Result] = Future()
+
+        def task() -> None:
+            try:
+                done.set_result(job())
+            except BaseException as error:
+                done.set_exception(error)
+
+        self._executor.create_task(task)
+        while not wait([done], _LOOK_FOR_END).done:
+            if not self._thread.is_alive():
+                raise ClientError("the connection to ROS is closed")
+        return done.result()
+
+    def until(self, look: Callable[[], Result], timeout: float) -> Result | None:
+        """Looks several times a second, on the thread of this session, until something is there.
+
+        Args:
+            look: Returns what was looked for, or something false.
+            timeout: Seconds; it looks at least once.
+
+        Returns:
+            What `look` returned, or None when the time is over.
+        """
+        deadline = time.monotonic() + timeout
+        while not (found := self.run(look)):
+            if time.monotonic() >= deadline:
+                return None
+            time.sleep(_LOOK_EVERY)
+        return found
+
+    def call(self, kind: type, name: str, request: Any, timeout: float, *, repeat: bool = False) -> Any:
+        """Calls a service.
+
+        Args:
+            kind: The service's type, such as std_srvs.srv.SetBool.
+            name: Its full name.
+            request: Of that type.
+            timeout: Seconds in all.
+            repeat: Ask again every 5 s while no answer comes, for requests that change nothing. A server that has just
+                appeared may not see its client yet, and then its first answer is lost.
+
+        Returns:
+            The response.
+
+        Raises:
+            NotFound: Nobody offers the service.
+            NoAnswer: No response came in time, or the server went away.
+        """
+        deadline = time.monotonic() + timeout
+        client = self.run(lambda: self._client(kind, name))
+        if not self.until(client.service_is_ready, timeout):
+            raise NotFound(f"nobody offers the service {name}; is the node running?")
+        answered = threading.Event()
+        pending: list[Any] = []
+        asked = seen = 0.0
+
+        def ask() -> None:
+            future = client.call_async(request)
+            future.add_done_callback(lambda _: answered.set())
+            pending.append(future)
+
+        try:
+            while True:
+                now = time.monotonic()
+                if not asked or (repeat and now - asked > _ASK_AGAIN_AFTER):
+                    self.run(ask)
+                    asked = seen = now
+                if answered.wait(_LOOK_EVERY):
+                    return next(future for future in pending if future.done()).result()
+                if self.run(client.service_is_ready):
+                    seen = now
+                elif now - seen > _GONE_AFTER:
+                    raise NoAnswer(f"the node went away before {name} answered")
+                if now > deadline:
+                    raise NoAnswer(f"{name} did not answer within {timeout:g} s; the node may be busy, or stuck")
+        finally:
+            self.run(lambda: [client.remove_pending_request(future) for future in pending])
+
+    def _client(self, kind: type, name: str) -> Any:
+        # They are kept: a new one has to be found by the server first.
+        if (kind, name) not in self._clients:
+            self._clients[kind, name] = self.node.create_client(kind, name)
+        return self._clients[kind, name]
+
+
+def _check_domain(domain_id: str) -> None:
+    """Raises ClientError for a domain that cannot be; Fast DDS ends the process for one that is too large."""
+    if domain_id and not (domain_id.isdecimal() and int(domain_id) <= _LAST_DOMAIN):
+        raise ClientError(f"ROS_DOMAIN_ID is {domain_id!r}; it must be a whole number from 0 to {_LAST_DOMAIN}")
+
+
+def _sentence(error: Exception) -> str:
+    """What rcl says, without the place in its source."""
+    text = str(error).strip() or type(error).__name__
+    return re.sub(r", at /\S+:\d+$", "", text.splitlines()[0])
