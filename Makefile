@@ -1,5 +1,5 @@
 # The interpreter to make .venv from is chosen by tools/make_env.py; `make env PYTHON=python3.12` names one.
-.PHONY: help env test lint demo bench tables clean
+.PHONY: help env test lint demo bench tables site clean
 
 help:
 	@echo "make env    what is missing for all the others: Python packages, ROS 2 where there is none, the built package"
@@ -8,6 +8,7 @@ help:
 	@echo "make lint   ruff and mypy only"
 	@echo "make bench  times models, segmenter and node on this machine, half an hour, and writes benchmarks/results/"
 	@echo "make tables writes the tables of options in the documents, from the code"
+	@echo "make site   builds the documents as pages in site/"
 	@echo "make clean  removes what env, test and demo left in this folder"
 
 env:
@@ -31,5 +32,11 @@ bench: env
 tables: env
 	@. ./env.sh && python tools/write_tables.py
 
+# An environment of its own: the pages are made from the sources, so they need neither torch nor ROS.
+site:
+	@test -x .venv-site/bin/mkdocs || { python3 -m venv .venv-site && .venv-site/bin/pip install -q "pip>=25.1" \
+		&& .venv-site/bin/pip install -q --group docs; }
+	@.venv-site/bin/mkdocs build -q && echo "open site/index.html"
+
 clean:
-	rm -rf .venv build install log demo_out .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-site site build install log demo_out .pytest_cache .mypy_cache .ruff_cache

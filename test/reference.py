@@ -1,10 +1,10 @@
 """The reduced twin of the original network, and where outputs of the original are, if they are at hand."""
 
-from pathlib import Path
+from beside import SHARED
 
 from lseg_ros.model.variants import ClipText, Decoder, Variant, VitBackbone
 
-REFERENCE = Path(__file__).parents[2] / "shared" / "reference"
+REFERENCE = SHARED / "reference"
 TINY_VIT = Variant(
     "tiny_vit",
     VitBackbone(32, 8, 4, 16, 24, taps=(1, 3, 5, 7), channels=(8, 16, 32, 32), scale=(4, 2, 1, 0.5)),

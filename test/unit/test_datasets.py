@@ -8,6 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from beside import SHARED
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -18,7 +19,7 @@ from lseg_ros.data.common import IGNORE, Dataset, package_lines, read_image, rea
 from lseg_ros.data.folder import Folder
 from lseg_ros.data.layers import Layers
 
-SHARED_CAMVID = Path(__file__).parents[3] / "shared" / "data" / "camvid"
+SHARED_CAMVID = SHARED / "data" / "camvid"
 
 
 def put_image(path: Path, shape: tuple[int, int] = (4, 6)) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from beside import SHARED
 from original import original_shapes, save_lightning
 from safetensors.torch import save_file
 from torch import Tensor
@@ -31,7 +32,7 @@ from lseg_ros.model.variants import (
 )
 from lseg_ros.model.weights import FORMAT, expected_shapes, load_model, recognise
 
-FULL_KEYS = Path(__file__).parents[3] / "shared" / "reference" / "full_keys.txt"
+FULL_KEYS = SHARED / "reference" / "full_keys.txt"
 FULL = {
     "vit_l16": LSEG_VIT_L16,
     "rn50x16": LSEG_VIT_L16_RN50X16,

@@ -1,0 +1,7 @@
+"""Data that some tests read from outside the repository, and that they are skipped without."""
+
+import os
+from pathlib import Path
+
+SHARED = Path(os.environ.get("LSEG_SHARED") or Path(__file__).parents[2] / "shared")
+"""The folder of photographs, weights and outputs of the original network."""
