@@ -108,7 +108,7 @@ def test_two_nodes_of_one_name_are_counted(graph: Graph, session: Session) -> No
 
 def test_labels_are_shown_and_set(remote: RemoteNode) -> None:
     assert [label.name for label in remote.labels().labels] == ["red", "green", "blue"]
-    after = remote.set_labels(["green", "dog, or cat"])
+    after = remote.set_labels(["green", "dog, or cat"]).label_set
     assert [(label.name, label.class_id) for label in after.labels] == [("green", 2), ("dog, or cat", 4)]
     assert remote.labels() == after
 
@@ -119,7 +119,7 @@ def test_rich_labels_arrive_as_they_are(remote: RemoteNode) -> None:
         LabelSpec("other", background=True),
         LabelSpec("red"),
     ]
-    plant, other, red = remote.set_labels(specs).labels
+    plant, other, red = remote.set_labels(specs).label_set.labels
     assert (plant.class_id, list(plant.prompts), plant.threshold) == (7, ["bush", "tree"], 0.25)
     assert (plant.color.r, plant.color.g, plant.color.b) == (0, 0, 0)  # black, and not the palette's
     assert other.background and red.class_id == 1

@@ -46,7 +46,7 @@ class RemoteNode:
         service = self._info.service("lseg_ros/srv/GetLabels")
         return self.session.call(GetLabels, service, GetLabels.Request(), _READ_TIMEOUT, repeat=True).label_set
 
-    def set_labels(self, labels: Sequence[str | LabelSpec], *, force: bool = False) -> LabelSet:
+    def set_labels(self, labels: Sequence[str | LabelSpec], *, force: bool = False) -> Any:
         """Replaces the labels, all or nothing.
 
         Args:
@@ -54,7 +54,7 @@ class RemoteNode:
             force: Accept ids that move a label or were retired a moment ago.
 
         Returns:
-            The labels now in force.
+            The response of lseg_ros/srv/SetLabels, with the labels now in force and the node's own words.
         """
         if all(isinstance(label, str) for label in labels):
             request = SetLabels.Request(labels=list(labels), force=force)
@@ -62,7 +62,7 @@ class RemoteNode:
             specs = [LabelSpec(label) if isinstance(label, str) else label for label in labels]
             request = SetLabels.Request(full=[label_msg(spec) for spec in specs], force=force)
         response = self.session.call(SetLabels, self._info.service(SET_LABELS), request, _CHANGE_TIMEOUT)
-        return self._accepted(response).label_set
+        return self._accepted(response)
 
     def enable(self, enabled: bool) -> str:
         """Makes it take images, or take no more; returns its own words."""
