@@ -1,4 +1,4 @@
-"""The LSeg networks: image encoders, fusion decoder, text encoders, weights."""
+"""The networks of LSeg: image encoders, fusion decoder, text encoders, weights."""
 
 from lseg_ros.environment import prepare
 

@@ -1,4 +1,4 @@
-"""Image encoders: an image in, feature maps at several depths out, finest first."""
+"""Image encoders. They turn an image into feature maps of several depths, finest first."""
 
 from functools import partial
 from typing import Any, cast
@@ -13,11 +13,11 @@ from lseg_ros.model.variants import CnnBackbone, VitBackbone
 
 
 class CnnEncoder(nn.Module):
-    """A timm CNN as a feature pyramid; weights are not downloaded."""
+    """A CNN of timm as a feature pyramid. Its weights are random; nothing is downloaded."""
 
     def __init__(self, config: CnnBackbone) -> None:
         super().__init__()
-        if not timm.is_model(config.name):  # timm would also take addresses, and fetch what is there
+        if not timm.is_model(config.name):  # timm would also accept an address and download from it
             raise ValueError(f"timm has no model {config.name!r}")
         padding: dict[str, Any] = {} if config.pad_type is None else {"pad_type": config.pad_type}
         self.cnn: nn.Module = timm.create_model(
@@ -31,12 +31,12 @@ class CnnEncoder(nn.Module):
         self.channels: list[int] = cast(Any, self.cnn).feature_info.channels()
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """[B,3,H,W] normalised -> one [B,C_i,H/s_i,W/s_i] for each tap."""
+        """Encodes normalized [B,3,H,W] images as one [B,C_i,H/s_i,W/s_i] for each tap of stride s_i."""
         return self.cnn(images)
 
 
 class Reassemble(nn.Module):
-    """Tokens of one depth -> a map at one level of the pyramid."""
+    """Turns the tokens of one depth into a map of one level of the pyramid."""
 
     def __init__(self, width: int, channels: int, scale: float) -> None:
         super().__init__()
@@ -49,9 +49,9 @@ class Reassemble(nn.Module):
             self.resample = nn.Conv2d(channels, channels, 3, stride=round(1 / scale), padding=1)
 
     def forward(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
-        """[B,1+h*w,width], the class token first -> [B,channels,scale*h,scale*w]."""
-        # Every patch reads the class token: the readout is of both, one behind the other. What the class token adds is
-        # the same for all, so it is computed once.
+        """Turns [B,1+h*w,width] tokens, the class token first, into [B,channels,scale*h,scale*w]."""
+        # The readout layer takes each patch token joined with the class token. The class token's part of the product
+        # is the same for all patches, so it is computed once.
         of_patch, of_class = self.readout.weight.chunk(2, dim=1)
         x = functional.linear(tokens[:, 1:], of_patch) + functional.linear(tokens[:, :1], of_class, self.readout.bias)
         x = self.project(functional.gelu(x).transpose(1, 2).unflatten(2, grid))
@@ -59,7 +59,7 @@ class Reassemble(nn.Module):
 
 
 class VitEncoder(nn.Module):
-    """A vision transformer and the reassembly of its tokens, as in DPT; blocks are timm's."""
+    """A vision transformer, and the reassembly of its tokens into maps as in DPT. The blocks are timm's."""
 
     def __init__(self, config: VitBackbone) -> None:
         super().__init__()
@@ -80,28 +80,43 @@ class VitEncoder(nn.Module):
         )
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """[B,3,H,W] normalised -> one map for each tap, finest first."""
+        """Encodes normalized [B,3,H,W] images as one map for each tap, finest first."""
         tokens, grid = self.tokens(images)
         return [part(x, grid) for part, x in zip(self.reassemble, tokens, strict=True)]
 
     def tokens(self, images: Tensor) -> tuple[list[Tensor], tuple[int, int]]:
-        """[B,3,H,W] -> ([B,1+h*w,width] after each tapped block, class token first; (h, w))."""
+        """Runs the transformer.
+
+        Args:
+            images: [B,3,H,W], normalized.
+
+        Returns:
+            [B,1+h*w,width] after each tapped block, the class token first, and the grid (h, w) of the patches.
+        """
         x = self.patch_embed(images)
         grid = (x.shape[2], x.shape[3])
         x = torch.cat([self.cls_token.expand(len(x), -1, -1), x.flatten(2).transpose(1, 2)], dim=1)
         x = x + resize_positions(self.pos_embed, self.config.grid, grid)
-        found = []
+        tapped = []
         for i, block in enumerate(self.blocks):
             x = block(x)
             if i in self.config.taps:
-                found.append(x)
-        return found, grid
+                tapped.append(x)
+        return tapped, grid
 
 
 def resize_positions(positions: Tensor, stored: int, grid: tuple[int, int]) -> Tensor:
-    """[1,1+stored**2,D] -> [1,1+h*w,D]: bilinear, corners not aligned, no antialias, as in the original LSeg.
+    """Resizes position embeddings bilinearly, without aligned corners or antialias, as the original LSeg does.
 
-    timm resizes bicubic with antialias, which gives other numbers.
+    timm's own function resizes bicubically with antialias, which gives other numbers.
+
+    Args:
+        positions: [1,1+stored**2,D], the class token's first.
+        stored: Side of the square grid that they are for.
+        grid: (h, w) of the new grid.
+
+    Returns:
+        [1,1+h*w,D].
     """
     if grid == (stored, stored):
         return positions

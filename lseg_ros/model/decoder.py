@@ -1,6 +1,6 @@
-"""The DPT-style fusion decoder that LSeg puts between image encoder and embedding head.
+"""The fusion decoder between the image encoder and the embedding head, after DPT (Ranftl et al., ICCV 2021).
 
-Shapes: B images, F decoder features, h and w the size of the map at hand.
+Shapes: B images, F decoder features, h x w the size of the current map.
 """
 
 from typing import cast
@@ -12,7 +12,15 @@ from lseg_ros.model.variants import Decoder
 
 
 def upsample(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bilinear, corners aligned, as everywhere inside LSeg; a copy-free no-op where the size is right already."""
+    """Resizes maps bilinearly with aligned corners, as LSeg does everywhere inside the network.
+
+    Args:
+        x: [B,C,h,w].
+        size: (H, W) of the result.
+
+    Returns:
+        [B,C,H,W]. `x` itself where it has that size already.
+    """
     if tuple(x.shape[-2:]) == size:
         return x
     return functional.interpolate(x, size=size, mode="bilinear", align_corners=True)
@@ -28,7 +36,10 @@ def _conv3x3(features: int, *, separable: bool) -> nn.Module:
 
 
 class ResidualConvUnit(nn.Module):
-    """x + (ReLU, conv, BN) twice. The skip carries x before the activation, so no ReLU here may be in-place."""
+    """Adds (ReLU, convolution, BatchNorm) twice to its input.
+
+    The sum needs the input before its activation, so no ReLU here may work in place.
+    """
 
     def __init__(self, features: int, *, separable: bool) -> None:
         super().__init__()
@@ -38,13 +49,13 @@ class ResidualConvUnit(nn.Module):
         self.bn2 = nn.BatchNorm2d(features)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B,F,h,w] -> [B,F,h,w]."""
+        """Maps [B,F,h,w] to [B,F,h,w]."""
         y = self.bn1(self.conv1(functional.relu(x)))
         return x + self.bn2(self.conv2(functional.relu(y)))
 
 
 class FusionBlock(nn.Module):
-    """Adds a finer level to what came from below, refines the sum and enlarges it."""
+    """Adds a finer level to the result of the coarser ones, refines the sum and enlarges it."""
 
     def __init__(self, features: int, *, scale: int, separable: bool, has_skip: bool) -> None:
         super().__init__()
@@ -54,27 +65,27 @@ class FusionBlock(nn.Module):
         self.out_conv = nn.Conv2d(features, features, 1)
 
     def refine(self, x: Tensor, skip: Tensor | None = None) -> Tensor:
-        """[B,F,h,w] and a skip of the same shape -> [B,F,h,w]."""
+        """Adds `skip`, of the shape of `x`, and refines the sum: [B,F,h,w] to [B,F,h,w]."""
         if self.skip_unit is not None and skip is not None:
             x = x + self.skip_unit(skip)
         return self.unit(x)
 
     def enlarge(self, x: Tensor) -> Tensor:
-        """[B,C,h,w] -> [B,C,scale*h,scale*w]."""
+        """Enlarges [B,C,h,w] to [B,C,scale*h,scale*w]."""
         if self.scale == 1:
             return x
-        # By factor, not by size: ONNX then takes images of any size. With corners aligned the numbers are the same.
+        # A factor instead of a size lets the ONNX file take images of any size. Aligned corners give the same numbers.
         return functional.interpolate(x, scale_factor=self.scale, mode="bilinear", align_corners=True)
 
     def forward(self, x: Tensor, skip: Tensor | None = None) -> Tensor:
-        """[B,F,h,w] and a skip of the same shape -> [B,F,scale*h,scale*w]."""
-        # The published order is upsample, then 1x1 convolution. Both are linear and the interpolation's weights
-        # sum to one, so the convolution may go first, on a fraction of the pixels.
+        """Fuses `x` and `skip`, both [B,F,h,w], into [B,F,scale*h,scale*w]."""
+        # The original enlarges first and applies the 1x1 convolution afterwards. Both are linear, and the weights of
+        # the interpolation sum to one, so the convolution may come first, where there are fewer pixels.
         return self.enlarge(self.out_conv(self.refine(x, skip)))
 
 
 class FusionDecoder(nn.Module):
-    """Feature pyramid -> one map of embeddings, not yet normalised."""
+    """Turns a feature pyramid into one map of embeddings, which are not normalized yet."""
 
     def __init__(self, config: Decoder, channels: list[int], embed_dim: int) -> None:
         super().__init__()
@@ -87,17 +98,26 @@ class FusionDecoder(nn.Module):
         self.head = nn.Conv2d(features, embed_dim, 1)
 
     def forward(self, pyramid: list[Tensor]) -> Tensor:
-        """One [B,C_i,h_i,w_i] for each level, finest first -> [B,embed_dim,h,w]."""
+        """Decodes one [B,C_i,h_i,w_i] for each level, finest first, into [B,embed_dim,h,w]."""
         finest = self.finest
         return self.head(finest.enlarge(finest.out_conv(self.refine(pyramid))))
 
     @property
     def finest(self) -> FusionBlock:
-        """The last one."""
+        """The block of the finest level, which runs last."""
         return cast(FusionBlock, self.fuse[0])
 
     def refine(self, pyramid: list[Tensor]) -> Tensor:
-        """As forward, up to the last 1x1 convolutions and the enlarging between them -> [B,features,h_0,w_0]."""
+        """Runs `forward` up to the finest level's refinement.
+
+        Left out are the last enlarging and the 1x1 convolutions on both sides of it.
+
+        Args:
+            pyramid: One [B,C_i,h_i,w_i] for each level, finest first.
+
+        Returns:
+            [B,features,h_0,w_0].
+        """
         levels = [project(x) for project, x in zip(self.project, pyramid, strict=True)]
         if len(levels) == 1:
             return self.finest.refine(levels[0])

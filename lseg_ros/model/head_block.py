@@ -1,4 +1,4 @@
-"""Optional blocks that let neighbouring logits speak to one another; they know nothing of what the labels are."""
+"""Optional blocks that smooth each label's logits over neighboring pixels. They work for any labels."""
 
 from collections.abc import Callable
 
@@ -16,7 +16,7 @@ _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 class LogitBlock(nn.Module):
-    """One 3x3 kernel, shared by all labels and applied `depth` times, with activations between."""
+    """One 3x3 kernel for all labels, applied `depth` times with activations in between."""
 
     def __init__(self, config: HeadBlock) -> None:
         super().__init__()
@@ -28,9 +28,9 @@ class LogitBlock(nn.Module):
         self.conv = nn.Conv2d(1, 1, 3, padding=1)
 
     def forward(self, logits: Tensor) -> Tensor:
-        """[B,N,h,w] -> [B,N,h,w]."""
+        """Maps [B,N,h,w] to [B,N,h,w]."""
         for step in range(self.config.depth):
-            # The kernel meets each label's map by itself: labels become a batch.
+            # Each label's map is filtered by itself, so labels become part of the batch.
             x = self.conv(logits.flatten(0, 1)[:, None]).view_as(logits)
             if self.config.kind == "bottleneck":
                 x = x + logits.amax(1, keepdim=True)

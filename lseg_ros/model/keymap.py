@@ -1,4 +1,4 @@
-"""Names of tensors in checkpoints of the original LSeg (isl-org/lang-seg) -> names here."""
+"""Renames the tensors in checkpoints of the original LSeg (isl-org/lang-seg)."""
 
 import re
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ _RULES: list[tuple[re.Pattern[str], str]] = [
         ),
     )
 ]
-# Part of the checkpoints, and used by nothing that LSeg computes.
+# The checkpoints hold these tensors, and nothing in LSeg uses them.
 _UNUSED = re.compile(
     r"pretrained\.model\.(norm|head)\..+"
     r"|scratch\.refinenet4\.resConfUnit1\..+"
@@ -44,12 +44,19 @@ _UNUSED = re.compile(
 
 
 def is_original(keys: Mapping[str, T]) -> bool:
-    """Whether a state dict has the original's names, with Lightning's prefix `net.` or without."""
+    """Whether a state dict has the original's names, with or without Lightning's prefix `net.`."""
     return any(key.removeprefix("net.").startswith("scratch.") for key in keys)
 
 
 def from_original(state: Mapping[str, T]) -> tuple[dict[str, T], list[str]]:
-    """(tensors under our names, names of those that LSeg does not use); unknown names stay as they are."""
+    """Renames the tensors of an original checkpoint.
+
+    Args:
+        state: Its tensors by name.
+
+    Returns:
+        The tensors under our names, with unknown names unchanged, and the names of those that LSeg does not use.
+    """
     ours: dict[str, T] = {}
     unused = []
     for key, tensor in state.items():

@@ -1,6 +1,7 @@
-"""LSegNet: pixels and phrases in one space (Li et al., "Language-driven Semantic Segmentation", ICLR 2022).
+"""The LSeg network (Li et al., "Language-driven Semantic Segmentation", ICLR 2022).
 
-Shapes: B images, H x W input pixels, D embedding width, h x w decoder resolution, N texts.
+It puts pixels and phrases into one space. Shapes: B images, H x W input pixels, D embedding width, h x w decoder
+resolution, N texts.
 """
 
 from collections.abc import Sequence
@@ -15,13 +16,13 @@ from lseg_ros.model.head_block import LogitBlock
 from lseg_ros.model.text import TextEncoder
 from lseg_ros.model.variants import Variant, VitBackbone
 
-LOGIT_SCALE = 1 / 0.07  # fixed by the paper; not a weight
+LOGIT_SCALE = 1 / 0.07  # a constant of the paper, no weight
 SIZE_STEP = 32
 PRECISIONS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 class TextProjection(nn.Module):
-    """A linear map close to the identity, which it is before training: x + Ax + b, unit length."""
+    """A trained linear map behind the text encoder: x + Ax + b, scaled to length 1. Before training A and b are 0."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -29,16 +30,16 @@ class TextProjection(nn.Module):
         self.bias = nn.Parameter(torch.zeros(dim))
 
     def forward(self, features: Tensor) -> Tensor:
-        """[N,D] -> [N,D] unit rows."""
+        """Maps [N,D] to [N,D] rows of length 1."""
         with torch.autocast(features.device.type, enabled=False):
             return functional.normalize(features + functional.linear(features, self.weight, self.bias), dim=-1)
 
 
 class LSegNet(nn.Module):
-    """An image encoder that gives every pixel a unit vector, and a frozen text encoder that gives one to a phrase."""
+    """The image encoder gives each pixel a unit vector; the frozen text encoder gives each phrase one."""
 
     def __init__(self, variant: Variant, text_encoder: TextEncoder) -> None:
-        """Random weights; the text encoder is taken as it is."""
+        """Builds a network with random weights around a text encoder."""
         super().__init__()
         self.variant = variant
         self.licence = "unknown"
@@ -51,22 +52,28 @@ class LSegNet(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the image encoder's weights are."""
+        """The device of the image encoder's weights."""
         return self.decoder.head.weight.device
 
     @torch.no_grad()
     def encode_text(self, phrases: Sequence[str]) -> Tensor:
-        """N phrases, each in all templates of the variant -> [N,D] float32 with unit rows.
+        """Encodes phrases, each as the mean over the variant's templates.
+
+        Args:
+            phrases: N phrases.
+
+        Returns:
+            [N,D] float32, rows of length 1.
 
         Raises:
-            ValueError: a phrase is longer than the text encoder reads; it is never cut. Or a single text was given
-                where a list of them belongs.
+            ValueError: A phrase is longer than the text encoder reads (it is never cut), or `phrases` is a text
+                instead of a list.
         """
         return self.project_text(self.embed_text(phrases))
 
     @torch.no_grad()
     def embed_text(self, phrases: Sequence[str]) -> Tensor:
-        """N phrases -> [N,D] float32 unit rows of the frozen text encoder; raises ValueError as `encode_text` does."""
+        """Encodes phrases like `encode_text`, without the trained map behind the text encoder."""
         if isinstance(phrases, str):
             raise ValueError(f"encode_text takes a list of phrases; put {phrases!r} into one")
         templates = self.variant.templates
@@ -78,46 +85,79 @@ class LSegNet(nn.Module):
         return functional.normalize(features.unflatten(0, (len(phrases), len(templates))).sum(1), dim=-1)
 
     def project_text(self, features: Tensor) -> Tensor:
-        """[N,D] rows of the text encoder -> [N,D] unit rows in the space of the pixels."""
+        """Maps [N,D] rows of the text encoder to [N,D] rows of length 1 in the space of the pixels."""
         return features if self.text_projection is None else self.text_projection(features)
 
     def check_phrase(self, phrase: str) -> None:
-        """Raises ValueError where `phrase` has, in one of the templates, more tokens than the text encoder reads."""
+        """Checks the length of a phrase in each template.
+
+        Raises:
+            ValueError: It has more tokens than the text encoder reads.
+        """
         for template in self.variant.templates:
             self.text_encoder.check(template.replace("{}", phrase))
 
     def encode_image(self, images: Tensor, precision: torch.dtype = torch.float32) -> Tensor:
-        """[B,3,H,W] normalised with the variant's mean and std -> [B,D,h,w] float32 unit vectors.
+        """Encodes images.
 
         Args:
-            images: float32.
-            precision: of the image encoder, where most of the time goes. The decoder keeps to float32: in half
-                precision it would cost more accuracy than the original's own half precision does.
+            images: [B,3,H,W] float32, normalized with the variant's mean and std.
+            precision: Type of the image encoder's products and convolutions. The decoder computes in float32, because
+                half precision there would deviate more than the original's own half precision does.
+
+        Returns:
+            [B,D,h,w] float32 unit vectors.
 
         Raises:
-            ValueError: H or W is not a multiple of 32.
+            ValueError: H or W is no multiple of 32.
         """
         check_size(images.shape[-2], images.shape[-1])
         return functional.normalize(self.decoder(encode_pyramid(self.encoder, images, precision)).float(), dim=1)
 
     def logits(self, embedding: Tensor, text: Tensor) -> Tensor:
-        """[B,D,h,w] and [N,D] -> [B,N,h,w] at decoder resolution: cosine times 1/0.07, then any head block."""
-        # Not a product of matrices, which takes half the time: there, equal texts may differ in the last bit, and which
-        # of them wins would be left to chance.
+        """Scores texts at decoder resolution: cosine times 1/0.07, then the head block if there is one.
+
+        Args:
+            embedding: [B,D,h,w] unit vectors.
+            text: [N,D] unit rows.
+
+        Returns:
+            [B,N,h,w].
+        """
+        # A matrix product takes half the time, but gives equal texts results that differ in the last bit. Which of
+        # them wins would then be random.
         logits = functional.conv2d(embedding, (LOGIT_SCALE * text.to(embedding.dtype))[:, :, None, None])
         return logits if self.head_block is None else self.head_block(logits)
 
     def score(self, embedding: Tensor, text: Tensor, size: tuple[int, int]) -> Tensor:
-        """[B,D,h,w], [N,D] and the network's input size (H, W) -> [B,N,H,W] float32 logits."""
+        """Scores texts at the network's input size.
+
+        Args:
+            embedding: [B,D,h,w] unit vectors.
+            text: [N,D] unit rows.
+            size: (H, W) of the images.
+
+        Returns:
+            [B,N,H,W] float32 logits.
+        """
         return upsample(self.logits(embedding, text).float(), size)
 
     def forward(self, images: Tensor, text: Tensor) -> Tensor:
-        """[B,3,H,W] normalised and [N,D] unit rows -> [B,N,H,W] float32 logits."""
+        """Computes the [B,N,H,W] float32 logits of normalized [B,3,H,W] images for [N,D] texts."""
         return self.score(self.encode_image(images), text, (images.shape[-2], images.shape[-1]))
 
 
 def encode_pyramid(encoder: nn.Module, images: Tensor, precision: torch.dtype) -> list[Tensor]:
-    """[B,3,H,W] normalised -> the encoder's float32 maps, finest first, computed in `precision`."""
+    """Runs an image encoder in a given precision.
+
+    Args:
+        encoder: The image encoder.
+        images: [B,3,H,W], normalized.
+        precision: Type of products and convolutions.
+
+    Returns:
+        The encoder's maps as float32, finest first.
+    """
     if precision == torch.float32:
         return encoder(images)
     with torch.autocast(images.device.type, precision):
@@ -125,7 +165,11 @@ def encode_pyramid(encoder: nn.Module, images: Tensor, precision: torch.dtype) -
 
 
 def check_size(height: int, width: int) -> None:
-    """Raises ValueError naming the nearest usable sizes unless both sides are positive multiples of 32."""
+    """Checks that an image's sides are positive multiples of 32.
+
+    Raises:
+        ValueError: They are not. The message names the nearest sizes that are.
+    """
     if height > 0 and width > 0 and height % SIZE_STEP == 0 and width % SIZE_STEP == 0:
         return
     options = [

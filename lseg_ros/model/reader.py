@@ -1,9 +1,9 @@
-"""Reads weights files of any kind without running anything that is in them.
+"""Reads weights files of any kind without running code from them.
 
-PyTorch checkpoints are zip archives of tensors and a pickle, and a pickle calls whatever it names. Lightning's name a
-class of theirs, so PyTorch's safe mode refuses them; its other mode can be made to run TorchScript, to allocate without
-limit and to change what PyTorch's own functions do. Here, a pickle meets nothing but dictionaries, tensors that lie
-within its file, and an inert stand-in for all else.
+A PyTorch checkpoint is a zip archive of tensors and a pickle. A pickle can call any function that it names. PyTorch's
+safe mode refuses Lightning's checkpoints, because they name a class of Lightning. Its unsafe mode runs whatever the
+pickle names. The reader here builds only dictionaries and tensors that lie within the file, and puts an inert object in
+place of everything else.
 """
 
 import ctypes
@@ -20,20 +20,26 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-# Those of whole Lightning checkpoints are well below a megabyte.
+# Bytes. The pickles of whole Lightning checkpoints are well below a megabyte.
 _LARGEST_PICKLE = 2**26
 
 
 class CheckpointError(ValueError):
-    """A weights file that cannot be used; the message says which, why, and what to do."""
+    """A weights file cannot be used. The message says which file, why, and what to do."""
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """(tensors, metadata) of a safetensors file or a PyTorch checkpoint; tensors stay on disk until they are used.
+    """Reads a safetensors file or a PyTorch checkpoint.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its tensors and its metadata. A tensor's data stay on disk until they are used.
 
     Raises:
-        FileNotFoundError: there is no file.
-        CheckpointError: it is something else, damaged, or cut short.
+        FileNotFoundError: There is no such file.
+        CheckpointError: The file is of another kind, damaged, or cut short.
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no weights file at {path}; check the path")
@@ -52,10 +58,16 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def read_others(path: Path) -> dict[str, Any]:
-    """What a PyTorch checkpoint holds besides its state dict, such as epoch and optimizer state; tensors stay on disk.
+    """Reads what a PyTorch checkpoint holds beside its state dict, such as the epoch and the optimizer's state.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The entries by name. A tensor's data stay on disk until they are used.
 
     Raises:
-        CheckpointError: as `read_weights` does.
+        CheckpointError: The file is damaged or cut short.
     """
     content = _read_zip(path) if zipfile.is_zipfile(path) else {}
     lightning = isinstance(content, dict) and isinstance(content.get("state_dict"), dict)
@@ -102,22 +114,28 @@ def _read_zip(path: Path) -> Any:
     try:
         with path.open("rb") as file, zipfile.ZipFile(file) as archive:
             return _Unpickler(file, archive).load()
-    except Exception as error:  # a pickle is a program, so a damaged one fails in any way there is
+    except Exception as error:  # a damaged pickle can raise any exception
         whole = zipfile.is_zipfile(path)  # the directory of a zip archive is at its end
         reason = "a zip archive, but no PyTorch checkpoint" if whole else f"cut short at {path.stat().st_size} bytes"
         raise CheckpointError(f"{path} cannot be used: it is damaged, or {reason}; fetch it again") from error
 
 
 def own_copy(tensor: Tensor) -> Tensor:
-    """The tensor as float32, or as it is where it holds no floats, in memory of its own.
+    """Copies a tensor out of the file that it is mapped from.
 
-    What `read_weights` returns is the mapped file, and whoever rewrites that would change a running network. The pages
-    read for the copy are given back at once, so that loading takes little more memory than the network.
+    `read_weights` returns tensors that are mapped from the file, so rewriting the file would change a running network.
+    The copy releases the pages that were read for it, so that loading takes little more memory than the network.
+
+    Args:
+        tensor: A tensor of `read_weights`.
+
+    Returns:
+        A float32 copy, or a copy of the same type where the tensor holds no floats.
     """
     copy = tensor.float() if tensor.is_floating_point() else tensor
     if copy.data_ptr() == tensor.data_ptr():
         copy = copy.clone()
-    # Whole pages within the tensor only: their content is in the file, and nobody else's is touched.
+    # Release only pages that lie wholly within the tensor, so that other tensors keep theirs.
     page = mmap.PAGESIZE
     start, end = tensor.data_ptr(), tensor.data_ptr() + tensor.nbytes
     start, end = -(-start // page) * page, end // page * page
@@ -127,7 +145,7 @@ def own_copy(tensor: Tensor) -> Tensor:
 
 
 class _Inert:
-    """Stands for anything that a checkpoint names and we do not need; takes every call and does nothing."""
+    """Stands for any object that a checkpoint names and that we do not need. It accepts every call and does nothing."""
 
     def __new__(cls, *args: object, **kwargs: object) -> "_Inert":
         return super().__new__(cls)
@@ -142,7 +160,7 @@ class _Inert:
         pass
 
     def append(self, item: object) -> None:
-        """Takes what the pickle puts into a list."""
+        """Ignores what the pickle appends to a list."""
 
     extend = add = append
 
@@ -162,9 +180,9 @@ _DTYPES = {
 
 
 class _Unpickler(pickle._Unpickler):
-    """Python's own unpickler; the faster one, in C, allocates whatever the pickle asks for.
+    """The unpickler written in Python. The faster one in C allocates as much memory as the pickle asks for.
 
-    Tensors are parts of the file mapped to memory; their pages are read when they are used.
+    Tensors are parts of the mapped file. Their pages are read when they are used.
     """
 
     stack: list[Any]
@@ -192,11 +210,11 @@ class _Unpickler(pickle._Unpickler):
         return _DTYPES.get(name, _Inert) if module == "torch" else _Inert
 
     def load_build(self) -> None:
-        """Drops the state that a pickle gives to an object, which might change any attribute of it."""
+        """Drops the state that a pickle gives to an object, because it could change any attribute."""
         self.stack.pop()
 
     def load_bytearray8(self) -> None:
-        """Refused: it allocates as much as the pickle asks for, and no checkpoint needs it."""
+        """Refuses a bytearray: it takes as much memory as the pickle asks for, and no checkpoint needs one."""
         raise pickle.UnpicklingError("a bytearray")
 
     dispatch = {
@@ -237,7 +255,7 @@ def _parameter(data: Tensor, *_: Any) -> Tensor:
 
 
 def _state_dict(content: Any, path: Path) -> dict[str, Tensor]:
-    """The tensors of a Lightning checkpoint (`state_dict` in it) or of a plain state dict."""
+    """Returns the tensors of a plain state dict, or of the `state_dict` in a Lightning checkpoint."""
     state = content.get("state_dict", content) if isinstance(content, dict) else None
     if not isinstance(state, dict):
         raise CheckpointError(

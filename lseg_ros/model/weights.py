@@ -1,4 +1,4 @@
-"""Networks from weights files, and weights files from networks."""
+"""Loads networks from weights files, and saves them."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -21,16 +21,19 @@ logger = logging.getLogger(__name__)
 
 
 def load_model(name_or_path: str | Path, variant: str | Variant | None = None) -> LSegNet:
-    """A network with its weights, in eval mode on the CPU.
+    """Loads a network with its weights.
 
     Args:
-        name_or_path: a named variant whose weights are here (see `lseg models`), or a file: ours, or a checkpoint of
-            the original LSeg.
-        variant: what the file holds, where it cannot tell; a name or the numbers.
+        name_or_path: A named variant whose weights are on this machine (`lseg models` lists them), or a file: one of
+            ours, or a checkpoint of the original LSeg.
+        variant: The network in the file, by name or as numbers. Needed where the file cannot tell.
+
+    Returns:
+        The network in eval mode on the CPU.
 
     Raises:
-        ValueError: no such variant, or the file is damaged or does not fit (CheckpointError).
-        FileNotFoundError: no such file.
+        ValueError: There is no such variant, or the file is damaged or does not fit (CheckpointError).
+        FileNotFoundError: There is no such file.
     """
     path = weights_path(name_or_path)
     if variant is None and is_name(name_or_path):
@@ -47,8 +50,8 @@ def load_model(name_or_path: str | Path, variant: str | Variant | None = None) -
     try:
         net = _empty(variant)
     except FileNotFoundError:
-        raise  # the text encoder's
-    except Exception as error:  # numbers that fit no network fail in any way there is
+        raise  # the text encoder's file is missing; its message says so
+    except Exception as error:  # timm, open_clip and torch raise different exceptions for impossible numbers
         raise CheckpointError(f"{path} describes no network that can be built: {error}") from error
     _fill(net, state, path)
     net.licence = metadata.get("licence", "unknown")
@@ -57,10 +60,17 @@ def load_model(name_or_path: str | Path, variant: str | Variant | None = None) -
 
 
 def recognise(state: Mapping[str, Tensor], path: Path) -> Variant:
-    """The named variant whose tensors have just these names and shapes.
+    """Finds the named variant whose tensors have exactly these names and shapes.
+
+    Args:
+        state: Tensors by name.
+        path: The file that they come from, for the message.
+
+    Returns:
+        The variant.
 
     Raises:
-        CheckpointError: none has, or what the tensors say is not enough; names the candidates.
+        CheckpointError: No variant fits, or several do. The message names the candidates.
     """
     plain = {key: tensor for key, tensor in state.items() if not key.startswith("head_block.")}
     expectations, shared = {}, {}
@@ -84,35 +94,35 @@ def recognise(state: Mapping[str, Tensor], path: Path) -> Variant:
 
 
 def _relevant(state: Mapping[str, Tensor], variant: Variant) -> dict[str, Tensor]:
-    """What a weights file of a variant has to do with: not a text encoder that comes from elsewhere."""
+    """Drops the tensors that a variant's weights file does not hold: those of a text encoder from elsewhere."""
     own_text = isinstance(variant.text, ClipText)
     return {key: tensor for key, tensor in state.items() if own_text or not key.startswith("text_encoder.")}
 
 
 def expected_shapes(variant: Variant) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of what a weights file of a variant holds."""
+    """Returns the names and shapes of the tensors in a variant's weights file."""
     return {key: tuple(tensor.shape) for key, tensor in own_state(_skeleton(variant)).items()}
 
 
 def own_state(net: LSegNet) -> dict[str, Tensor]:
-    """The tensors that a weights file holds: all but those of an external text encoder."""
+    """Returns the tensors that a weights file holds: all but those of an external text encoder."""
     return _relevant(net.state_dict(), net.variant)
 
 
 class _NoText(TextEncoder):
-    """Stands for a text encoder whose weights are not in the file."""
+    """Takes the place of a text encoder whose weights are not in the file."""
 
     external = True
 
 
 def _skeleton(variant: Variant) -> LSegNet:
-    """The network without memory for its tensors, and without a text encoder that comes from elsewhere."""
+    """Builds the network without memory for its tensors, and without a text encoder from elsewhere."""
     with torch.device("meta"):
         return LSegNet(variant, build_text_encoder(variant) if isinstance(variant.text, ClipText) else _NoText())
 
 
 def _empty(variant: Variant) -> LSegNet:
-    """The network, waiting for the file's tensors."""
+    """Builds the network without memory for the tensors that the file will bring."""
     net = _skeleton(variant)
     if net.text_encoder.external:
         net.text_encoder = build_text_encoder(variant)
@@ -120,7 +130,7 @@ def _empty(variant: Variant) -> LSegNet:
 
 
 def _fill(net: LSegNet, state: Mapping[str, Tensor], path: Path) -> None:
-    """Gives the network the file's tensors, as float32; raises CheckpointError naming those that do not fit."""
+    """Gives the network the file's tensors as float32, or raises CheckpointError naming those that do not fit."""
     own = own_state(net)
     state = _relevant(state, net.variant)
     problems = _differences(state, {key: tuple(tensor.shape) for key, tensor in own.items()})
@@ -142,15 +152,15 @@ def _fill(net: LSegNet, state: Mapping[str, Tensor], path: Path) -> None:
 
 
 def _differences(state: Mapping[str, Tensor], expected: Mapping[str, tuple[int, ...]]) -> list[str]:
-    """What is missing, unexpected or mis-shaped, the first five of them."""
-    found = [f"{k} is missing" for k in expected if k not in state]
-    found += [f"{k} is unexpected" for k in state if k not in expected]
-    found += [
+    """Lists the first five tensors that are missing, unexpected or of another shape."""
+    problems = [f"{k} is missing" for k in expected if k not in state]
+    problems += [f"{k} is unexpected" for k in state if k not in expected]
+    problems += [
         f"{k} has shape {tuple(state[k].shape)} instead of {shape}"
         for k, shape in expected.items()
         if k in state and tuple(state[k].shape) != shape
     ]
-    return [*found[:5], f"and {len(found) - 5} more"] if len(found) > 5 else found
+    return [*problems[:5], f"and {len(problems) - 5} more"] if len(problems) > 5 else problems
 
 
 def save_model(
@@ -160,14 +170,14 @@ def save_model(
     dtype: torch.dtype = torch.float32,
     progress: Callable[[int], object] = lambda written: None,
 ) -> None:
-    """Writes the network with all that is needed to build it again in the metadata.
+    """Writes a network. The metadata describe it completely, so the file alone is enough to load it.
 
     Args:
-        net: the network.
-        path: replaced at the end; a stop half-way leaves the old file.
-        licence: of the weights.
-        dtype: of the floats in the file.
-        progress: told of the bytes of every tensor written.
+        net: The network.
+        path: The file. It is replaced at the end; an interruption leaves the old file.
+        licence: Licence of the weights.
+        dtype: The type in which floats are written.
+        progress: Called with the number of bytes of each tensor written.
     """
     metadata = {
         "format": FORMAT,
@@ -179,16 +189,16 @@ def save_model(
 
 
 def _described(metadata: Mapping[str, str], path: Path, asked: Variant | None) -> Variant:
-    """The variant that one of our files is for, which must be the one asked for, if one was."""
+    """Returns the variant that one of our files describes, and checks it against the one asked for, if any."""
     if metadata.get("format") != FORMAT:
         raise CheckpointError(f"{path} has the format {metadata.get('format')!r}, and this version reads {FORMAT!r}")
     try:
-        found = from_json(metadata["config"])
+        described = from_json(metadata["config"])
     except ValueError as error:
         raise CheckpointError(f"{path} does not say what network it is for: {error}") from error
-    if asked is not None and to_json(replace(asked, name="")) != to_json(replace(found, name="")):
+    if asked is not None and to_json(replace(asked, name="")) != to_json(replace(described, name="")):
         raise CheckpointError(
-            f"{path} is for the variant {found.name!r}, and {asked.name!r} was asked for; "
+            f"{path} is for the variant {described.name!r}, and {asked.name!r} was asked for; "
             "leave out the variant, or give the file that belongs to it"
         )
-    return found
+    return described

@@ -1,4 +1,4 @@
-"""Writes the safetensors format one tensor at a time: little memory for large networks, and a progress to show."""
+"""Writes safetensors files one tensor at a time, which takes little memory and can show its progress."""
 
 import hashlib
 import json
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lseg_ros.files import replacing
 
-_NOT_YET = "#" * 64  # the place of the checksum, which is known once all is written
+_NOT_YET = "#" * 64  # stands where the checksum goes, which is known when everything is written
 _CODES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64"}
 
 
@@ -24,17 +24,17 @@ def write_safetensors(
     """Writes tensors and metadata to a file.
 
     Args:
-        path: replaced at the end; a stop half-way leaves the old file.
-        state: tensors; floats are written as `dtype`.
-        metadata: texts that the file carries along; `sha256` joins them, that of all bytes behind the header.
-        dtype: of the floats.
-        progress: told of the bytes of every tensor written.
+        path: The file. It is replaced at the end; an interruption leaves the old file.
+        state: The tensors by name.
+        metadata: Texts to write into the file. `sha256` is added: the checksum of all bytes behind the header.
+        dtype: The type in which floats are written.
+        progress: Called with the number of bytes of each tensor written.
 
     Raises:
-        OSError: the file cannot be written.
+        OSError: The file cannot be written.
     """
     types = {name: dtype if tensor.is_floating_point() else tensor.dtype for name, tensor in state.items()}
-    # The largest items first: every tensor then starts at a multiple of its item's size, which readers rely on.
+    # Types with large items come first, so that each tensor starts at a multiple of its item's size. Readers need that.
     order = sorted(state, key=lambda name: (-types[name].itemsize, name))
     header: dict[str, object] = {"__metadata__": {**metadata, "sha256": _NOT_YET}}
     end = 0
