@@ -136,7 +136,7 @@ class _Run:
         self.calibration, self.gallery = CalibrationMeter(), Gallery()
         self.synonyms = synonym_meters(scorer, config.words)
         self.templates = template_meters(scorer, config.templates, words)
-        self.encoders = encoder_meters(scorer, words, self.text, config.vocabulary)
+        self.encoders = encoder_meters(scorer, words, self.text)
         self.unseen = config.unseen or []
         seen = [i for i, label in enumerate(labels) if label not in self.unseen]
         # None where there is nothing to compare.

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,6 @@ from lseg_ros.inference.labels import palette_color
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.transforms import Bbox
 
 BAR = "#3b6ea5"
 ACCENT = "#c44e52"
@@ -25,6 +24,8 @@ _DISTINCT = (
     (150, 90, 40), (20, 40, 140), (255, 127, 14), (160, 220, 60), (128, 128, 128), (120, 0, 60), (0, 90, 90),
     (200, 180, 255), (90, 100, 0),
 )  # fmt: skip
+# How names on the map are written, by whether they are labels.
+_NAMES: dict[bool, dict[str, Any]] = {True: {"fontsize": 10.5, "fontweight": "bold"}, False: {"fontsize": 8}}
 _LONGEST_NAME = 26  # characters
 _LONGEST_ON_MAP = 16  # of words other than labels; definitions would cover everything
 
@@ -120,6 +121,9 @@ def reliability(calibration: Calibration) -> bytes:
 
 def atlas_map(atlas: Atlas, labels: Sequence[str]) -> bytes:
     """Pixel embeddings as dots in their class's colour, labels as stars and other words as crosses, with names."""
+    from adjustText import adjust_text
+    from matplotlib.patheffects import withStroke
+
     many = len(labels) > 24
     present = np.unique(atlas.pixel_classes)
     with _figure(11.5, 8) as (figure, file):
@@ -136,13 +140,17 @@ def atlas_map(atlas: Atlas, labels: Sequence[str]) -> bytes:
         axes.set(xlabel=f"first principal direction, {share[0]}", ylabel=f"second, {share[1]}")
         axes.margins(0.06)
         _legend(axes, labels, present)
-        figure.draw_without_rendering()  # only now is it known where everything lies
         axes.autoscale(False)
-        named = [i for i in drawn if atlas.texts[i].is_label]
-        others = [i for i in drawn if not atlas.texts[i].is_label and len(atlas.texts[i].text) <= _LONGEST_ON_MAP]
-        # Labels first: where there is no room for all, other words go without.
-        taken = _write_names(axes, [(atlas.texts[i].text, atlas.text_xy[i]) for i in named], [], bold=True)
-        _write_names(axes, [(atlas.texts[i].text, atlas.text_xy[i]) for i in others], taken, bold=False)
+        named = [i for i in drawn if atlas.texts[i].is_label or len(atlas.texts[i].text) <= _LONGEST_ON_MAP]
+        names = [
+            axes.text(x, y, _short(atlas.texts[i].text), zorder=5, **_NAMES[atlas.texts[i].is_label])
+            for i, (x, y) in zip(named, atlas.text_xy[named], strict=True)
+        ]
+        for name in names:
+            name.set_path_effects([withStroke(linewidth=2.5, foreground="white")])
+        adjust_text(
+            names, *atlas.text_xy[named].T, ax=axes, iter_lim=60, arrowprops={"arrowstyle": "-", "color": "0.6"}
+        )
     return file.getvalue()
 
 
@@ -161,47 +169,6 @@ def _legend(axes: "Axes", labels: Sequence[str], present: NDArray[np.int64]) -> 
         handles.append(entry("", "0.3", 4))
         names.append(f"and {len(present) - 30} more")
     axes.legend(handles, names, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=9)
-
-
-def _write_names(
-    axes: "Axes", names: Sequence[tuple[str, NDArray[np.float64]]], taken: "Sequence[Bbox]", *, bold: bool
-) -> "list[Bbox]":
-    """Writes each name beside its place, in the axes' own units, where nothing is; those without room stay away.
-
-    Returns what is taken now, in pixels, marks of the places included.
-    """
-    from matplotlib.patheffects import withStroke
-    from matplotlib.transforms import Bbox
-
-    area, to_data = axes.get_window_extent(), axes.transData.inverted()
-    places = [axes.transData.transform(place) for _, place in names]
-    taken = [*taken, *(Bbox.from_bounds(x - 6, y - 6, 12, 12) for x, y in places)]
-    for (name, _), (x, y) in zip(names, places, strict=True):
-        text = axes.text(0, 0, _short(name), ha="center", va="center", zorder=5)
-        text.set(fontsize=10.5 if bold else 8, fontweight="bold" if bold else "normal")
-        text.set_path_effects([withStroke(linewidth=2.5, foreground="white")])
-        box = text.get_window_extent()
-        width, height = box.width / 2 + 9, box.height / 2 + 9
-        for dx, dy in _around(width, height):
-            moved = box.translated(x + dx - (box.x0 + box.x1) / 2, y + dy - (box.y0 + box.y1) / 2)
-            inside = moved.x0 >= area.x0 and moved.x1 <= area.x1 and moved.y0 >= area.y0 and moved.y1 <= area.y1
-            if inside and not any(moved.overlaps(other) for other in taken):
-                taken.append(moved)
-                text.set_position(tuple(to_data.transform((x + dx, y + dy))))
-                if abs(dx) > width or abs(dy) > height:  # too far off to be clear
-                    ends = to_data.transform([(x, y), (x + dx, y + dy)])
-                    axes.plot(ends[:, 0], ends[:, 1], color="0.6", linewidth=0.6, zorder=4)
-                break
-        else:
-            text.remove()
-    return taken
-
-
-def _around(width: float, height: float) -> Iterator[tuple[float, float]]:
-    """Offsets in pixels at which a name of half this size may stand, the nearest first."""
-    for factor in (1.0, 1.5, 2.2, 3.0):
-        for x, y in ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1)):
-            yield x * width * (factor if y == 0 else 1.0), y * height * factor
 
 
 def _mpl(place: int) -> tuple[float, float, float]:

@@ -14,8 +14,6 @@ from lseg_ros.evaluation.text_features import (
     ensemble,
     fill,
     in_chunks,
-    mapped_bag_of_words,
-    package_words,
     shuffled,
 )
 from lseg_ros.inference.segmenter import ImageEmbedding
@@ -83,21 +81,17 @@ def template_meters(scorer: Scorer, templates: Sequence[str], words: Sequence[st
         ]
 
 
-def encoder_meters(scorer: Scorer, words: Sequence[str], text: Tensor, vocabulary: Sequence[str]) -> list[ReadingMeter]:
-    """The model's own text features, a bag of words in their place where there is one, and chance.
+def encoder_meters(scorer: Scorer, words: Sequence[str], text: Tensor) -> list[ReadingMeter]:
+    """Makes meters for the model's own text features, those without its trained map, and chance.
 
     Args:
-        scorer: of the network.
-        words: of the labels.
-        text: [N,D] their features, N > 1.
-        vocabulary: words to fit the bag of words with, beside those that the package brings.
+        scorer: Scores the network under test.
+        words: The N words of the labels, N > 1.
+        text: [N,D] their features.
     """
     classes, net = len(words), scorer.net
-    found = [ReadingMeter("the model's text encoder", words, text, classes)]
+    meters = [ReadingMeter("the model's text encoder", words, text, classes)]
     if net.text_projection is not None:
-        found.append(ReadingMeter("without its projection", words, net.embed_text(words), classes))
-    bag = mapped_bag_of_words(net, words, [*vocabulary, *package_words()])
-    if bag is not None:
-        found.append(ReadingMeter("bag of words, mapped", words, bag.to(text.device), classes))
-    found.append(ReadingMeter("shuffled: each label has another's text", words, shuffled(text), classes))
-    return found
+        meters.append(ReadingMeter("without its projection", words, net.embed_text(words), classes))
+    meters.append(ReadingMeter("shuffled: each label has another's text", words, shuffled(text), classes))
+    return meters

@@ -28,18 +28,8 @@ from lseg_ros.evaluation.metrics import Confusion
 from lseg_ros.evaluation.nearest import NearestMeter, Word, compare_unseen
 from lseg_ros.evaluation.scoring import Scorer, target_of_cells
 from lseg_ros.evaluation.subset import Subset
-from lseg_ros.evaluation.text_features import (
-    bag_of_words,
-    ensemble,
-    fill,
-    linear_map,
-    mapped_bag_of_words,
-    package_words,
-    shuffled,
-)
+from lseg_ros.evaluation.text_features import ensemble, fill, shuffled
 from lseg_ros.inference.preprocess import Geometry
-from lseg_ros.model.text import Clip, load_minilm
-from lseg_ros.model.variants import ClipText
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -140,39 +130,6 @@ def test_shuffled_features_are_all_elsewhere(rows: int) -> None:
     found = shuffled(features)
     assert sorted(found[:, 0].tolist()) == list(range(rows)) and not (found == features).any()
     assert torch.equal(found, shuffled(features))
-
-
-def test_linear_map_is_least_squares() -> None:
-    source = torch.tensor([[1.0, 0], [0, 1], [1, 1]])
-    wanted = torch.tensor([[2.0, 1, 0], [0, 1, -1]])
-    torch.testing.assert_close(linear_map(source, source @ wanted), wanted)
-    # One row, two unknowns: the smallest solution.
-    torch.testing.assert_close(linear_map(torch.tensor([[3.0, 4]]), torch.tensor([[25.0]])), torch.tensor([[3.0], [4]]))
-
-
-@pytest.mark.parametrize("encoder", [lambda: Clip(ClipText(16, 1, 1), 8), load_minilm], ids=["clip", "minilm"])
-def test_a_bag_of_words_has_no_order(encoder: Any) -> None:
-    bags = bag_of_words(encoder(), ["red car", "car red", "car"])
-    assert bags is not None
-    one, other, third = bags
-    torch.testing.assert_close(one, other)
-    assert not torch.allclose(one, third)
-
-
-def test_bag_of_words_is_mapped_without_the_words_under_test() -> None:
-    net = tiny_net()
-    assert mapped_bag_of_words(net, ["car"], ["road"]) is None  # HashText has no tokens
-    net.text_encoder = Clip(ClipText(16, 1, 1), net.variant.embed_dim)
-    with_it = mapped_bag_of_words(net, ["car"], ["car", "road", "sky"])
-    without = mapped_bag_of_words(net, ["car"], ["road", "sky"])
-    assert with_it is not None and without is not None
-    torch.testing.assert_close(with_it, without)
-    assert with_it.shape == (1, 16) and float(with_it.norm()) == pytest.approx(1)
-
-
-def test_words_of_the_package() -> None:
-    words = package_words()
-    assert {"wall", "traffic light", "ac wall"} <= set(words) and len(words) == len(set(words)) > 1000
 
 
 def test_principal_plane() -> None:
