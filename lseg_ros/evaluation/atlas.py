@@ -1,4 +1,4 @@
-"""A map of the space that words and pixels share."""
+"""A two-dimensional map of the space that words and pixels share."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,13 +7,19 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-PER_CLASS = 120  # pixels on the map
-_PER_IMAGE = 16  # of a class
+PER_CLASS = 120  # pixels of a class on the map
+_PER_IMAGE = 16  # pixels of a class from one image
 
 
 @dataclass(frozen=True)
 class MapText:
-    """A word on the map. place: of its class. is_label: rather than another word for it."""
+    """A word on the map.
+
+    Attributes:
+        text: The word.
+        place: Index of its class.
+        is_label: Whether it is the label, not another word for it.
+    """
 
     text: str
     place: int
@@ -22,10 +28,14 @@ class MapText:
 
 @dataclass(frozen=True)
 class Atlas:
-    """Points in the plane.
+    """Words and pixels as points in a plane.
 
-    texts: words, and text_xy their [T,2] places. pixel_classes: [P] the class of each pixel embedding drawn, and
-    pixel_xy their [P,2] places. explained: share of the variance along either axis, in [0, 1].
+    Attributes:
+        texts: The T words.
+        text_xy: [T,2] their coordinates.
+        pixel_classes: [P] the class of each pixel.
+        pixel_xy: [P,2] their coordinates.
+        explained: Share of the variance along each axis, in [0, 1].
     """
 
     texts: list[MapText]
@@ -43,35 +53,40 @@ class PixelSample:
         self._drawn: list[list[tuple[float, NDArray[np.float32]]]] = [[] for _ in range(classes)]
 
     def add(self, embedding: Tensor, target: NDArray[np.uint8]) -> None:
-        """Adds an image: [D,h,w] unit vectors and hxw classes; other ids do not count."""
+        """Adds an image.
+
+        Args:
+            embedding: [D,h,w] unit vectors.
+            target: [h,w] classes. Other ids do not count.
+        """
         flat, ids = embedding.flatten(1), target.ravel()
         for place in np.unique(ids[ids < len(self._drawn)]):
             cells = self._rng.permutation(np.flatnonzero(ids == place))[:_PER_IMAGE]
             rows = flat[:, cells.tolist()].T.float().cpu().numpy()
-            # Those with the lowest lots stay, so that late images have no better chance than early ones.
+            # Each pixel draws a random number and the lowest stay, so early and late images have the same chance.
             lots = zip(self._rng.random(len(cells)).tolist(), rows, strict=True)
             drawn = sorted([*self._drawn[place], *lots], key=lambda lot: lot[0])
             self._drawn[place] = drawn[:PER_CLASS]
 
     @property
     def empty(self) -> bool:
-        """Whether there is none."""
+        """Whether the sample has no pixels."""
         return not any(self._drawn)
 
     def result(self) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """[P] classes and [P,D] embeddings."""
+        """Returns the [P] classes and the [P,D] embeddings of the sample."""
         classes = [place for place, drawn in enumerate(self._drawn) for _ in drawn]
         rows = [row for drawn in self._drawn for _, row in drawn]
         return np.array(classes, np.int64), np.array(rows, np.float32)
 
 
 def draw_map(texts: Sequence[MapText], text: Tensor, sample: PixelSample) -> Atlas:
-    """The map of words and sampled pixels.
+    """Makes the map of words and sampled pixels.
 
     Args:
         texts: T words.
         text: [T,D] their unit rows.
-        sample: of P pixels, P > 0.
+        sample: A sample of P pixels, P > 0.
     """
     classes, pixels = sample.result()
     rows = np.concatenate([text.float().cpu().numpy(), pixels]).astype(np.float64)
@@ -80,12 +95,19 @@ def draw_map(texts: Sequence[MapText], text: Tensor, sample: PixelSample) -> Atl
 
 
 def principal_plane(rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], tuple[float, float]]:
-    """[n,D] -> their [n,2] places along the two directions of most variance, and the share of it in either."""
+    """Projects rows onto the two directions of most variance.
+
+    Args:
+        rows: [n,D].
+
+    Returns:
+        [n,2] coordinates, and the share of the variance along each direction.
+    """
     centred = rows - rows.mean(0)
     _, strengths, directions = np.linalg.svd(centred, full_matrices=False)
     axes = np.zeros((2, rows.shape[1]))
     axes[: min(2, len(directions))] = directions[:2]
-    # The sign of a direction is free; so it is the same everywhere.
+    # The sign of a direction is arbitrary. Fix it, so that the map is the same on every machine.
     axes *= np.sign(axes[np.arange(2), np.abs(axes).argmax(1)])[:, None]
     variance = np.zeros(2)
     variance[: min(2, len(strengths))] = strengths[:2] ** 2

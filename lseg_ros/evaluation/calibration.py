@@ -1,4 +1,7 @@
-"""Is a pixel of confidence 0.8 right in 80 % of cases? Guo et al., "On Calibration of Modern Neural Networks", 2017."""
+"""Calibration: whether 80 % of the pixels with confidence 0.8 are right.
+
+Source: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017.
+"""
 
 from dataclasses import dataclass
 
@@ -10,7 +13,15 @@ BINS = 15
 
 @dataclass(frozen=True)
 class Bin:
-    """Pixels whose confidence lies in (low, high], 0 in the first; their mean confidence and accuracy, NaN if none."""
+    """The pixels whose confidence lies in (low, high]. The first bin includes 0.
+
+    Attributes:
+        low: Lower bound of the confidence.
+        high: Upper bound of the confidence.
+        pixels: Number of pixels.
+        confidence: Their mean confidence, NaN without pixels.
+        accuracy: Share of them that is right, NaN without pixels.
+    """
 
     low: float
     high: float
@@ -21,11 +32,13 @@ class Bin:
 
 @dataclass(frozen=True)
 class Calibration:
-    """The reliability curve, with its summary in [0, 1].
+    """The reliability curve and its summary.
 
-    error: the expected calibration error, the mean over pixels of |confidence - accuracy| of their bin.
-    over_confidence: mean confidence minus accuracy, in [-1, 1]; above 0 the model is too sure of itself. Both are NaN
-    without pixels.
+    Attributes:
+        bins: The bins, in ascending confidence.
+        error: Expected calibration error in [0, 1]: the mean over pixels of |confidence - accuracy| of their bin. NaN
+            without pixels.
+        over_confidence: Mean confidence minus accuracy, in [-1, 1]. Above 0 the model is too sure. NaN without pixels.
     """
 
     bins: list[Bin]
@@ -42,14 +55,19 @@ class CalibrationMeter:
         self._correct = np.zeros(BINS, np.int64)
 
     def add(self, confidence: NDArray[np.floating], correct: NDArray[np.bool_]) -> None:
-        """Adds pixels, any shape: confidence in [0, 1] and whether the label is right."""
+        """Adds pixels.
+
+        Args:
+            confidence: Confidence of each pixel in [0, 1], of any shape.
+            correct: Whether each pixel's label is right, of the same shape.
+        """
         place = np.clip(np.ceil(confidence.ravel() * BINS).astype(np.int64) - 1, 0, BINS - 1)
         self._pixels += np.bincount(place, minlength=BINS)
         self._confidence += np.bincount(place, confidence.ravel(), BINS)
         self._correct += np.bincount(place[correct.ravel()], minlength=BINS)
 
     def result(self) -> Calibration:
-        """The curve so far."""
+        """Returns the curve of all pixels so far."""
         bins = [
             Bin(i / BINS, (i + 1) / BINS, int(n), *(float(x / n) if n else float("nan") for x in sums))
             for i, (n, *sums) in enumerate(zip(self._pixels, self._confidence, self._correct, strict=True))

@@ -1,4 +1,4 @@
-"""What `config/eval/*.yaml` hold."""
+"""The configuration of a measurement, as in `config/eval/*.yaml`."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -12,7 +12,7 @@ from lseg_ros.evaluation.text_features import TEMPLATES
 
 
 def ade20k_words() -> list[str]:
-    """The 150 names of ADE20K."""
+    """Returns the 150 names of ADE20K."""
     return [line.split(";")[0] for line in package_lines("labels/ade20k.txt")]
 
 
@@ -20,11 +20,15 @@ def ade20k_words() -> list[str]:
 class EvalConfig:
     """A measurement.
 
-    data: the data set, as in training. labels: those of the data's labels to measure, None for all; the others' pixels
-    do not count and their names do not compete. words: by name, lists of other words for these labels in their order.
-    unseen: labels that training left out, None where that is not known; it had the others then. seen: words that
-    training had beside them. vocabulary: words that may lie nearest to a pixel beside the labels. templates: phrases
-    in which {} is the word.
+    Attributes:
+        data: The data set, as in a training configuration.
+        labels: The labels of the data set to measure, None for all. Pixels of other labels do not count, and their
+            names do not compete.
+        words: Lists of other words for these labels, in the labels' order, by the list's name.
+        unseen: Labels that training left out. None where that is not known. Training had all other labels then.
+        seen: Words that training had beside the labels.
+        vocabulary: Words beside the labels that may be nearest to a pixel.
+        templates: Phrases with {} for the word.
     """
 
     data: dict[str, Any]
@@ -37,7 +41,11 @@ class EvalConfig:
 
 
 def read_eval_config(path: Path) -> EvalConfig:
-    """Reads a measurement; raises ConfigError naming the file and what is wrong in it."""
+    """Reads a measurement.
+
+    Raises:
+        ConfigError: An entry is missing, unknown or of the wrong kind. The message names the file and the entry.
+    """
     raw = read_mapping(path)
     known = [f.name for f in fields(EvalConfig)]
     for key in raw:
@@ -63,7 +71,16 @@ def read_eval_config(path: Path) -> EvalConfig:
 
 
 def check_against(config: EvalConfig, labels: Sequence[str], where: str) -> None:
-    """Raises ConfigError where the config does not fit the labels measured; `where` is the config's name."""
+    """Checks a measurement against the labels that it is for.
+
+    Args:
+        config: The measurement.
+        labels: The labels that are measured.
+        where: The configuration's name, for the message.
+
+    Raises:
+        ConfigError: They do not go together.
+    """
     if len(labels) < 2:
         raise ConfigError(f"{where}: there is one label alone, which would win everywhere; measure at least two")
     try:
@@ -75,12 +92,27 @@ def check_against(config: EvalConfig, labels: Sequence[str], where: str) -> None
 
 
 def with_training(config: EvalConfig, labels: Sequence[str], words: Collection[str]) -> EvalConfig:
-    """The config with what training had: `words`, and of the labels measured those that are among them."""
+    """Returns the measurement with the words of the training filled in.
+
+    Args:
+        config: The measurement.
+        labels: The labels that are measured.
+        words: All words of the training.
+    """
     return replace(config, unseen=[label for label in labels if label not in words], seen=sorted(words))
 
 
 def check_words(words: Sequence[str], labels: Sequence[str], what: str) -> None:
-    """Raises ValueError unless there is one word for each label, each another; `what` names the list."""
+    """Checks that a list has one word for each label and no word twice.
+
+    Args:
+        words: The list.
+        labels: The labels.
+        what: Name of the list, for the message.
+
+    Raises:
+        ValueError: It has not.
+    """
     if len(words) != len(labels):
         raise ValueError(
             f"{what} has {len(words)} words and the data {len(labels)} labels; give one for each of: "
@@ -98,5 +130,5 @@ def _check_texts(texts: object, what: str) -> None:
         raise ConfigError(f"{what} is no list of texts")
     for text in texts:
         if not isinstance(text, str) or not text.strip():
-            # As with `no` and `on`, which YAML takes for truth values.
+            # YAML reads words such as `no` and `on` as booleans.
             raise ConfigError(f"{what} holds {text!r}, which is no text; put it in quotes")

@@ -1,4 +1,4 @@
-"""Measures a network on images whose masks name every pixel."""
+"""Measures a network on images with dense masks."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -26,7 +26,13 @@ from lseg_ros.evaluation.scoring import Scorer, target_of_cells
 
 @dataclass(frozen=True)
 class ImageFigures:
-    """index: place in the data set. Figures as in `Metrics`, of this image alone."""
+    """The figures of one image.
+
+    Attributes:
+        index: Its index in the data set.
+        mean_iou: As in `Metrics`, of this image alone.
+        pixel_accuracy: As in `Metrics`, of this image alone.
+    """
 
     index: int
     mean_iou: float
@@ -35,11 +41,24 @@ class ImageFigures:
 
 @dataclass(frozen=True)
 class DenseResult:
-    """All figures are those of a single pass but `multiscale`, which is None where it was not asked for.
+    """The result of a measurement. All figures but `multiscale` are of a single pass.
 
-    words: what was scored for each of the data's labels. counts: [N,N+1] pixels by true and predicted label, the last
-    column for none. encoders: the model's text features against simpler ones. atlas: None where all that
-    has a label is smaller than the cells of embeddings.
+    Attributes:
+        labels: The labels of the data.
+        words: The word that was scored for each label.
+        images: The figures of each image.
+        counts: [N,N+1] pixels by true and predicted label. The last column counts predictions of no label.
+        metrics: The figures over all images.
+        multiscale: The same by the original's evaluation over scales, None where it was not asked for.
+        calibration: The reliability curve.
+        synonyms: The result under each list of other words.
+        templates: The result under each template.
+        encoders: The result under the model's text features and simpler ones.
+        nearest: The words nearest to each class.
+        unseen: The labels that training left out, against doing without them.
+        atlas: The map of words and pixels. None where every labeled region is smaller than a cell of the embedding.
+        worst: The images with the lowest mean IoU.
+        best: The images with the highest mean IoU.
     """
 
     labels: list[str]
@@ -67,17 +86,20 @@ def evaluate(
     *,
     multiscale: bool = False,
 ) -> Metrics:
-    """The plain figures alone.
+    """Measures the plain figures only.
 
     Args:
-        scorer: of the network to measure.
-        data: the images.
-        words: what to score for each label, None for the labels themselves.
-        indices: which images, None for all; may be any iterable, so that it can show progress.
-        multiscale: by the original's evaluation over scales and mirror images.
+        scorer: Scores the network under test.
+        data: The images.
+        words: A word for each label, None for the labels themselves.
+        indices: Indices of the images, None for all. Any iterable, so that it can show progress.
+        multiscale: Whether to use the original's evaluation over scales and mirror images.
+
+    Returns:
+        The figures over all images.
 
     Raises:
-        ValueError: no pixel has a label, or a picture or word cannot be used.
+        ValueError: No pixel has a label, or an image or a word cannot be used.
     """
     words = data.labels if words is None else words
     text, confusion = scorer.encode_text(words), Confusion(len(words))
@@ -90,7 +112,11 @@ def evaluate(
 
 
 def check_measured(confusion: Confusion, data: Dataset) -> None:
-    """Raises ValueError where no pixel had a label."""
+    """Checks that some pixel had a label.
+
+    Raises:
+        ValueError: None had.
+    """
     if not confusion.counts.any():
         raise ValueError(f"no pixel of the images of {data.name} has one of the labels; there is nothing to measure")
 
@@ -104,18 +130,21 @@ def measure(
     *,
     multiscale: bool = False,
 ) -> DenseResult:
-    """Everything. Each image is embedded once and scored under all words.
+    """Measures everything. Each image is embedded once and scored under all words.
 
     Args:
-        scorer: of the network to measure.
-        data: the images.
-        config: checked against the data's labels.
-        indices: which images, at least one; may be any iterable, so that it can show progress.
-        words: what to score for each label, None for the labels themselves.
-        multiscale: measure by the original's evaluation over scales and mirror images, too.
+        scorer: Scores the network under test.
+        data: The images.
+        config: The measurement, checked against the data's labels.
+        indices: Indices of the images, at least one. Any iterable, so that it can show progress.
+        words: A word for each label, None for the labels themselves.
+        multiscale: Whether to measure by the original's evaluation over scales as well.
+
+    Returns:
+        The result.
 
     Raises:
-        ValueError: as `evaluate`.
+        ValueError: No pixel has a label, or an image or a word cannot be used.
     """
     run = _Run(scorer, data.labels, data.labels if words is None else list(words), config)
     for index in indices:
@@ -139,7 +168,7 @@ class _Run:
         self.encoders = encoder_meters(scorer, words, self.text)
         self.unseen = config.unseen or []
         seen = [i for i, label in enumerate(labels) if label not in self.unseen]
-        # None where there is nothing to compare.
+        # Empty where there is nothing to compare.
         self.without_unseen: list[ReadingMeter] = []
         if 0 < len(seen) < classes:
             texts = [words[i] for i in seen]
@@ -179,7 +208,7 @@ class _Run:
         self.sample.add(pixels, cells)
 
     def result(self, multiscale: bool) -> DenseResult:
-        """All figures."""
+        """Returns all figures."""
         metrics = self.confusion.metrics()
         unseen = [
             found

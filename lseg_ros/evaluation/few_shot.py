@@ -11,12 +11,21 @@ from lseg_ros.evaluation.metrics import Confusion, EpisodeMeter, EpisodeMetrics
 from lseg_ros.evaluation.scoring import Scorer
 
 SIDE = 480
-"""Height and width in pixels to which every picture is brought, whatever its aspect; the scorer's input size."""
+"""Height and width in pixels to which each image is resized, without regard to its aspect. Also the input size."""
 
 
 @dataclass(frozen=True)
 class EpisodeResult:
-    """labels: of the classes measured, by class id; metrics, calibration: see there. worst, best: some episodes."""
+    """The result of a measurement on episodes.
+
+    Attributes:
+        labels: Name of each class by its id.
+        episodes: Number of episodes.
+        metrics: The figures.
+        calibration: The reliability curve.
+        worst: The episodes with the lowest mean IoU.
+        best: The episodes with the highest mean IoU.
+    """
 
     labels: dict[int, str]
     episodes: int
@@ -27,12 +36,12 @@ class EpisodeResult:
 
 
 def measure_episodes(scorer: Scorer, episodes: EpisodeSet, indices: Iterable[int]) -> EpisodeResult:
-    """One pass for each episode: 'others' against the class's name, at 480x480 pixels.
+    """Measures episodes: one pass for each, "others" against the name of its class, at 480x480 pixels.
 
     Args:
-        scorer: made with `SIDE` as its input size.
-        episodes: the test.
-        indices: which episodes; may be any iterable, so that it can show progress.
+        scorer: Scores the network under test. Its input size is `SIDE`.
+        episodes: The episodes.
+        indices: Indices of the episodes. Any iterable, so that it can show progress.
     """
     meter, calibration, gallery = EpisodeMeter(episodes.class_ids), CalibrationMeter(), Gallery()
     count = 0

@@ -1,4 +1,4 @@
-"""The images on which the model does worst and best."""
+"""Collects the images with the worst and the best results."""
 
 from dataclasses import dataclass
 
@@ -6,16 +6,22 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-EACH = 4  # worst, and best
+EACH = 4  # images of each kind
 SIDE = 420  # longest side in pixels
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One image with its result.
+    """An image with its result.
 
-    name: for people. mean_iou: of this image alone. image: HxWx3 RGB. target, predicted: HxW ids. confidence: HxW in
-    [0, 1]. labels: the text of each id.
+    Attributes:
+        name: Name of the image, for people.
+        mean_iou: Mean IoU of this image alone.
+        image: [H,W,3] RGB.
+        target: [H,W] true ids.
+        predicted: [H,W] predicted ids.
+        confidence: [H,W] in [0, 1].
+        labels: The text of each id.
     """
 
     name: str
@@ -28,13 +34,13 @@ class Picture:
 
 
 class Gallery:
-    """Keeps the worst and best pictures of all that are shown to it, made small."""
+    """Keeps the worst and the best of all pictures added, at reduced size."""
 
     def __init__(self) -> None:
         self._kept: list[Picture] = []
 
     def add(self, picture: Picture) -> None:
-        """Shows one; a picture without labelled pixels is neither good nor bad."""
+        """Adds a picture. A picture without labeled pixels is ignored."""
         if np.isnan(picture.mean_iou):
             return
         self._kept = sorted([*self._kept, _small(picture)], key=lambda kept: kept.mean_iou)
@@ -42,7 +48,7 @@ class Gallery:
             del self._kept[EACH]
 
     def result(self) -> tuple[list[Picture], list[Picture]]:
-        """(the worst, worst first; the best, best first); of few pictures none is in both."""
+        """Returns the worst pictures, worst first, and the best, best first. No picture is in both."""
         half = (len(self._kept) + 1) // 2
         return self._kept[:half], self._kept[half:][::-1]
 

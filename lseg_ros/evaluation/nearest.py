@@ -1,4 +1,4 @@
-"""Which words lie nearest to the pixels of each class, among the labels and many other words."""
+"""Finds the words nearest to the pixels of each class, among the labels and many other words."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,12 @@ Origin = Literal["seen", "unseen", "unknown"]
 
 @dataclass(frozen=True)
 class Word:
-    """A word that may lie nearest. origin: whether training had it, where that is known."""
+    """A word that may be nearest to a pixel.
+
+    Attributes:
+        text: The word.
+        origin: Whether training had it, where that is known.
+    """
 
     text: str
     origin: Origin
@@ -25,7 +30,13 @@ class Word:
 
 @dataclass(frozen=True)
 class NearWord:
-    """share: of the class's pixels that have this word nearest of all. cosine: between it and the pixels' mean."""
+    """A word near a class.
+
+    Attributes:
+        word: The word.
+        share: Share of the class's pixels that have this word nearest.
+        cosine: Cosine between the word and the mean of the class's pixels.
+    """
 
     word: Word
     share: float
@@ -36,9 +47,12 @@ class NearWord:
 class ClassWords:
     """The words near one class.
 
-    label: the class as a word. pixels: how many embeddings there were. rank: of the label among all words by cosine
-    to the pixels' mean, 1 the nearest. share: of the pixels that have the label nearest. nearest: the words that are
-    nearest to most pixels, those first.
+    Attributes:
+        label: The word of the class.
+        pixels: Number of its pixel embeddings.
+        rank: Rank of the label among all words by cosine to the pixels' mean, 1 for the nearest.
+        share: Share of the pixels that have the label nearest.
+        nearest: The words that are nearest to most pixels, in descending order.
     """
 
     label: str
@@ -52,13 +66,23 @@ class NearestMeter:
     """Adds up the pixel embeddings of each class and their nearest words."""
 
     def __init__(self, classes: int, text: Tensor) -> None:
-        """text: [V,D] unit rows, those of the classes first."""
+        """Prepares for some classes.
+
+        Args:
+            classes: Number of classes.
+            text: [V,D] unit rows, those of the classes first.
+        """
         self._text = text
         self._sums = torch.zeros(classes, text.shape[1], dtype=torch.float64)
         self._nearest = np.zeros((classes, len(text)), np.int64)
 
     def add(self, embedding: Tensor, target: NDArray[np.uint8]) -> None:
-        """Adds an image: [D,h,w] unit vectors and hxw classes; other ids do not count."""
+        """Adds an image.
+
+        Args:
+            embedding: [D,h,w] unit vectors.
+            target: [h,w] classes. Other ids do not count.
+        """
         known = torch.from_numpy(target < len(self._sums))
         pixels = embedding[:, known.to(embedding.device)].T  # [P,D]
         classes = torch.from_numpy(target[target < len(self._sums)].astype(np.int64))
@@ -68,7 +92,11 @@ class NearestMeter:
         np.add.at(self._nearest, (classes.numpy(), nearest.numpy()), 1)
 
     def result(self, words: Sequence[Word]) -> list[ClassWords]:
-        """For each class that has pixels; `words` name the rows of the text."""
+        """Returns the words near each class that has pixels.
+
+        Args:
+            words: The word of each row of the text.
+        """
         means = torch.nn.functional.normalize(self._sums, dim=1)
         cosines = (means @ self._text.double().cpu().T).numpy()
         return [
@@ -93,11 +121,14 @@ class NearestMeter:
 
 @dataclass(frozen=True)
 class UnseenLabel:
-    """A label that training left out: is naming it better than making do with the labels that training had?
+    """A label that training left out: its result when it is named, and when a seen label stands in for it.
 
-    iou_named: its IoU as one of all labels. stand_in: the seen label whose text is nearest to its own. iou_stand_in:
-    IoU of the stand-in's area with the label's pixels where the unseen labels are not named. taken_by: the seen labels
-    that get its pixels then and their shares, largest first.
+    Attributes:
+        label: The label.
+        iou_named: Its IoU when all labels are named.
+        stand_in: The seen label whose text is nearest to it.
+        iou_stand_in: IoU of the stand-in's area with the label's pixels when only seen labels are named.
+        taken_by: The seen labels that get its pixels then, with their shares, largest first.
     """
 
     label: str
@@ -110,14 +141,14 @@ class UnseenLabel:
 def compare_unseen(
     labels: Sequence[str], unseen: Sequence[str], text: Tensor, named: Sequence[float], unnamed: Confusion
 ) -> list[UnseenLabel]:
-    """One comparison for each unseen label that has pixels.
+    """Compares each unseen label that has pixels with its stand-in.
 
     Args:
-        labels: all N labels of the data.
-        unseen: some of them, not all.
+        labels: All N labels of the data.
+        unseen: Some of them, not all.
         text: [N,D] unit rows.
-        named: IoU of each label where all compete.
-        unnamed: counts where only the seen labels compete, as places in `labels`.
+        named: IoU of each label when all compete.
+        unnamed: Counts when only the seen labels compete, as indices of `labels`.
     """
     hidden = [labels.index(label) for label in unseen]
     seen = [i for i in range(len(labels)) if i not in hidden]

@@ -1,4 +1,4 @@
-"""The report for people: one HTML file with everything in it. Needs jinja2 and matplotlib."""
+"""Makes the report for people: one HTML file that needs no other files. Needs jinja2 and matplotlib."""
 
 import base64
 import math
@@ -21,12 +21,12 @@ from lseg_ros.evaluation.subject import Subject
 
 
 def page(subject: Subject, config: EvalConfig, result: DenseResult | EpisodeResult) -> str:
-    """The HTML of a report."""
+    """Returns a report as HTML."""
     from jinja2 import Environment, StrictUndefined
 
     dense = result if isinstance(result, DenseResult) else None
     source = (files("lseg_ros.evaluation") / "report.html.jinja").read_text(encoding="utf-8")
-    # What comes from users, such as labels, is text and never markup.
+    # Labels and other texts of users are escaped, so they never become markup.
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["percent"] = percent
     return environment.from_string(source).render(
@@ -41,19 +41,19 @@ def page(subject: Subject, config: EvalConfig, result: DenseResult | EpisodeResu
 
 
 def percent(value: float, digits: int = 1) -> str:
-    """A share in [0, 1] in per cent, without the sign; a dash where it could not be measured."""
+    """Writes a share in [0, 1] in per cent, without the sign. NaN becomes a dash."""
     return "–" if math.isnan(value) else f"{100 * value:.{digits}f}"
 
 
 def _dense_plots(result: DenseResult) -> dict[str, str]:
-    found = {
+    images = {
         "iou": plots.iou_bars(result.words, result.metrics.iou, result.metrics.mean_iou),
         "confusion": plots.confusion_matrix(result.words, result.counts),
         "reliability": plots.reliability(result.calibration),
     }
     if result.atlas is not None:
-        found["atlas"] = plots.atlas_map(result.atlas, result.words)
-    return {name: _uri(png, "png") for name, png in found.items()}
+        images["atlas"] = plots.atlas_map(result.atlas, result.words)
+    return {name: _uri(png, "png") for name, png in images.items()}
 
 
 def _episode_plots(result: EpisodeResult) -> dict[str, str]:
@@ -66,7 +66,7 @@ def _episode_plots(result: EpisodeResult) -> dict[str, str]:
 
 
 def _rows(pictures: list[Picture]) -> list[dict[str, Any]]:
-    """For each picture its four views and the classes in it with their colours."""
+    """Returns for each picture its four views, and its classes with their colors."""
     return [
         {
             "name": picture.name,
@@ -88,14 +88,14 @@ def _rows(pictures: list[Picture]) -> list[dict[str, Any]]:
 
 
 def _colored(ids: NDArray[np.uint8], classes: int) -> NDArray[np.uint8]:
-    """HxW ids -> HxWx3 RGB; ids that are no class are black."""
+    """Colors [H,W] ids as [H,W,3] RGB. Ids of no class become black."""
     table = np.zeros((256, 3), np.uint8)
     table[:classes] = [class_color(i) for i in range(classes)]
     return table[ids]
 
 
 def _heat(confidence: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """HxW in [0, 1] -> HxWx3 RGB from dark blue to yellow."""
+    """Colors [H,W] values in [0, 1] as [H,W,3] RGB, from dark blue to yellow."""
     grey = (255 * np.clip(confidence, 0, 1)).round().astype(np.uint8)
     return cv2.applyColorMap(grey, cv2.COLORMAP_VIRIDIS)[..., ::-1].astype(np.uint8, copy=False)
 

@@ -1,4 +1,4 @@
-"""The report's plots, as PNG files in memory. Needs matplotlib."""
+"""Draws the report's plots as PNG files in memory. Needs matplotlib."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 BAR = "#3b6ea5"
 ACCENT = "#c44e52"
-# Easy to tell apart, which the first ones of PASCAL VOC's map are not.
+# Easy to tell apart. The first colors of PASCAL VOC's map are not.
 _DISTINCT = (
     (70, 150, 235), (214, 39, 40), (255, 200, 0), (110, 80, 160), (240, 130, 200), (44, 150, 50), (0, 200, 190),
     (150, 90, 40), (20, 40, 140), (255, 127, 14), (160, 220, 60), (128, 128, 128), (120, 0, 60), (0, 90, 90),
@@ -27,18 +27,24 @@ _DISTINCT = (
 # How names on the map are written, by whether they are labels.
 _NAMES: dict[bool, dict[str, Any]] = {True: {"fontsize": 10.5, "fontweight": "bold"}, False: {"fontsize": 8}}
 _LONGEST_NAME = 26  # characters
-_LONGEST_ON_MAP = 16  # of words other than labels; definitions would cover everything
+_LONGEST_ON_MAP = 16  # characters of words that are no labels; longer ones, such as definitions, would cover the map
 
 
 @contextmanager
 def _figure(width: float, height: float, fine: bool = False) -> "Iterator[tuple[Figure, BytesIO]]":
-    """An empty figure of so many inches, and a file that holds it as PNG at the end, `fine` to be looked at closely."""
+    """Gives an empty figure, and a file in memory that holds it as PNG at the end.
+
+    Args:
+        width: Width in inches.
+        height: Height in inches.
+        fine: Whether to double the resolution, for small print.
+    """
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     file = BytesIO()
-    # Labels are what users make of them: a "$" in one is no formula.
+    # Labels are any text, so a "$" in one must not start a formula.
     with rc_context({"text.parse_math": False, "font.size": 10, "axes.spines.top": False, "axes.spines.right": False}):
         figure = Figure((width, height), layout="constrained")
         FigureCanvasAgg(figure)
@@ -47,12 +53,18 @@ def _figure(width: float, height: float, fine: bool = False) -> "Iterator[tuple[
 
 
 def class_color(place: int) -> tuple[int, int, int]:
-    """RGB of a class in pictures and plots; black is kept for pixels without one."""
+    """Returns the RGB color of a class. No class is black, which is the color of unlabeled pixels."""
     return _DISTINCT[place] if place < len(_DISTINCT) else palette_color(place + 1)
 
 
 def iou_bars(labels: Sequence[str], iou: Sequence[float], mean: float) -> bytes:
-    """A bar for each class, best first; `iou` and `mean` in [0, 1], a class with NaN has no bar."""
+    """Draws a bar for each class, best first.
+
+    Args:
+        labels: The N classes.
+        iou: Their IoU in [0, 1]. A class with NaN has no bar.
+        mean: The mean IoU in [0, 1].
+    """
     order = sorted((i for i, x in enumerate(iou) if not np.isnan(x)), key=lambda i: iou[i])
     values = [100 * iou[i] for i in order]
     with _figure(8, 1.1 + 0.26 * len(order)) as (figure, file):
@@ -69,11 +81,11 @@ def iou_bars(labels: Sequence[str], iou: Sequence[float], mean: float) -> bytes:
 
 
 def confusion_matrix(labels: Sequence[str], counts: NDArray[np.int64]) -> bytes:
-    """Shares of each true class, in rows, by predicted class.
+    """Draws the shares of each true class, in rows, by predicted class.
 
     Args:
-        labels: of N classes.
-        counts: [N,N+1] pixels; classes without pixels have no row. Columns of which no row has 1 % are added up.
+        labels: The N classes.
+        counts: [N,N+1] pixels. Classes without pixels have no row. Columns below 1 % in every row become one column.
     """
     rows = np.flatnonzero(counts.sum(1)).tolist()
     shares = 100 * counts[rows] / counts[rows].sum(1, keepdims=True)
@@ -100,7 +112,7 @@ def confusion_matrix(labels: Sequence[str], counts: NDArray[np.int64]) -> bytes:
 
 
 def reliability(calibration: Calibration) -> bytes:
-    """Accuracy over confidence, above how many pixels there are of each."""
+    """Draws accuracy over confidence, and below it the number of pixels of each confidence."""
     bins = calibration.bins
     middle = [(b.low + b.high) / 2 for b in bins]
     width = bins[0].high - bins[0].low
@@ -120,7 +132,7 @@ def reliability(calibration: Calibration) -> bytes:
 
 
 def atlas_map(atlas: Atlas, labels: Sequence[str]) -> bytes:
-    """Pixel embeddings as dots in their class's colour, labels as stars and other words as crosses, with names."""
+    """Draws pixel embeddings as dots in their class's color, labels as stars, and other words as crosses, all named."""
     from adjustText import adjust_text
     from matplotlib.patheffects import withStroke
 

@@ -1,4 +1,4 @@
-"""The same embedded images read with other text features: other words, templates, or text encoders."""
+"""Scores the same embedded images with other text features: other words, templates, or text encoders."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,10 +21,13 @@ from lseg_ros.inference.segmenter import ImageEmbedding
 
 @dataclass(frozen=True)
 class Reading:
-    """How well one set of text features did.
+    """The result under one set of text features.
 
-    words: the texts of the labels. kept: its mean IoU as a share of that under the words measured otherwise; NaN where
-    that is 0.
+    Attributes:
+        name: Name of the set.
+        words: The text of each label.
+        metrics: The figures.
+        kept: Its mean IoU divided by the mean IoU under the words of the main measurement. NaN where that is 0.
     """
 
     name: str
@@ -34,41 +37,42 @@ class Reading:
 
 
 class ReadingMeter:
-    """Adds up images under one set of text features."""
+    """Sums up images under one set of text features."""
 
     def __init__(
         self, name: str, words: Sequence[str], text: Tensor, classes: int, places: Sequence[int] | None = None
     ) -> None:
-        """
+        """Prepares for one set.
+
         Args:
-            name: for people.
+            name: Name of the set, for people.
             words: N texts.
             text: [N,D] their features, unit rows.
-            classes: of the data.
-            places: the class of each text, None where they are all in order.
+            classes: Number of classes in the data.
+            places: The class of each text, None where text i is of class i.
         """
         self.name, self.words, self.text = name, list(words), text
         self.confusion = Confusion(classes)
         self._places = np.arange(classes) if places is None else np.array(places)
 
     def add(self, scorer: Scorer, image: ImageEmbedding, target: NDArray[np.uint8]) -> None:
-        """Adds an image and its HxW classes."""
+        """Adds an image and its [H,W] classes."""
         self.confusion.add(target, self._places[scorer.labels(image, self.text)])
 
     def result(self, base: Metrics) -> Reading:
-        """The figures so far, beside those that they are compared with."""
+        """Returns the figures so far, compared with those of the main measurement."""
         metrics = self.confusion.metrics()
         kept = metrics.mean_iou / base.mean_iou if base.mean_iou else float("nan")
         return Reading(self.name, self.words, metrics, kept)
 
 
 def synonym_meters(scorer: Scorer, lists: dict[str, list[str]]) -> list[ReadingMeter]:
-    """One for each list of other words."""
+    """Makes a meter for each list of other words."""
     return [ReadingMeter(name, words, scorer.encode_text(words), len(words)) for name, words in lists.items()]
 
 
 def template_meters(scorer: Scorer, templates: Sequence[str], words: Sequence[str]) -> list[ReadingMeter]:
-    """One for each template in place of the model's own, and one for the mean of all where there are several."""
+    """Makes a meter for each template, and one for the mean of all where there are several."""
     net = scorer.net
     features = [in_chunks(net.text_encoder, [fill(template, word) for word in words]) for template in templates]
     named = list(zip(templates, features, strict=True))

@@ -1,4 +1,4 @@
-"""The report: report.json for programs and report.html for people."""
+"""Writes the report: report.json for programs and report.html for people."""
 
 import json
 import math
@@ -19,11 +19,11 @@ from lseg_ros.evaluation.subject import Subject
 from lseg_ros.files import replacing
 
 SCHEMA = 1
-"""Version of report.json; it goes up when an entry changes its meaning or goes away."""
+"""Version of report.json. It increases when an entry is removed or changes its meaning."""
 
 
 def package_version() -> str | None:
-    """The installed package's version; None where it runs from source."""
+    """Returns the installed package's version, or None where it runs from source."""
     try:
         return version("lseg_ros")
     except PackageNotFoundError:
@@ -31,7 +31,7 @@ def package_version() -> str | None:
 
 
 def as_record(subject: Subject, config: EvalConfig, result: DenseResult | EpisodeResult) -> dict[str, Any]:
-    """What report.json holds: nothing but what JSON has, so None where a figure could not be measured."""
+    """Returns the content of report.json in JSON's own types. A figure that could not be measured is None."""
     dense = isinstance(result, DenseResult)
     record = {
         "schema": SCHEMA,
@@ -48,10 +48,16 @@ def as_record(subject: Subject, config: EvalConfig, result: DenseResult | Episod
 
 
 def write_report(folder: Path, subject: Subject, config: EvalConfig, result: DenseResult | EpisodeResult) -> None:
-    """Writes report.json and report.html into a folder that is there.
+    """Writes report.json and report.html into an existing folder.
+
+    Args:
+        folder: The folder.
+        subject: What was measured on what.
+        config: The measurement.
+        result: Its result.
 
     Raises:
-        OSError: something cannot be written; what was there before stays.
+        OSError: A file cannot be written. The file that was there before stays.
     """
     record = as_record(subject, config, result)
     contents = {

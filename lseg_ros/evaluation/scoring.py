@@ -1,4 +1,4 @@
-"""Images embedded once, then scored under any text features, with the figures that `Segmenter` would give."""
+"""Embeds images once and scores them under any text features, with the same numbers as `Segmenter`."""
 
 from collections.abc import Sequence
 
@@ -17,36 +17,36 @@ from lseg_ros.model.net import LSegNet
 
 
 class Scorer:
-    """A network that is not trained any more, as the node runs it: `Segmenter`'s sizes and precision."""
+    """Runs a network as the node does, with `Segmenter`'s sizes and precision."""
 
     def __init__(self, net: LSegNet, device: str = "auto", input_size: int | None = None) -> None:
-        """As `Segmenter`, which takes ownership of the network; raises as it does."""
+        """Makes a `Segmenter` of a network, with the same arguments and errors. The network belongs to it afterwards."""
         self.segmenter = Segmenter(net, device, input_size=input_size)
         self.net = net
 
     def encode_text(self, phrases: Sequence[str]) -> Tensor:
-        """N > 0 phrases -> [N,D] unit rows on the device; raises ValueError for a phrase that is too long."""
+        """Encodes N > 0 phrases as [N,D] unit rows on the device. Raises ValueError for a phrase that is too long."""
         return in_chunks(self.net.encode_text, phrases).to(self.segmenter.device)
 
     def embed(self, rgb: NDArray[np.uint8]) -> ImageEmbedding:
-        """HxWx3 uint8 RGB -> its embedding."""
+        """Embeds an [H,W,3] uint8 RGB image."""
         return self.segmenter.embed(rgb)
 
     def best(self, image: ImageEmbedding, text: Tensor) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """The label of each pixel, and how sure that is.
+        """Finds the best text of each pixel and its confidence.
 
         Args:
-            image: from `embed`.
-            text: [N,D] with at most 255 unit rows.
+            image: An embedding from `embed`.
+            text: [N,D], at most 255 unit rows.
 
         Returns:
-            HxW rows of `text`, the first of equals, and HxW their share of the softmax, in [0, 1].
+            [H,W] indices of rows of `text`, the first one of equals, and [H,W] shares of the softmax in [0, 1].
         """
         best = self._best(image, text)
         return best.index.cpu().numpy(), best.share.cpu().numpy()
 
     def labels(self, image: ImageEmbedding, text: Tensor) -> NDArray[np.uint8]:
-        """The first of what `best` returns."""
+        """Finds the best text of each pixel, without its confidence."""
         return self._best(image, text).index.cpu().numpy()
 
     def _best(self, image: ImageEmbedding, text: Tensor) -> Best:
@@ -55,20 +55,27 @@ class Scorer:
             return best_labels(logits, image.sizes, image.sizes.image)
 
     def multiscale(self, rgb: NDArray[np.uint8], words: Sequence[str]) -> NDArray[np.uint8]:
-        """HxWx3 uint8 RGB -> HxW places in `words` by the original's evaluation over scales and mirror images."""
-        # The names only have to differ: the original's list of ADE20K has one of its words twice.
+        """Segments an [H,W,3] uint8 RGB image by the original's evaluation over scales and mirror images.
+
+        Returns:
+            [H,W] indices of `words`.
+        """
+        # Numbers serve as names, because the original's list of ADE20K has one word twice and names must differ.
         specs = [LabelSpec(f"{place}", place, (word,)) for place, word in enumerate(words)]
         self.segmenter.set_labels(specs, force=True)
         return self.segmenter.segment_multiscale(rgb).mask.astype(np.uint8)
 
 
 def target_of_cells(target: NDArray[np.uint8], sizes: Geometry, cells: tuple[int, int]) -> NDArray[np.uint8]:
-    """HxW ids of an image -> hxw ids, for each cell of its embedding that of the pixel it lies on; IGNORE in padding.
+    """Returns for each cell of an embedding the id of the pixel at its center.
 
     Args:
-        target: of the image's size.
-        sizes: of the image's embedding.
-        cells: h and w of the embedding; its corners lie on those of the padded image.
+        target: [H,W] ids of the image.
+        sizes: Sizes of the image and its embedding.
+        cells: (h, w) of the embedding. Its corners lie on those of the padded image.
+
+    Returns:
+        [h,w] ids, IGNORE in the padding.
     """
     places = []
     for image, resized, padded, count in zip(sizes.image, sizes.resized, sizes.padded, cells, strict=True):
@@ -76,7 +83,7 @@ def target_of_cells(target: NDArray[np.uint8], sizes: Geometry, cells: tuple[int
         pixel = np.floor((position + 0.5) * image / resized).astype(np.int64)
         places.append(np.where(position <= resized - 1, np.minimum(pixel, image - 1), -1))
     rows, columns = places
-    found = target[np.ix_(rows, columns)]
-    found[rows < 0] = IGNORE
-    found[:, columns < 0] = IGNORE
-    return found
+    ids = target[np.ix_(rows, columns)]
+    ids[rows < 0] = IGNORE
+    ids[:, columns < 0] = IGNORE
+    return ids

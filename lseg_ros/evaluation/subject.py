@@ -1,14 +1,23 @@
-"""What a report is about."""
+"""The subject of a report."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Subject:
-    """What was measured on what.
+    """The model and the data of a measurement.
 
-    model: as asked for. sha256: of its weights file. precision: of the image encoder. input_size: longest side in
-    pixels. data: name of the data set. size: how many images or episodes it has. config: file name.
+    Attributes:
+        model: The model as the user named it.
+        sha256: Checksum of its weights file.
+        variant: Name of the network.
+        licence: Licence of the weights.
+        device: The device that ran it.
+        precision: Precision of the image encoder.
+        input_size: Longest side of the network's input, in pixels.
+        data: Name of the data set.
+        size: Number of its images or episodes.
+        config: Name of the configuration file.
     """
 
     model: str

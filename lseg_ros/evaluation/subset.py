@@ -1,4 +1,4 @@
-"""Some of a data set's labels."""
+"""A data set reduced to some of its labels."""
 
 from collections.abc import Sequence
 
@@ -8,10 +8,14 @@ from lseg_ros.data.common import IGNORE, Dataset, Sample
 
 
 class Subset(Dataset):
-    """A data set with only some of its labels, in the order asked for; pixels of the others are IGNORE."""
+    """A data set with some of its labels, in a given order. Pixels of the others are IGNORE."""
 
     def __init__(self, data: Dataset, labels: Sequence[str]) -> None:
-        """Raises ValueError naming a label that the data set does not have, or that is there twice."""
+        """Selects the labels.
+
+        Raises:
+            ValueError: The data set lacks a label, or a label is given twice. The message names it.
+        """
         check_labels(labels, data.labels, f"of {data.name}")
         self.name = data.name
         self._data = data
@@ -24,13 +28,22 @@ class Subset(Dataset):
         return len(self._data)
 
     def sample(self, index: int) -> Sample:
-        """As `Dataset.sample`."""
+        """Returns image `index` and its mask, as `Dataset.sample` does."""
         image, mask = self._data.sample(index)
         return image, self._table[mask]
 
 
 def check_labels(asked: Sequence[str], known: Sequence[str], where: str) -> None:
-    """Raises ValueError naming the first of `asked` that is no label, or is there twice; `where` tells whose labels."""
+    """Checks that labels are known and given once.
+
+    Args:
+        asked: The labels to check.
+        known: All labels that exist.
+        where: Says whose labels these are, for the message.
+
+    Raises:
+        ValueError: A label is unknown, or given twice. The message names the first one.
+    """
     for place, label in enumerate(asked):
         if label not in known:
             raise ValueError(f"{label!r} is none of the labels {where}; they are: {', '.join(known)}")
