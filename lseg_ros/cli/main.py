@@ -1,4 +1,4 @@
-"""`lseg`: what needs no ROS.
+"""`lseg`: what needs no ROS, and the commands that talk to a running node.
 
 A command's module imports what its work needs inside `run`: torch takes seconds, and --help should not.
 """
@@ -7,8 +7,26 @@ import argparse
 import os
 import sys
 
-from lseg_ros.cli import bag, convert, evaluate, export, info, models, segment, train
+from lseg_ros.cli import (
+    bag,
+    convert,
+    enable,
+    evaluate,
+    export,
+    info,
+    labels,
+    models,
+    query,
+    segment,
+    status,
+    train,
+    watch,
+)
 
+_COMMANDS = (
+    *(segment, bag, convert, export, models, info, train, evaluate),
+    *(labels, query, enable, status, watch),  # of a running node
+)
 _BROKEN_PIPE = 141  # the exit status that shells give programs that the signal of a broken pipe has ended
 
 
@@ -17,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         try:
             options = _parser().parse_args(arguments)
-            status: int = options.run(options)
+            ended: int = options.run(options)
         finally:
             if sys.stdout is not None:
                 sys.stdout.flush()  # here, where it can still be handled that nobody reads any more
@@ -35,12 +53,12 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    return status
+    return ended
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="lseg", description="Language-driven semantic segmentation.")
     commands = parser.add_subparsers(required=True, metavar="command")
-    for command in (segment, bag, convert, export, models, info, train, evaluate):
+    for command in _COMMANDS:
         command.add_to(commands)
     return parser

@@ -4,6 +4,7 @@ Everything here blocks for a bounded time and may be called from any thread. An 
 `asyncio.to_thread`. Errors are `ClientError`s of one sentence.
 """
 
+from lseg_ros.ros.client.arrays import to_array
 from lseg_ros.ros.client.errors import ClientError, NoAnswer, NotFound, Refused
 from lseg_ros.ros.client.newest import Newest
 from lseg_ros.ros.client.nodes import NodeInfo, choose_node, find_nodes
@@ -23,4 +24,5 @@ __all__ = [
     "StatusWatch",
     "choose_node",
     "find_nodes",
+    "to_array",
 ]

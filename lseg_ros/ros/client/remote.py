@@ -8,15 +8,16 @@ from std_srvs.srv import SetBool
 
 from lseg_ros.inference.labels import LabelSpec
 from lseg_ros.msg import LabelSet
-from lseg_ros.ros.client.errors import Refused
+from lseg_ros.ros.client.errors import NotFound, Refused
 from lseg_ros.ros.client.newest import Newest
 from lseg_ros.ros.client.nodes import QUERY, SET_LABELS, NodeInfo, find_nodes
 from lseg_ros.ros.client.session import Session
 from lseg_ros.ros.label_msgs import label_msg
 from lseg_ros.srv import GetLabels, Query, SetLabels
 
-_READ_TIMEOUT = 30.0  # seconds
-_CHANGE_TIMEOUT = 60.0  # seconds; a frame in flight and the text encoder come first, and a small computer is slow
+_TOPIC_TIMEOUT = 2.0  # seconds
+_READ_TIMEOUT = 30.0
+_CHANGE_TIMEOUT = 60.0  # a frame in flight and the text encoder come first, and a small computer is slow
 
 
 class RemoteNode:
@@ -96,13 +97,24 @@ class RemoteNode:
         Raises:
             NotFound: The node does not publish that.
         """
-        topic = self.info().topic(output, camera)
+        topic = self._topic(output, camera)
         # Score images are latched: one that was published before is of use.
         return Newest(self.session, Image, topic, latched=output.startswith("score/"), on_new=on_new)
 
     def label_changes(self, on_new: Callable[[], None] | None = None) -> Newest[LabelSet]:
         """Subscribes to the labels in force; the first message is that of the last change."""
-        return Newest(self.session, LabelSet, self.info().topic("labels"), latched=True, on_new=on_new)
+        return Newest(self.session, LabelSet, self._topic("labels", ""), latched=True, on_new=on_new)
+
+    def _topic(self, output: str, camera: str) -> str:
+        """The full name of a topic, which may take a moment to be seen even where the services have been."""
+
+        def look() -> str:
+            try:
+                return self.info().topic(output, camera)
+            except NotFound:
+                return ""
+
+        return self.session.until(look, _TOPIC_TIMEOUT) or self._info.topic(output, camera)
 
     @staticmethod
     def _accepted(response: Any) -> Any:
