@@ -15,15 +15,16 @@ class Ade20k(PairedFiles):
     """
 
     def __init__(self, root: Path, split: Literal["training", "validation"], quirks: bool = False) -> None:
-        """
+        """Lists the files of a split.
+
         Args:
-            root: the folder that holds `ADEChallengeData2016`.
-            split: which images.
-            quirks: the original LSeg's label texts, to reproduce its figures: of each name the first word alone
-                ('traffic' for 'traffic light', 'screen' for two labels), no synonyms. Else whole names and synonyms.
+            root: The folder that holds `ADEChallengeData2016`.
+            split: The split.
+            quirks: Whether to use the original LSeg's label texts, which reproduce its figures: only the first word of
+                each name ('traffic' for 'traffic light', 'screen' for two labels), no synonyms.
 
         Raises:
-            FileNotFoundError: something is missing; names it and the layout.
+            FileNotFoundError: Something is missing; names it and the layout.
         """
         folder = root / "ADEChallengeData2016"
         pairs = pair_files(folder / "images" / split, folder / "annotations" / split, LAYOUT)
@@ -33,6 +34,6 @@ class Ade20k(PairedFiles):
 
 
 def original_labels() -> list[list[str]]:
-    """The text of each label in the original: the last field of its list's line, up to the first ';'."""
-    lines = package_lines("labels/ade20k_objectInfo150.txt")[1:]  # the first holds the columns' names
+    """Returns the original's label texts: the last field of each line of its list, up to the first ';'."""
+    lines = package_lines("labels/ade20k_objectInfo150.txt")[1:]  # the first line names the columns
     return [[line.split(",")[-1].split(";")[0]] for line in lines]

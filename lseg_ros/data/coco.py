@@ -1,4 +1,4 @@
-"""COCO instances, whose polygons become masks."""
+"""COCO instances. Their polygons become masks."""
 
 import json
 from collections import defaultdict
@@ -15,21 +15,22 @@ LAYOUT = "COCO's annotations/instances_<split>.json beside a folder <split> with
 
 
 class CocoInstances(Dataset):
-    """The images of a split that have annotations; pixels outside all instances are IGNORE.
+    """The images of a split that have annotations. Pixels outside all instances are IGNORE.
 
-    Small instances lie over large ones. Crowds, annotated as a run-length-encoded region, are IGNORE: people in a crowd
-    are people, but the gaps between them are not.
+    Small instances cover large ones. Crowds, which are annotated as run-length-encoded regions, are IGNORE, because such
+    a region includes the gaps between people.
     """
 
     def __init__(self, root: Path, split: str) -> None:
-        """
+        """Reads the annotations of a split.
+
         Args:
-            root: the folder with `annotations` and the images' folders.
-            split: name of a folder of images, such as 'train2017'.
+            root: The folder with `annotations` and the folders of images.
+            split: Name of a folder of images, such as 'train2017'.
 
         Raises:
-            FileNotFoundError: a folder or the annotations are missing; names it and the layout.
-            ValueError: the annotations are no COCO instances, have boxes alone, or more categories than masks have ids.
+            FileNotFoundError: A folder or the annotations are missing; names it and the layout.
+            ValueError: The annotations are no COCO instances, have boxes alone, or more categories than masks have ids.
         """
         self.name = f"COCO {split}"
         self._images = existing(root / split, LAYOUT)
@@ -57,7 +58,7 @@ class CocoInstances(Dataset):
         return len(self._samples)
 
     def sample(self, index: int) -> Sample:
-        """As `Dataset.sample`."""
+        """Returns image `index` and its mask, as `Dataset.sample` does."""
         file, regions = self._samples[index]
         image = read_image(existing(self._images / file, LAYOUT))
         mask = np.full(image.shape[:2], IGNORE, np.uint8)
@@ -80,7 +81,7 @@ class CocoInstances(Dataset):
 
 
 def _decode(region: dict[str, Any], shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """HxW mask of run lengths that alternate between outside and inside, down the columns, outside first."""
+    """Decodes run lengths into an [H,W] mask. They alternate between outside and inside, column by column."""
     counts = np.array(region["counts"], np.int64)
     height, width = shape
     if counts.sum() != height * width or counts.min() < 0:

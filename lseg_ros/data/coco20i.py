@@ -22,22 +22,25 @@ _HARMLESS = re.compile(
 
 
 class Coco20i(EpisodeSet):
-    """Fold f tests the classes f, f+4, ... f+76 and trains on the others; 'val' and 'test' are the same.
+    """Fold f tests the classes f, f+4, ... f+76 and trains on the others. 'val' and 'test' are the same.
 
-    An episode is a random class and a random image of it. Since all come out of one stream, those with a shot are
-    others than those without. Source: HSNet's data/coco.py.
+    An episode is a random class and a random image of it. All come from one random stream, so episodes with a shot differ
+    from those without. Source: HSNet's data/coco.py.
     """
 
     def __init__(self, root: Path, fold: int, split: Split, shots: int = 0, seed: int = 0) -> None:
-        """
+        """Reads the lists of a fold.
+
         Args:
-            root: the folder that holds `COCO2014` and `splits`.
-            fold: 0..3.
-            split: as in `EpisodeSet`, as are `shots` and `seed`.
+            root: The folder that holds `COCO2014` and `splits`.
+            fold: 0 to 3.
+            split: As in `EpisodeSet`.
+            shots: As in `EpisodeSet`.
+            seed: As in `EpisodeSet`.
 
         Raises:
-            FileNotFoundError: a folder or a split list is missing; names it and the layout.
-            ValueError: there is no such fold, or the split list is none.
+            FileNotFoundError: A folder or a split list is missing; names it and the layout.
+            ValueError: There is no such fold, or the split list is none.
         """
         super().__init__(split, shots, seed)
         self.labels = package_lines("labels/fewshot_coco.txt")
@@ -67,15 +70,15 @@ class Coco20i(EpisodeSet):
 
 
 def read_split(path: Path) -> dict[int, list[str]]:
-    """Files of each class, from a pickle of nothing but a dict from class to list of files.
+    """Reads the files of each class from a pickle, which must hold only a dict from classes to lists of files.
 
     Raises:
-        ValueError: the file holds anything else, names it; nothing in it was run.
+        ValueError: The file holds something else. The message names the file. Nothing in it was run.
     """
     data = path.read_bytes()
     try:
         for opcode, argument, _ in pickletools.genops(data):
-            # A place in the memo far beyond the file's size would have memory taken up to there.
+            # An index of the memo far beyond the file's size would allocate memory up to that index.
             far = opcode.name == "LONG_BINPUT" and isinstance(argument, int) and argument > len(data)
             if far or not _HARMLESS.fullmatch(opcode.name):
                 raise ValueError(f"it holds {opcode.name} {argument}")
@@ -88,7 +91,7 @@ def read_split(path: Path) -> dict[int, list[str]]:
 
 
 def _is_files(value: object) -> bool:
-    """Whether it is a list of files that lie within the data set."""
+    """Whether a value is a list of files within the data set."""
     if not isinstance(value, list):
         return False
     return all(isinstance(file, str) and re.fullmatch(r"(train|val)2014/\w+\.jpg", file) for file in value)

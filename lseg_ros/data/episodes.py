@@ -1,7 +1,7 @@
 """Few-shot episodes by the protocol of HSNet (github.com/juhongm999/hsnet), which LSeg's zero-shot figures follow.
 
-An episode is an image and one class: where is it? The few shots, more images of the class, are of use in training,
-where the original learns from them too; at test, LSeg looks at the image and the class's name alone.
+An episode is an image and one class to find in it. Its shots are more images of that class. The original also learns
+from the shots in training; in a test LSeg uses only the image and the name of the class.
 """
 
 from abc import ABC, abstractmethod
@@ -21,7 +21,13 @@ Split = Literal["trn", "val", "test"]
 
 @dataclass(frozen=True)
 class Draw:
-    """What an episode is made of: a class, the query's file and those of the shots, as the split lists name them."""
+    """The parts of an episode, as the split lists name them.
+
+    Attributes:
+        class_id: The class.
+        query: File of the image.
+        shots: Files of the shots.
+    """
 
     class_id: int
     query: str
@@ -30,9 +36,14 @@ class Draw:
 
 @dataclass(frozen=True)
 class Episode:
-    """One episode with its pictures.
+    """An episode with its images.
 
-    image: HxWx3 RGB. mask: HxW, 1 the class, 0 others, IGNORE what does not count. shots: such (image, mask) pairs.
+    Attributes:
+        image: [H,W,3] RGB.
+        mask: [H,W] with 1 for the class, 0 for others, IGNORE for pixels that do not count.
+        class_id: The class.
+        class_name: Its name.
+        shots: Images and masks of the shots.
     """
 
     image: NDArray[np.uint8]
@@ -43,25 +54,31 @@ class Episode:
 
     @property
     def labels(self) -> list[str]:
-        """The texts that compete; their places are the ids in `mask`."""
+        """The two texts that compete. Their indices are the ids in `mask`."""
         return ["others", self.class_name]
 
 
 class EpisodeSet(ABC):
-    """The episodes of one split. `labels`: the names of all classes, `class_ids`: places there of this split's."""
+    """The episodes of one split.
+
+    Attributes:
+        labels: Names of all classes.
+        class_ids: The classes of this split, as indices of `labels`.
+    """
 
     labels: list[str]
     class_ids: list[int]
 
     def __init__(self, split: Split, shots: int, seed: int) -> None:
-        """
+        """Chooses a split.
+
         Args:
-            split: 'trn', 'val' or 'test'.
-            shots: how many further images of the class an episode has.
-            seed: of all draws; the original tests with 0.
+            split: 'trn', 'val' or 'test'. All but 'trn' have the classes that are held out.
+            shots: Number of shots of an episode.
+            seed: Seed of all draws. The original tests with 0.
 
         Raises:
-            ValueError: there is no such split. All but 'trn' would be the classes held out.
+            ValueError: There is no such split.
         """
         if split not in get_args(Split):
             raise ValueError(f"there is no split {split!r}; there are {', '.join(get_args(Split))}")
@@ -69,21 +86,28 @@ class EpisodeSet(ABC):
 
     @abstractmethod
     def __len__(self) -> int:
-        """Episodes of a test, or of an epoch of training."""
+        """Number of episodes in a test, or in an epoch of training."""
 
     def draw(self, index: int) -> Draw:
-        """The episode at a place, without its pictures.
+        """Draws an episode without reading its images.
 
-        Those of 'val' and 'test' come out of one random stream, as in the original, so they are the same ones. Those of
-        'trn', which there depend on the number of worker processes, each have their own; `index` may go on beyond the
-        first epoch.
+        The episodes of 'val' and 'test' come from one random stream and are the same as the original's. Each episode
+        of 'trn' has a stream of its own; the original's depend on the number of its worker processes.
+
+        Args:
+            index: Index of the episode. In 'trn' it may exceed one epoch.
         """
         if self.split == "trn":
             return self._draw(index, np.random.RandomState((self.seed, index)))
         return self._stream[index]
 
     def episode(self, index: int) -> Episode:
-        """Reads an episode; raises ValueError or FileNotFoundError naming the file that cannot be used."""
+        """Reads an episode.
+
+        Raises:
+            FileNotFoundError: A file is missing. The message names it.
+            ValueError: A file cannot be used. The message names it.
+        """
         draw = self.draw(index)
         image, mask = self._read(draw.query, draw.class_id)
         shots = tuple(self._read(shot, draw.class_id) for shot in draw.shots)
@@ -91,7 +115,7 @@ class EpisodeSet(ABC):
 
     @cached_property
     def _stream(self) -> list[Draw]:
-        # The old generator, for its draws are the original's.
+        # The legacy generator, because the original draws with it.
         rng = np.random.RandomState(self.seed)
         return [self._draw(i, rng) for i in range(len(self))]
 
@@ -102,7 +126,7 @@ class EpisodeSet(ABC):
     def _read(self, file: str, class_id: int) -> Sample: ...
 
     def _draw_shots(self, query: str, files: list[str], rng: np.random.RandomState) -> tuple[str, ...]:
-        """Files other than the query's, possibly one of them twice; without shots nothing is drawn."""
+        """Draws files other than the query's. A file may come twice. Without shots nothing is drawn."""
         if self.shots and not set(files) - {query}:
             raise ValueError(f"{query} is the only image of its class; there is none to take a shot from")
         shots: list[str] = []
@@ -114,12 +138,22 @@ class EpisodeSet(ABC):
 
 
 def pick(files: list[str], rng: np.random.RandomState) -> str:
-    """One of them, by the same call as the original's: other ways to draw one use up the random stream differently."""
+    """Draws a file by the same call as the original. Other calls would advance the random stream differently."""
     return files[rng.choice(len(files), 1, replace=False)[0]]
 
 
 def fold_classes(fold: int, held_out: list[int], classes: int, split: Split) -> list[int]:
-    """The classes of a split: those held out in testing, the rest in training; raises ValueError for a bad fold."""
+    """Returns the classes of a split: the held-out ones for a test, the others for training.
+
+    Args:
+        fold: 0 to 3.
+        held_out: Classes that the fold holds out.
+        classes: Number of all classes.
+        split: The split.
+
+    Raises:
+        ValueError: There is no such fold.
+    """
     if fold not in range(4):
         raise ValueError(f"there is no fold {fold}; there are 0, 1, 2 and 3")
     return [c for c in range(classes) if (c in held_out) != (split == "trn")]

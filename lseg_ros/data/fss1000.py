@@ -9,26 +9,28 @@ from lseg_ros.data.common import Sample, existing, package_lines, read_image
 from lseg_ros.data.episodes import Draw, EpisodeSet, Split
 
 LAYOUT = "FSS-1000/<class>/{1..10}.jpg with {1..10}.png beside them"
-# In the order of the names, which are sorted within each split.
+# The splits as ranges of the list of names.
 CLASSES: dict[Split, range] = {"trn": range(520), "val": range(520, 760), "test": range(760, 1000)}
 
 
 class Fss1000(EpisodeSet):
-    """520 classes to train, 240 to validate and 240 to test; each of their images is the query of one episode.
+    """520 classes to train, 240 to validate and 240 to test. Each image is the query of one episode.
 
-    In a test with one shot, the first image of a class is the shot of all others and no query itself. Masks are those
-    pixels that are at least 128. Source: HSNet's data/fss.py and its split lists, one after the
-    other in labels/fewshot_fss.txt.
+    In a test with one shot, the first image of a class is the shot of all its episodes and no query. A mask is the pixels
+    of at least 128. Source: HSNet's data/fss.py and its split lists, which are joined in labels/fewshot_fss.txt.
     """
 
     def __init__(self, root: Path, split: Split, shots: int = 0, seed: int = 0) -> None:
-        """
+        """Lists the images of a split.
+
         Args:
-            root: the folder that holds `FSS-1000`.
-            split: as in `EpisodeSet`, as are `shots` and `seed`.
+            root: The folder that holds `FSS-1000`.
+            split: As in `EpisodeSet`.
+            shots: As in `EpisodeSet`.
+            seed: As in `EpisodeSet`.
 
         Raises:
-            FileNotFoundError: a class or its images are missing; names the folder and the layout.
+            FileNotFoundError: A class or its images are missing; names the folder and the layout.
         """
         super().__init__(split, shots, seed)
         self.labels = package_lines("labels/fewshot_fss.txt")

@@ -1,4 +1,4 @@
-"""Images with one or more folders of masks, in ids that the configuration gives words to."""
+"""Images with one or more folders of masks. The configuration names the ids of the masks."""
 
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatch
@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from lseg_ros.data.common import IGNORE, Dataset, Sample, pair_files, read_image, read_mask_of
 
-KEPT_IN_MEMORY = 2**30  # bytes of pictures; small sets are read once and not in every epoch
+KEPT_IN_MEMORY = 2**30  # bytes of images and masks, so that small sets are read once and not in every epoch
 LAYOUT = "a folder of .jpg or .png images, and for each layer one of .png masks of the same names"
 
 
 class Layers(Dataset):
-    """A folder of images and one or more of masks; a pixel takes the first layer that names it."""
+    """A folder of images and one or more folders of masks. The first layer that has a label for a pixel decides."""
 
     def __init__(
         self,
@@ -23,17 +23,18 @@ class Layers(Dataset):
         only: Sequence[str] = ("*",),
         leave_out: Sequence[str] = (),
     ) -> None:
-        """
+        """Lists the files.
+
         Args:
-            images: folder of .jpg and .png files.
-            layers: folder of 8-bit masks, and the phrases for ids in it; ids without any are IGNORE. Labels of the
-                same first phrase are one label.
-            only: patterns of the names of the images to take.
-            leave_out: patterns of the names of images not to take.
+            images: Folder of .jpg and .png files.
+            layers: For each layer its folder of 8-bit masks and the phrases of its ids. Ids without phrases become
+                IGNORE. Labels with the same first phrase are one label.
+            only: Patterns of the image names to take.
+            leave_out: Patterns of the image names to leave out.
 
         Raises:
-            FileNotFoundError: a folder or a mask is missing, or no image is left; names it.
-            ValueError: there are more labels than 8-bit masks have ids for.
+            FileNotFoundError: A folder or a mask is missing, or no image is left. The message names it.
+            ValueError: There are more labels than 8-bit masks have ids.
         """
         self.name = images.parent.name if images.name == "images" else images.name
         names: dict[str, int] = {}
@@ -64,7 +65,7 @@ class Layers(Dataset):
         return len(self._files)
 
     def sample(self, index: int) -> Sample:
-        """As `Dataset.sample`."""
+        """Returns image `index` and its mask, as `Dataset.sample` does."""
         sample = self._kept.get(index)
         if sample is None:
             sample = self._read(index)

@@ -1,4 +1,4 @@
-"""PASCAL-5i: VOC 2012 with the further masks of SBD, five classes held out in each of four folds."""
+"""PASCAL-5i: VOC 2012 with the additional masks of SBD, five classes held out in each of four folds."""
 
 from collections import defaultdict
 from pathlib import Path
@@ -12,22 +12,25 @@ LAYOUT = "VOC2012/JPEGImages/*.jpg with VOC2012/SegmentationClassAug/*.png"
 
 
 class Pascal5i(EpisodeSet):
-    """Fold f tests the classes 5f..5f+4 and trains on the others; 'val' and 'test' are the same.
+    """Fold f tests the classes 5f..5f+4 and trains on the others. 'val' and 'test' are the same.
 
-    Objects' boundaries, 255 in the files, are IGNORE in a test and count as others in training. Source: HSNet's
-    data/pascal.py and its split lists, which the package brings.
+    The boundaries of objects, 255 in the files, are IGNORE in a test and "others" in training. Source: HSNet's
+    data/pascal.py and its split lists, which are part of this package.
     """
 
     def __init__(self, root: Path, fold: int, split: Split, shots: int = 0, seed: int = 0) -> None:
-        """
+        """Reads the lists of a fold.
+
         Args:
-            root: the folder that holds `VOC2012`.
-            fold: 0..3.
-            split: as in `EpisodeSet`, as are `shots` and `seed`.
+            root: The folder that holds `VOC2012`.
+            fold: 0 to 3.
+            split: As in `EpisodeSet`.
+            shots: As in `EpisodeSet`.
+            seed: As in `EpisodeSet`.
 
         Raises:
-            FileNotFoundError: a folder is missing; names it and the layout.
-            ValueError: there is no such fold.
+            FileNotFoundError: A folder is missing; names it and the layout.
+            ValueError: There is no such fold.
         """
         super().__init__(split, shots, seed)
         self.labels = package_lines("labels/fewshot_pascal.txt")

@@ -20,7 +20,7 @@ class Scorer:
     """Runs a network as the node does, with `Segmenter`'s sizes and precision."""
 
     def __init__(self, net: LSegNet, device: str = "auto", input_size: int | None = None) -> None:
-        """Makes a `Segmenter` of a network, with the same arguments and errors. The network belongs to it afterwards."""
+        """Makes a `Segmenter` of the network, with its arguments and errors. It owns the network from then on."""
         self.segmenter = Segmenter(net, device, input_size=input_size)
         self.net = net
 
