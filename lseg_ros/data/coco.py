@@ -17,8 +17,8 @@ LAYOUT = "COCO's annotations/instances_<split>.json beside a folder <split> with
 class CocoInstances(Dataset):
     """The images of a split that have annotations. Pixels outside all instances are IGNORE.
 
-    Small instances cover large ones. Crowds, which are annotated as run-length-encoded regions, are IGNORE, because such
-    a region includes the gaps between people.
+    Small instances cover large ones. Crowds are annotated as run-length-encoded regions that include the gaps between
+    people, so they are IGNORE.
     """
 
     def __init__(self, root: Path, split: str) -> None:

@@ -24,8 +24,8 @@ _HARMLESS = re.compile(
 class Coco20i(EpisodeSet):
     """Fold f tests the classes f, f+4, ... f+76 and trains on the others. 'val' and 'test' are the same.
 
-    An episode is a random class and a random image of it. All come from one random stream, so episodes with a shot differ
-    from those without. Source: HSNet's data/coco.py.
+    An episode is a random class and a random image of it. All come from one random stream, so episodes with a shot
+    differ from those without. Source: HSNet's data/coco.py.
     """
 
     def __init__(self, root: Path, fold: int, split: Split, shots: int = 0, seed: int = 0) -> None:

@@ -16,8 +16,9 @@ CLASSES: dict[Split, range] = {"trn": range(520), "val": range(520, 760), "test"
 class Fss1000(EpisodeSet):
     """520 classes to train, 240 to validate and 240 to test. Each image is the query of one episode.
 
-    In a test with one shot, the first image of a class is the shot of all its episodes and no query. A mask is the pixels
-    of at least 128. Source: HSNet's data/fss.py and its split lists, which are joined in labels/fewshot_fss.txt.
+    In a test with one shot, the first image of a class is the shot of all its episodes and no query. A mask is the
+    pixels of at least 128. Source: HSNet's data/fss.py and its split lists, which are joined in
+    labels/fewshot_fss.txt.
     """
 
     def __init__(self, root: Path, split: Split, shots: int = 0, seed: int = 0) -> None:

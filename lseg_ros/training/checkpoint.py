@@ -1,4 +1,4 @@
-"""The state of a run between two steps, in `last.pt`."""
+"""Saves and loads the state of a run between two steps, in `last.pt`."""
 
 import json
 import pickle
@@ -11,23 +11,41 @@ import torch
 from lseg_ros.files import replacing
 from lseg_ros.training.config import TrainConfig
 
-# What may differ where a run goes on: none of it changes what is learned.
+# Entries of the configuration that may change when a run continues. They do not affect what is learned.
 _FREE = ("workers", "save_every", "broken_files")
 
 
 def save_state(path: Path, state: dict[str, Any], config: TrainConfig, processes: int) -> None:
-    """Writes the state with what run it belongs to; a stop at any moment leaves the old file or the new one."""
+    """Saves a state together with the configuration of its run.
+
+    An interruption leaves either the old file or the new one.
+
+    Args:
+        path: The file.
+        state: The state.
+        config: The configuration of the run.
+        processes: Number of processes of the run.
+    """
     with replacing(path) as part:
         torch.save(state | {"config": _plain(config), "processes": processes}, part)
 
 
 def load_state(path: Path, config: TrainConfig, processes: int, device: torch.device) -> dict[str, Any] | None:
-    """The state, or None where there is none yet.
+    """Loads a state.
 
-    A run that ended may go on for longer: with more `steps`, and a restart where it ended.
+    A finished run may continue with more `steps` and a restart at the step where it ended.
+
+    Args:
+        path: The file.
+        config: The configuration of the run that continues.
+        processes: Number of its processes.
+        device: The device to load to.
+
+    Returns:
+        The state, or None where there is no file.
 
     Raises:
-        ValueError: it is of another run, names what differs; or it is no state.
+        ValueError: The state is of another run, or the file is no state. The message names what differs.
     """
     if not path.is_file():
         return None
@@ -56,7 +74,7 @@ def load_state(path: Path, config: TrainConfig, processes: int, device: torch.de
 
 
 def _is_longer(before: dict[str, Any], now: dict[str, Any]) -> bool:
-    """Whether one run is the other's beginning: its learning rates are the same at each of the other's steps."""
+    """Whether the second run begins exactly like the first and lasts longer."""
     ends = [[*config["restarts"], config["steps"]] for config in (before, now)]
     return len(ends[0]) < len(ends[1]) and ends[0] == ends[1][: len(ends[0])]
 

@@ -1,7 +1,7 @@
-"""Depthwise convolutions that train faster on a CPU, with the same weights and the same results.
+"""Faster forms of depthwise convolutions for training on a CPU, with the same weights and results.
 
-Backward through a depthwise convolution in bfloat16 takes oneDNN 8 ms, and ten times that where the convolution is
-dilated or strided: more than a third of a step of `lseg_mini`.
+The backward pass of a depthwise convolution in bfloat16 takes oneDNN 8 ms, and ten times as long where the convolution
+is dilated or strided. That was more than a third of a training step of `lseg_mini`.
 """
 
 import torch
@@ -13,7 +13,7 @@ _LAST, _FIRST = (0, 2, 3, 1), (0, 3, 1, 2)  # [B,C,h,w] -> [B,h,w,C] and back
 
 
 class _Dilated(nn.Conv2d):
-    """Splits the image into d x d coarse ones, which a convolution without dilation takes as a batch."""
+    """Splits the image into d x d coarse images, on which it runs a convolution without dilation as a batch."""
 
     def forward(self, x: Tensor) -> Tensor:
         d = self.dilation[0]
@@ -28,7 +28,7 @@ class _Dilated(nn.Conv2d):
 
 
 class _Strided(Conv2dSame):
-    """In float32, whose backward oneDNN does well."""
+    """Computes in float32, for which oneDNN has a fast backward pass."""
 
     def forward(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
@@ -36,7 +36,7 @@ class _Strided(Conv2dSame):
 
 
 def quicken(net: nn.Module) -> None:
-    """Changes, in place, how the slow ones among a network's depthwise convolutions are computed."""
+    """Replaces the slow depthwise convolutions of a network by faster forms, in place."""
     for module in net.modules():
         if not isinstance(module, nn.Conv2d) or not module.groups == module.in_channels == module.out_channels > 1:
             continue

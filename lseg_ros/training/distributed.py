@@ -1,4 +1,4 @@
-"""Several processes that train one network, started by torchrun, which says in the environment who is who."""
+"""Several processes that train one network together. torchrun starts them and sets their environment variables."""
 
 import os
 from collections.abc import Iterator
@@ -11,7 +11,13 @@ from torch import Tensor, distributed
 
 @dataclass(frozen=True)
 class World:
-    """Which of how many processes this is. device: what it trains on."""
+    """This process among all processes of the run.
+
+    Attributes:
+        device: The device that it trains on.
+        rank: Its number, from 0.
+        size: Number of processes.
+    """
 
     device: torch.device
     rank: int = 0
@@ -23,14 +29,14 @@ class World:
         return self.rank == 0
 
     def total(self, values: Tensor) -> Tensor:
-        """The sum over all processes, in the order of adding that all of them share; all have to call this."""
+        """Sums values over all processes. Every process must call it, and all get the same result."""
         if self.size > 1:
             values = values.to(self.device)
             distributed.all_reduce(values)
         return values
 
     def same(self, value: int) -> bool:
-        """Whether all processes have the same number here; all have to call this."""
+        """Whether all processes pass the same number. Every process must call it."""
         mine = torch.tensor([float(value), float(value) ** 2], dtype=torch.float64)
         mean, square = (self.total(mine) / self.size).tolist()
         return mean == value and square == value**2
@@ -38,13 +44,13 @@ class World:
 
 @contextmanager
 def world(device: str) -> Iterator[World]:
-    """The processes that torchrun started, or this one alone.
+    """Connects the processes that torchrun started, or stands for this one alone.
 
     Args:
-        device: "cpu", "cuda" (each process takes its own) or a single device such as "cuda:1".
+        device: "cpu", "cuda" (each process takes a device of its own) or a single device such as "cuda:1".
 
     Raises:
-        ValueError: there is no such device.
+        ValueError: There is no such device.
     """
     size = int(os.environ.get("WORLD_SIZE", 1))
     own = _device(device, size)
