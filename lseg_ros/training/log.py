@@ -1,4 +1,4 @@
-"""What a run tells while it goes on: log.jsonl, TensorBoard's curves and two plots."""
+"""The log of a run: log.jsonl, TensorBoard's curves and two plots."""
 
 import json
 import logging
@@ -12,13 +12,14 @@ logger = logging.getLogger(__name__)
 
 
 class RunLog:
-    """One line of JSON for each call of `add`; TensorBoard gets the same figures."""
+    """Writes one line of JSON for each call of `add`, and the same figures to TensorBoard."""
 
     def __init__(self, folder: Path, step: int) -> None:
-        """
+        """Opens the log of a run that starts or continues.
+
         Args:
-            folder: of the run; gets log.jsonl, tensorboard/, loss.png and miou.png.
-            step: where the run goes on; what was logged of later steps is dropped, for they come again.
+            folder: The run's folder. It gets log.jsonl, tensorboard/, loss.png and miou.png.
+            step: The step at which the run continues. Lines of later steps are dropped, because these steps come again.
         """
         self.folder, self.path = folder, folder / "log.jsonl"
         kept = [line for line in read_log(self.path) if line["step"] <= step]
@@ -36,7 +37,7 @@ class RunLog:
             self._board.close()
 
     def add(self, step: int, figures: dict[str, float]) -> None:
-        """Notes figures of a step."""
+        """Logs figures of a step."""
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, **figures}) + "\n")
         if self._board is not None:
@@ -66,7 +67,7 @@ class RunLog:
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """The lines of a log, without one that was cut short."""
+    """Reads the lines of a log. A line that was cut short is left out."""
     lines = []
     for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
         try:

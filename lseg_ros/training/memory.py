@@ -1,4 +1,4 @@
-"""Memory that one step frees and the next one needs again."""
+"""Keeps the memory that one training step frees and the next one needs again."""
 
 import ctypes
 
@@ -6,10 +6,11 @@ _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4  # of glibc's malloc.h
 
 
 def keep_freed_memory() -> None:
-    """Lets this process keep the memory that it frees, where its C library is glibc.
+    """Makes this process keep the memory that it frees, where its C library is glibc.
 
-    Else large tensors go back to the system after every step and come again as pages that have to be zeroed, which is a
-    sixth of a step of `lseg_mini` on a CPU. The process holds what it needed at its peak until it ends.
+    By default glibc returns large tensors to the system after each step, and the system zeroes the pages when they are
+    needed again. That takes a sixth of a training step of `lseg_mini` on a CPU. The process then holds its peak memory
+    until it ends.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:

@@ -10,25 +10,27 @@ from lseg_ros.training.batches import Batch, Part
 
 
 class Objective(nn.Module):
-    """A network and the loss that it is trained with, as one module, for that is what DDP wraps."""
+    """A network and its loss in one module, because DDP wraps one module."""
 
     def __init__(
         self, net: LSegNet, precision: torch.dtype = torch.bfloat16, balance: float = 0.0, jaccard: float = 0.0
     ) -> None:
-        """
+        """Combines a network with a loss.
+
         Args:
-            net: trained in place.
-            precision: of convolutions and products; the loss itself is in float32.
-            balance: 0, every pixel counts the same; 1, every label does.
-            jaccard: weight of 1 - the mean IoU of the probabilities, beside the cross-entropy's 1.
+            net: The network. It is trained in place.
+            precision: Type of convolutions and products. The loss itself is computed in float32.
+            balance: With 0 every pixel counts the same, with 1 every label does.
+            jaccard: Weight of the second loss, 1 - the mean IoU of the probabilities. The cross-entropy's weight is 1.
         """
         super().__init__()
         self.net, self.precision, self.balance, self.jaccard = net, precision, balance, jaccard
 
     def forward(self, batch: Batch) -> Tensor:
-        """Cross-entropy at the crop's resolution over the labels of each part at temperature 0.07, mean over images.
+        """Computes the loss of a batch: the mean over images of each part's loss.
 
-        Where `jaccard` asks for it, the IoU's loss is added, which pulls at every label alike.
+        A part's loss is the cross-entropy over its labels at temperature 0.07, at the crop's resolution. With `jaccard`
+        the IoU's loss is added, in which every label counts the same.
         """
         device = self.net.device
         images = batch.images.to(device).contiguous(memory_format=torch.channels_last)
@@ -61,17 +63,24 @@ class Objective(nn.Module):
         return loss + self.jaccard * _jaccard_loss(logits, target) if self.jaccard else loss
 
     def _class_weights(self, target: Tensor, labels: int) -> Tensor:
-        """One for each label: (its share of the part's pixels) ** -balance, 1 in the mean over pixels, 20 at most."""
+        """Returns a weight for each label: (its share of the part's pixels) ** -balance.
+
+        The mean over pixels is 1, and no weight exceeds 20.
+        """
         pixels = torch.bincount(target[target != IGNORE], minlength=labels).float()
         weights = pixels.clamp_min(1) ** -self.balance
         return (weights * pixels.sum() / (weights * pixels).sum().clamp_min(1e-9)).clamp_max(20)
 
 
 def _jaccard_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """1 - IoU of the probabilities [n,N,h,w] with `target` [n,h,w], mean over the labels that are there; 0 for none.
+    """Computes 1 - IoU of probabilities and target, as the mean over the labels that occur. 0 where none occurs.
 
-    Intersection and union are summed over all images: a label in the corner of one weighs little. Rahman and Wang,
-    ISVC 2016.
+    Intersection and union are summed over all images, so a label with few pixels in one image weighs little. Source:
+    Rahman and Wang, ISVC 2016.
+
+    Args:
+        logits: [n,N,h,w].
+        target: [n,h,w] labels or IGNORE.
     """
     seen = target != IGNORE
     probabilities = logits.softmax(dim=1).movedim(1, -1)[seen]

@@ -1,4 +1,4 @@
-"""Optimisers, learning rates, and what of a network stays as it is."""
+"""Optimizers, learning rates, and the parts of a network that do not learn."""
 
 import math
 from typing import Any
@@ -11,7 +11,11 @@ from lseg_ros.training.config import TrainConfig
 
 
 def freeze(net: LSegNet, config: TrainConfig) -> None:
-    """Takes out of training what is `frozen` or has the rate 0; raises ValueError where no part has such a name."""
+    """Excludes parts from training: those in `frozen`, and those with the learning rate 0.
+
+    Raises:
+        ValueError: `frozen` has a name that no part of the network has.
+    """
     for part, rate in _parts(net, config):
         if rate == 0:
             part.requires_grad_(False)
@@ -24,19 +28,26 @@ def freeze(net: LSegNet, config: TrainConfig) -> None:
 
 
 def set_modes(net: LSegNet, batch_norm: str) -> None:
-    """Train mode, but for the text encoder, and BatchNorm that learns nothing or is "frozen" in the image encoder."""
+    """Sets train mode, except for the text encoder and for BatchNorm that must keep its statistics.
+
+    Args:
+        net: The network.
+        batch_norm: "frozen" keeps the statistics in the whole image encoder. Otherwise only parts that do not learn
+            keep theirs.
+    """
     net.train()
     net.text_encoder.eval()
     frozen = set(net.encoder.modules()) if batch_norm == "frozen" else set()
     for module in net.modules():
-        # On few images the statistics drift away from the pretrained weights; and what stays as it is keeps its own.
+        # On few images the statistics drift away from those that the pretrained weights need. Parts that do not learn
+        # keep theirs in any case.
         still = module in frozen or not any(p.requires_grad for p in module.parameters())
         if still and isinstance(module, nn.BatchNorm2d | nn.SyncBatchNorm):
             module.eval()
 
 
 def build_optimizer(net: LSegNet, config: TrainConfig) -> torch.optim.Optimizer:
-    """The optimiser of a run. The text encoder is in no group, so it stays as it is."""
+    """Makes the optimizer of a run. The text encoder is in no group, so it never learns."""
     rate = config.rates[1]
     groups: list[dict[str, Any]] = [
         {"params": [p for p in part.parameters() if p.requires_grad], "lr": lr, "initial_lr": lr}
@@ -49,7 +60,7 @@ def build_optimizer(net: LSegNet, config: TrainConfig) -> torch.optim.Optimizer:
 
 
 def _parts(net: LSegNet, config: TrainConfig) -> list[tuple[nn.Module, float]]:
-    """What may be trained, with its learning rate."""
+    """Lists the parts that may learn, with their learning rates."""
     encoder_rate, rate = config.rates
     parts = [
         (net.encoder, encoder_rate),
@@ -61,19 +72,19 @@ def _parts(net: LSegNet, config: TrainConfig) -> list[tuple[nn.Module, float]]:
 
 
 def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
-    """Gives all groups the rate that they begin with, times `factor`."""
+    """Sets the rate of each group to its initial rate times `factor`."""
     for group in optimizer.param_groups:
         group["lr"] = group["initial_lr"] * factor
 
 
 def lr_factor(config: TrainConfig, step: int, steps: int) -> float:
-    """What the learning rates are multiplied with at a step.
+    """Returns the factor of the learning rates at a step.
 
     Args:
-        config: "cosine" goes to zero after `warmup` steps up, and does so again from each of `restarts` (SGDR,
-            Loshchilov and Hutter 2017); "poly" is (1 - epoch / epochs) ** 0.9, the same all through an epoch.
-        step: from 0.
-        steps: of the whole schedule.
+        config: The run. "cosine" rises for `warmup` steps and falls to zero, and does so again after each of `restarts`
+            (SGDR, Loshchilov and Hutter 2017). "poly" is (1 - epoch / epochs) ** 0.9, constant within an epoch.
+        step: The step, from 0.
+        steps: Number of steps of the whole schedule.
     """
     if config.schedule == "poly":
         epoch = step // (steps // config.epochs)
