@@ -1,4 +1,5 @@
-# The interpreter to make .venv from is chosen by tools/make_env.py; `make env PYTHON=python3.12` names one.
+# tools/make_env.py chooses the interpreter to make .venv from, and the ROS 2 to install where none is sourced;
+# `make env PYTHON=python3.12 ROS=jazzy` names them.
 .PHONY: help env test lint demo bench tables site clean
 
 help:
@@ -12,7 +13,7 @@ help:
 	@echo "make clean  removes what env, test and demo left in this folder"
 
 env:
-	@PYTHON="$(PYTHON)" python3 tools/make_env.py
+	@PYTHON="$(PYTHON)" ROS="$(ROS)" python3 tools/make_env.py
 
 # Every check runs, whatever the ones before it found; one that fails, fails the target.
 LINT = ruff check || failed=1; ruff format --check || failed=1; mypy || failed=1

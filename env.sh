@@ -30,7 +30,8 @@ fi
 
 if [ -d "$_lseg_root/.venv/share/ament_index" ]; then
     # ROS 2 from PyPI: what a distribution's setup.sh does. Told so, the wheels need not start Python a second time.
-    export ROS_DISTRO=kilted ROS_VERSION=2 ROS_PYTHON_VERSION=3 _ROS_WHEELS_BOOTSTRAP_COMPLETE=1
+    ROS_DISTRO=$(cat "$_lseg_root/.venv/ros-distribution.txt")
+    export ROS_DISTRO ROS_VERSION=2 ROS_PYTHON_VERSION=3 _ROS_WHEELS_BOOTSTRAP_COMPLETE=1
     for _lseg_folder in "$_lseg_root"/.venv/lib/python3.*/site-packages/ros_*.libs; do
         _lseg_prepend LD_LIBRARY_PATH "$_lseg_folder"
     done

@@ -1,13 +1,15 @@
 """Makes what is missing for building, testing and running this package; `make env` calls it.
 
 With a ROS 2 distribution sourced, that one is used, and .venv, which also sees its packages, holds what it lacks.
-Without, .venv holds everything, ROS 2 included, from PyPI. Either way colcon then builds the package into install/.
+Without, .venv holds everything, ROS 2 included, from PyPI, which has wheels of several distributions: ROS=jazzy picks
+one. Either way colcon then builds the package into install/.
 Each step is skipped when nothing that it depends on has changed since it last succeeded.
 
 Standard library only: this runs before anything is installed.
 """
 
 import fcntl
+import json
 import os
 import re
 import shutil
@@ -19,12 +21,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 VENV_PYTHON = VENV / "bin" / "python"
-INSTALL = ROOT / "install"
+BUILD, INSTALL = ROOT / "build", ROOT / "install"
 VISION_MSGS = ROOT / "tools" / "vision_msgs"
 
 REQUIREMENTS_STAMP = VENV / "requirements-installed.txt"
 BUILD_STAMP = INSTALL / "inputs-built.txt"
+WHEELS_NAME = VENV / "ros-distribution.txt"  # the distribution whose wheels .venv holds; env.sh reads it
 
+WHEELS = ["kilted", "jazzy"]  # distributions that pyproject.toml lists wheels of
 SUPPORTED = [(3, minor) for minor in range(10, 14)]
 BUILD_INPUTS = ["CMakeLists.txt", "package.xml", "config", "launch", "lseg_ros", "msg", "scripts", "srv", VISION_MSGS]
 
@@ -37,10 +41,11 @@ def main():
     started = time.monotonic()
     with one_at_a_time():
         distribution = find_distribution()
+        wheels = choose_wheels(distribution)
         python = find_python(distribution)
         find_compiler()
-        changed = make_venv(python, distribution)
-        changed |= install_requirements(distribution)
+        changed = make_venv(python, distribution, wheels)
+        changed |= install_requirements(distribution, wheels)
         changed |= build(distribution)
     seconds = time.monotonic() - started
     say(f"ready after {seconds:.0f} s: `. ./env.sh` gives a shell with all of it" if changed else "up to date")
@@ -79,6 +84,25 @@ def find_distribution():
 def foreign_prefixes():
     prefixes = [Path(prefix) for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if prefix]
     return [prefix for prefix in prefixes if ROOT not in prefix.parents]
+
+
+def choose_wheels(distribution):
+    """Returns the distribution whose wheels go into .venv, or None beside a sourced one.
+
+    It is the one that ROS names, else the one that .venv holds already, else the newest.
+    """
+    asked = os.environ.get("ROS")
+    if distribution:
+        if asked and asked != distribution:
+            raise SetupError(f"ROS={asked} asks for wheels, and ROS 2 {distribution} is sourced: use a new shell.")
+        return None
+    if asked and asked not in WHEELS:
+        raise SetupError(f"There are no wheels of ROS={asked}: use ROS={' or ROS='.join(WHEELS)}.")
+    return asked or installed_wheels() or WHEELS[0]
+
+
+def installed_wheels():
+    return WHEELS_NAME.read_text().strip() if WHEELS_NAME.exists() else None
 
 
 def find_python(distribution):
@@ -125,29 +149,35 @@ def find_compiler():
 # .venv and what goes into it
 
 
-def make_venv(python, distribution):
-    if venv_is_sound(distribution):
-        return False
-    if VENV.exists():
-        say("removing .venv: unfinished, or made for another Python or ROS 2")
-        shutil.rmtree(VENV)
-    say(f"making .venv with {python}, " + (f"beside ROS 2 {distribution}" if distribution else "with ROS 2 from PyPI"))
-    run([python, "-m", "venv", *(["--system-site-packages"] if distribution else []), VENV])
-    return True
+def make_venv(python, distribution, wheels):
+    sound = venv_is_sound(distribution, wheels)
+    if not sound:
+        if VENV.exists():
+            say("removing .venv and what was built with it: unfinished, or made for another Python or ROS 2")
+            for folder in (VENV, BUILD, INSTALL):
+                shutil.rmtree(folder, ignore_errors=True)
+        beside = f"beside ROS 2 {distribution}" if distribution else f"with ROS 2 {wheels} from PyPI"
+        say(f"making .venv with {python}, {beside}")
+        run([python, "-m", "venv", *(["--system-site-packages"] if distribution else []), VENV])
+    if wheels and not WHEELS_NAME.exists():
+        WHEELS_NAME.write_text(wheels + "\n")
+    return not sound
 
 
-def venv_is_sound(distribution):
+def venv_is_sound(distribution, wheels):
     config = VENV / "pyvenv.cfg"
     if not config.exists() or not VENV_PYTHON.exists():
         return False
     if ("include-system-site-packages = true" in config.read_text()) != bool(distribution):
         return False
+    if installed_wheels() not in (None, wheels):
+        return False
     pip = [VENV_PYTHON, "-m", "pip", "--version"]
     return REQUIREMENTS_STAMP.exists() or subprocess.run(pip, stdout=subprocess.DEVNULL).returncode == 0
 
 
-def install_requirements(distribution):
-    wanted = "\n".join(requirements(distribution)) + "\n"
+def install_requirements(distribution, wheels):
+    wanted = "\n".join(requirements(wheels)) + "\n"
     if REQUIREMENTS_STAMP.exists() and REQUIREMENTS_STAMP.read_text() == wanted:
         return False
     say("installing Python packages (some GB and a few minutes the first time)")
@@ -166,14 +196,28 @@ def install_requirements(distribution):
     return True
 
 
-def requirements(distribution):
-    try:
-        import tomllib
-    except ImportError:  # before Python 3.11
-        from pip._vendor import tomli as tomllib
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    extras = ["ros", "bag", "openvino", "onnx", "train", "demo", "dev"] + ([] if distribution else ["ros-wheels"])
-    return project["dependencies"] + [r for extra in extras for r in project["optional-dependencies"][extra]]
+def requirements(wheels):
+    """All of pyproject.toml's dependencies, and the wheels of this distribution of ROS 2 unless it is None."""
+    pyproject = read_pyproject()
+    found = list(pyproject["project"]["dependencies"])
+    for extra in ("ros", "bag", "openvino", "onnx", "train", "demo", "dev"):
+        found += pyproject["project"]["optional-dependencies"][extra]
+    ros = pyproject["tool"]["lseg_ros"]["ros-wheels"]
+    return found + [f"{name}{bounds[wheels]}" for name, bounds in ros.items() if wheels in bounds]
+
+
+def read_pyproject():
+    """Read by .venv's Python, whose pip brings a reader of TOML where the standard library has none (Python 3.10)."""
+    code = (
+        "import json, sys\n"
+        "try: import tomllib\n"
+        "except ImportError: from pip._vendor import tomli as tomllib\n"
+        "print(json.dumps(tomllib.load(sys.stdin.buffer)))"
+    )
+    python = VENV_PYTHON if VENV_PYTHON.exists() else sys.executable
+    with open(ROOT / "pyproject.toml", "rb") as project:
+        done = subprocess.run([python, "-c", code], check=True, stdin=project, stdout=subprocess.PIPE)
+    return json.loads(done.stdout)
 
 
 def forget_half_installed():
