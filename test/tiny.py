@@ -42,8 +42,9 @@ class HashText(TextEncoder):
         rows = []
         for phrase in phrases:
             generator = torch.Generator().manual_seed(zlib.crc32(phrase.encode()))
-            rows.append(torch.randn(self.dim, generator=generator))
-        return functional.normalize(torch.stack(rows), dim=-1)
+            # Each row by itself: in a batch its last bits would depend on how many there are, and on the processor.
+            rows.append(functional.normalize(torch.randn(self.dim, generator=generator), dim=0))
+        return torch.stack(rows)
 
 
 def tiny_net(seed: int = 0) -> LSegNet:

@@ -28,10 +28,11 @@ from lseg_ros.model.net import LSegNet
 
 CPU = torch.device("cpu")
 LABELS = ["person", "space suit", "flag", "rocket", "sky", "floor", "wall", "tree", "table", "dog", "other"]
-# backend, precision -> least share of pixels with PyTorch's label, largest difference of coordinates
+# backend, precision -> least share of pixels with PyTorch's label, largest difference of coordinates. A difference of
+# 1e-4 moves a logit by 1.4e-3; on this photograph one pixel in a thousand has a second label that near to its best.
 FAST = {
-    ("openvino", "float32"): (0.9999, 1e-4),
-    ("onnxruntime", "float32"): (0.9999, 1e-4),
+    ("openvino", "float32"): (0.999, 1e-4),
+    ("onnxruntime", "float32"): (0.999, 1e-4),
     ("openvino", "bfloat16"): (0.99, 0.025),
 }
 

@@ -35,9 +35,10 @@ def test_results_and_gradients_are_the_same(conv: nn.Module, size: tuple[int, in
     x = torch.randn(2, 6, *size).contiguous(memory_format=torch.channels_last)
     for expected, found in zip(step(conv, x), step(quick, x), strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
-    # The rounding of bfloat16 is the only difference, and float32 has less of it.
+    # The rounding of bfloat16 is the only difference: 0.4 % for each of two factors and for a sum, which some processors
+    # round after every term.
     for exact, found in zip(step(conv, x), step(quick, x, autocast=True), strict=True):
-        assert (found - exact).abs().max() <= 0.01 * exact.abs().max()
+        assert (found - exact).abs().max() <= 0.03 * exact.abs().max()
 
 
 @pytest.mark.parametrize("conv", [

@@ -10,6 +10,7 @@ import pytest
 import torch
 import yaml
 from numpy.typing import NDArray
+from rounding import assert_same_mask, ties_of
 from tiny import HashText, tiny_net
 from torch import Tensor
 
@@ -199,8 +200,8 @@ def test_scores_are_those_of_the_segmenter(scorer: Scorer) -> None:
     segmenter.set_labels(words, [0, 1, 2])
     expected = segmenter.segment(image)
     labels, confidence = scorer.best(scorer.embed(image), scorer.encode_text(words))
-    np.testing.assert_array_equal(labels, expected.mask)
-    np.testing.assert_array_equal(confidence, expected.confidence)
+    assert_same_mask(labels, expected.mask, ties_of(expected))
+    np.testing.assert_allclose(confidence, expected.confidence, atol=1e-5)
     np.testing.assert_array_equal(labels, scorer.labels(scorer.embed(image), scorer.encode_text(words)))
 
 
@@ -208,8 +209,10 @@ def test_multiscale_takes_words_that_are_there_twice(scorer: Scorer) -> None:
     image, _ = Noise(["a"]).sample(0)
     segmenter = Segmenter(tiny_net(), "cpu")
     segmenter.set_labels(["road", "sky"], [0, 2])
-    expected = segmenter.segment_multiscale(image).mask
-    np.testing.assert_array_equal(scorer.multiscale(image, ["road", "road", "sky"]), expected)
+    expected = segmenter.segment_multiscale(image)
+    # Products with three texts and with two round differently, and the logits are sums over all passes.
+    tied = ties_of(expected, margin=1e-4)
+    assert_same_mask(scorer.multiscale(image, ["road", "road", "sky"]), expected.mask, tied)
 
 
 def test_targets_of_cells() -> None:
@@ -232,12 +235,17 @@ def test_one_pass_over_the_images_serves_all(scorer: Scorer) -> None:
     data = Noise(labels)
     found = measure(scorer, data, config, range(3))
     predicted: dict[str, NDArray[np.uint8]] = {}
+    target = np.stack([data.sample(i)[1] for i in range(3)])
+    known = target != IGNORE
+    slack: dict[str, float] = {}  # a pixel of no clear label moves an IoU by what one pixel is worth
     segmenter = Segmenter(tiny_net(), "cpu")
     for name, words in {"own": labels, "other": others, "a": [f"a {w}" for w in labels], "seen": labels[:2]}.items():
         segmenter.set_labels(words, list(range(len(words))), force=True)
-        predicted[name] = np.stack([segmenter.segment(data.sample(i)[0]).mask for i in range(3)])
-    target = np.stack([data.sample(i)[1] for i in range(3)])
-    known = target != IGNORE
+        results = [segmenter.segment(data.sample(i)[0]) for i in range(3)]
+        predicted[name] = np.stack([result.mask for result in results])
+        tied = np.stack([ties_of(result) for result in results]) & known
+        assert tied.sum() < 10
+        slack[name] = 1e-6 + tied.sum() / np.bincount(target[known]).min()
     for name, metrics in (
         ("own", found.metrics),
         ("other", found.synonyms[0].metrics),
@@ -246,12 +254,13 @@ def test_one_pass_over_the_images_serves_all(scorer: Scorer) -> None:
         ("own", evaluate(scorer, data)),
         ("other", evaluate(scorer, data, others)),
     ):
-        assert metrics.iou == pytest.approx([iou(target, predicted[name], i) for i in range(3)])
-        assert metrics.pixel_accuracy == pytest.approx((predicted[name] == target)[known].mean())
+        assert metrics.iou == pytest.approx([iou(target, predicted[name], i) for i in range(3)], abs=slack[name])
+        assert metrics.pixel_accuracy == pytest.approx((predicted[name] == target)[known].mean(), abs=slack[name])
     assert found.synonyms[0].kept == pytest.approx(found.synonyms[0].metrics.mean_iou / found.metrics.mean_iou)
     (car,) = found.unseen
     seen = predicted["seen"][target == 2]
-    assert dict(car.taken_by) == pytest.approx({"road": (seen == 0).mean(), "sky": (seen == 1).mean()})
+    taken_by = {"road": (seen == 0).mean(), "sky": (seen == 1).mean()}
+    assert dict(car.taken_by) == pytest.approx(taken_by, abs=slack["seen"])
     assert [word.text for near in found.nearest for word in [near.nearest[0].word] if word.origin == "unknown"] != []
     assert {n.word.text: n.word.origin for c in found.nearest for n in c.nearest}["road"] == "seen"
     assert [image.index for image in found.images] == [0, 1, 2] and found.multiscale is None
@@ -311,21 +320,26 @@ class Episodes(EpisodeSet):
 def test_episodes_are_measured_as_by_the_original(scorer: Scorer) -> None:
     scorer = Scorer(tiny_net(), "cpu", input_size=SIDE)
     found = measure_episodes(scorer, Episodes(), range(3))
-    inter, union = np.zeros((3, 2)), np.zeros((3, 2))
+    inter, union, tied = np.zeros((3, 2)), np.zeros((3, 2)), 0
     segmenter = Segmenter(tiny_net(), "cpu", input_size=SIDE)
     for i in range(3):
         episode = Episodes().episode(i)
         image, mask = resize_as_hsnet((episode.image, episode.mask), SIDE)
         segmenter.set_labels(["others", episode.class_name], [0, 1], force=True)
-        predicted = segmenter.segment(image).mask
+        result = segmenter.segment(image)
+        predicted = result.mask
+        tied += (ties_of(result) & (mask != IGNORE)).sum()
         for side in (0, 1):
             true, guess = (mask != IGNORE) & (mask == side), (mask != IGNORE) & (predicted == side)
             inter[episode.class_id, side] += (true & guess).sum()
             union[episode.class_id, side] += (true | guess).sum()
     expected = inter[1:, 1] / union[1:, 1]
-    assert found.metrics.iou == pytest.approx({1: expected[0], 2: expected[1]})
-    assert found.metrics.mean_iou == pytest.approx(expected.mean())
-    assert found.metrics.fb_iou == pytest.approx((inter.sum(0) / union.sum(0)).mean())
+    # A pixel of no clear label moves an IoU by what one pixel is worth; of a million there are a few dozen.
+    assert tied < 1e-4 * union.sum()
+    slack = 1e-6 + tied / union[1:].min()
+    assert found.metrics.iou == pytest.approx({1: expected[0], 2: expected[1]}, abs=slack)
+    assert found.metrics.mean_iou == pytest.approx(expected.mean(), abs=slack)
+    assert found.metrics.fb_iou == pytest.approx((inter.sum(0) / union.sum(0)).mean(), abs=slack)
     assert found.episodes == 3 and found.labels == {1: "dog", 2: "cow"}
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from rounding import ties_of
 from tiny import TINY, HashText, tiny_net
 
 from lseg_ros import Segmenter, load_model
@@ -63,8 +64,8 @@ def arguments(folder: Path, *more: str) -> list[str]:
     return ["eval", "--config", str(folder / "eval.yaml"), "--data", str(folder), *model, *more]
 
 
-def by_segmenter(folder: Path, words: list[str]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """True ids, predicted ids and confidence of all pictures, by the way that users take."""
+def by_segmenter(folder: Path, words: list[str]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """True ids, predicted ids, confidence, and where no label is clearly best, by the way that users take."""
     segmenter = Segmenter(load_model(folder / "net.safetensors"), "cpu")
     segmenter.set_labels(words, list(range(len(words))))
     found = []
@@ -73,9 +74,9 @@ def by_segmenter(folder: Path, words: list[str]) -> tuple[NDArray[Any], NDArray[
         assert bgr is not None
         target = cv2.imread(str(folder / "masks" / f"{i}.png"), cv2.IMREAD_UNCHANGED)
         result = segmenter.segment(np.ascontiguousarray(bgr[..., ::-1], np.uint8))
-        found.append((target, result.mask, result.confidence))
-    target, mask, confidence = (np.stack(arrays) for arrays in zip(*found, strict=True))
-    return target, mask, confidence
+        found.append((target, result.mask, result.confidence, ties_of(result)))
+    target, mask, confidence, tied = (np.stack(arrays) for arrays in zip(*found, strict=True))
+    return target, mask, confidence, tied
 
 
 def ious(target: NDArray[Any], mask: NDArray[Any]) -> list[float | None]:
@@ -96,22 +97,33 @@ def test_figures_of_the_report(folder: Path, tmp_path: Path, capsys: pytest.Capt
 
     record = json.loads((out / "report.json").read_text(encoding="utf-8"), parse_constant=refuse)
     result = record["result"]
-    target, mask, confidence = by_segmenter(folder, LABELS)
+    target, mask, confidence, tied = by_segmenter(folder, LABELS)
     known, right = target != IGNORE, (target == mask)[target != IGNORE]
+    smallest = np.bincount(target[known]).min()
+
+    def slack(tied: NDArray[Any]) -> float:
+        """A pixel of no clear label moves an IoU by what one pixel is worth."""
+        assert tied[known].sum() < 10
+        return float(1e-6 + tied[known].sum() / smallest)
+
     expected = ious(target, mask)
-    assert result["metrics"]["iou"] == pytest.approx(expected, abs=1e-6)
+    assert result["metrics"]["iou"] == pytest.approx(expected, abs=slack(tied))
     mean = np.mean([x for x in expected if x is not None])
-    assert result["metrics"]["mean_iou"] == pytest.approx(mean, abs=1e-6)
-    assert result["metrics"]["pixel_accuracy"] == pytest.approx(right.mean(), abs=1e-6)
-    others = ious(target, by_segmenter(folder, OTHERS)[1])
-    assert result["synonyms"][0]["metrics"]["iou"] == pytest.approx(others, abs=1e-6)
+    assert result["metrics"]["mean_iou"] == pytest.approx(mean, abs=slack(tied))
+    assert result["metrics"]["pixel_accuracy"] == pytest.approx(right.mean(), abs=slack(tied))
+    _, others, _, others_tied = by_segmenter(folder, OTHERS)
+    assert result["synonyms"][0]["metrics"]["iou"] == pytest.approx(ious(target, others), abs=slack(others_tied))
     sure = confidence[known]
     error = 0.0
     for i in range(15):
         within = (sure > i / 15) & (sure <= (i + 1) / 15)
         error += abs(sure[within].sum() - right[within].sum()) / len(sure)
-    assert result["calibration"]["error"] == pytest.approx(error, abs=1e-5)
-    assert result["calibration"]["over_confidence"] == pytest.approx(sure.mean() - right.mean(), abs=1e-5)
+    # A pixel whose confidence lies on the border of two bins may be counted in either.
+    edges = (np.abs(sure * 15 - np.round(sure * 15)) < 1e-4).sum()
+    assert edges < 20
+    most = 1e-5 + (2 * edges + tied[known].sum()) / len(sure)
+    assert result["calibration"]["error"] == pytest.approx(error, abs=most)
+    assert result["calibration"]["over_confidence"] == pytest.approx(sure.mean() - right.mean(), abs=slack(tied) + 1e-5)
     assert any(b["accuracy"] is None for b in result["calibration"]["bins"])
     assert np.sum(result["counts"]) == known.sum() == sum(b["pixels"] for b in result["calibration"]["bins"])
     assert (record["schema"], record["kind"], record["measured"]) == (1, "masks", 10)

@@ -135,7 +135,8 @@ def test_two_networks_in_two_threads(tmp_path: Path) -> None:
     alone = [logits(net, together=False) for net in nets]
     with ThreadPoolExecutor(len(nets)) as pool:
         both = list(pool.map(lambda net: logits(net, together=True), nets))
-    torch.testing.assert_close(both, alone, rtol=0, atol=1e-6)
+    # Two networks at once may get fewer threads each, and sums over fewer threads round differently.
+    torch.testing.assert_close(both, alone, rtol=0, atol=1e-4)
 
 
 def test_a_copy_and_a_second_backward(tmp_path: Path) -> None:

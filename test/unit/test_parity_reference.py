@@ -51,7 +51,7 @@ def test_logits(net: LSegNet, reference: dict, name: str, labels: str) -> None:
     stride = int(key.removeprefix("logits_s"))
     torch.testing.assert_close(logits[..., ::stride, ::stride], expected[key], rtol=0, atol=1e-4)
     top = logits.topk(2, dim=1).values
-    decided = top[:, 0] - top[:, 1] > 1e-4
+    decided = top[:, 0] - top[:, 1] > 2e-4  # each of the two logits may be off by 1e-4
     assert torch.equal(logits.argmax(1)[decided].byte(), expected["argmax_u8"][decided])
     assert decided.float().mean() > 0.99
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from rounding import assert_same_mask, ties
 from tiny import TINY, HashText, tiny_net
 from torch.nn import functional
 
@@ -61,8 +62,9 @@ def test_scores_sum_to_one_and_the_winner_is_the_mask() -> None:
     result = segmenter.segment(RGB)
     scores = np.stack([result.scores(name) for name in LABELS])
     np.testing.assert_allclose(scores.sum(0), 1, atol=1e-5)
-    np.testing.assert_array_equal(result.mask, scores.argmax(0) + 1)
-    np.testing.assert_allclose(result.confidence, scores.max(0), atol=1e-6)
+    # Scores of one label and of all are enlarged by products of different sizes, which round differently.
+    assert_same_mask(result.mask, scores.argmax(0) + 1, ties(scores))
+    np.testing.assert_allclose(result.confidence, scores.max(0), atol=1e-5)
     assert result.mask.shape == result.confidence.shape == (60, 100)
     with pytest.raises(ValueError, match="there is no label 'tree'; there are: road, grass"):
         result.scores("tree")
@@ -198,7 +200,7 @@ def test_a_phrase_does_not_compete_with_itself() -> None:
     segmenter.set_labels(["sky"])
     alone = segmenter.query(image, ["road"], (30, 50))[0]
     assert as_label.score.shape == (30, 50)
-    np.testing.assert_allclose(as_label.score, alone.score, atol=1e-6)
+    np.testing.assert_allclose(as_label.score, alone.score, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -222,7 +224,7 @@ def test_another_size_and_channels_side_by_side() -> None:
     direct.set_labels(LABELS)
     np.testing.assert_array_equal(small.mask, direct.segment(RGB).mask)
     channels = result.score_channels(["sky", "road"])
-    np.testing.assert_allclose(channels, np.stack([result.scores("sky"), result.scores("road")], -1), atol=1e-6)
+    np.testing.assert_allclose(channels, np.stack([result.scores("sky"), result.scores("road")], -1), atol=1e-5)
 
 
 def test_usage_names_the_device() -> None:

@@ -63,7 +63,11 @@ def test_of_equal_labels_the_first_wins() -> None:
 def test_more_labels_than_a_byte_counts() -> None:
     logits, sizes = case((60, 100), 96, 300)
     best = best_labels(logits, sizes, (60, 100))
-    assert torch.equal(best.index.long(), resized(logits, sizes, (60, 100)).argmax(0))
+    expected = resized(logits, sizes, (60, 100))
+    top = expected.topk(2, dim=0).values
+    clear = top[0] - top[1] > 1e-4  # the two enlarge in different units, and so round differently
+    assert clear.float().mean() > 0.99
+    assert torch.equal(best.index.long()[clear], expected.argmax(0)[clear])
     assert best.index.max() > 255
 
 
