@@ -59,6 +59,7 @@ def request_of(net: LSegNet, **changes: Any) -> Request:
     return replace(Request(ImageEncoder(net).eval(), CPU), **changes)
 
 
+@pytest.mark.numeric
 @pytest.mark.parametrize(("backend", "precision"), FAST)
 def test_backends_give_pytorchs_masks(mini: LSegNet, photo: NDArray[np.uint8], *, backend: str, precision: str) -> None:
     module = pytest.importorskip(backend)

@@ -32,6 +32,7 @@ def vit_net() -> LSegNet:
     return LSegNet(TINY_VIT, build_text_encoder(TINY_VIT)).eval()
 
 
+@pytest.mark.numeric
 @pytest.mark.parametrize("make", [tiny_net, vit_net])
 @pytest.mark.parametrize("reference", [Plain, Baseline])
 def test_references_give_what_the_segmenter_gives(make: Callable[[], LSegNet], reference: type[Plain]) -> None:

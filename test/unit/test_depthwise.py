@@ -11,6 +11,8 @@ from lseg_ros.model.backbone import CnnEncoder
 from lseg_ros.model.variants import VARIANTS, CnnBackbone
 from lseg_ros.training.depthwise import quicken
 
+pytestmark = pytest.mark.numeric
+
 
 def step(net: nn.Module, x: Tensor, *, autocast: bool = False) -> tuple[Tensor, ...]:
     """Output, and gradients of input and parameters."""
@@ -35,8 +37,8 @@ def test_results_and_gradients_are_the_same(conv: nn.Module, size: tuple[int, in
     x = torch.randn(2, 6, *size).contiguous(memory_format=torch.channels_last)
     for expected, found in zip(step(conv, x), step(quick, x), strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
-    # The rounding of bfloat16 is the only difference: 0.4 % for each of two factors and for a sum, which some processors
-    # round after every term.
+    # Only the rounding of bfloat16 may differ: 0.4 % for each of two factors, and for a sum, that some processors round
+    # after every term.
     for exact, found in zip(step(conv, x), step(quick, x, autocast=True), strict=True):
         assert (found - exact).abs().max() <= 0.03 * exact.abs().max()
 

@@ -32,7 +32,7 @@ from lseg_ros.evaluation.subset import Subset
 from lseg_ros.evaluation.text_features import ensemble, fill, shuffled
 from lseg_ros.inference.preprocess import Geometry
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.numeric, pytest.mark.usefixtures("one_thread")]
 
 CONFIGS = Path(__file__).parents[2] / "config"
 

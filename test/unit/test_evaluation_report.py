@@ -88,6 +88,7 @@ def ious(target: NDArray[Any], mask: NDArray[Any]) -> list[float | None]:
     return found
 
 
+@pytest.mark.numeric
 def test_figures_of_the_report(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "a" / "report"
     assert main(arguments(folder, "--out", str(out))) == 0

@@ -62,6 +62,7 @@ def export(*arguments: object) -> int:
     return main(["export", *map(str, arguments)])
 
 
+@pytest.mark.numeric
 @pytest.mark.parametrize("kind", ["cnn", "vit"])
 def test_one_file_takes_images_of_any_size(tmp_path: Path, *, kind: str) -> None:
     torch.manual_seed(0)
@@ -76,6 +77,7 @@ def test_one_file_takes_images_of_any_size(tmp_path: Path, *, kind: str) -> None
             torch.testing.assert_close(backend(images), encoder(images), rtol=0, atol=1e-4)
 
 
+@pytest.mark.numeric
 @pytest.mark.parametrize("kind", ["cnn", "vit"])
 def test_openvino_runs_it_in_the_precision_asked_for(tmp_path: Path, *, kind: str) -> None:
     openvino = pytest.importorskip("openvino")
@@ -108,6 +110,7 @@ def test_export_is_checked_and_says_so(weights: Path, tmp_path: Path, capsys: py
     assert segmenter.precision == "float32"
 
 
+@pytest.mark.numeric
 def test_int8_is_calibrated_and_its_cost_is_told(
     weights: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

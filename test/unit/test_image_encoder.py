@@ -13,6 +13,8 @@ from lseg_ros.model.image_encoder import ImageEncoder
 from lseg_ros.model.net import LSegNet
 from lseg_ros.model.variants import Variant, VitBackbone
 
+pytestmark = pytest.mark.numeric
+
 IMAGES = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
 
 

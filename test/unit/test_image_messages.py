@@ -15,6 +15,8 @@ from lseg_ros.images import messages
 from lseg_ros.images.encodings import LAYOUTS
 from lseg_ros.images.messages import ImageError, to_rgb
 
+pytestmark = pytest.mark.numeric
+
 RGB = npt.NDArray[np.uint8]
 
 BACKENDS = [

@@ -10,6 +10,8 @@ from torch import Tensor
 from lseg_ros import Segmenter, load_model
 from lseg_ros.inference.multiscale import CROP, multiscale_logits, passes
 
+pytestmark = pytest.mark.numeric
+
 BLACK = torch.full((3,), -1.0)
 
 

@@ -10,6 +10,8 @@ from torch.nn import functional
 from lseg_ros.model.decoder import FusionBlock, ResidualConvUnit
 from lseg_ros.model.net import LOGIT_SCALE, check_size
 
+pytestmark = pytest.mark.numeric
+
 TEXT = ["road", "grass", "sky"]
 
 

@@ -21,6 +21,8 @@ from lseg_ros.model.net import LSegNet
 from lseg_ros.model.variants import LSEG_RN101, ClipText, Decoder, HeadBlock, Variant, VitBackbone
 from lseg_ros.model.weights import load_model
 
+pytestmark = pytest.mark.numeric
+
 PINNED = json.loads((Path(__file__).parents[1] / "data" / "parity.json").read_text())["cases"]
 LABELS = ["wall", "Traffic  light", "cr\u00e8me br\u00fbl\u00e9e &amp; tea", "other"]
 CLASSES = ["tvmonitor", "ac_wall"]  # of the zero-shot network: each image of the batch against one of them

@@ -9,7 +9,10 @@ from lseg_ros.model.backbone import VitEncoder
 from lseg_ros.model.net import LSegNet
 from lseg_ros.model.text import Clip
 
-pytestmark = pytest.mark.skipif(not REFERENCE.is_dir(), reason="needs the original's outputs beside the project")
+pytestmark = [
+    pytest.mark.numeric,
+    pytest.mark.skipif(not REFERENCE.is_dir(), reason="needs the original's outputs beside the project"),
+]
 CASES = ["seed0_96x96", "seed1_96x96", "seed2_96x96", "seed3_64x128"]
 LISTS = ["3", "7", "150"]
 

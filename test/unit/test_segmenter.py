@@ -11,6 +11,8 @@ from lseg_ros import Segmenter
 from lseg_ros.inference.labels import IdRules, LabelError, LabelSpec
 from lseg_ros.inference.preprocess import geometry, to_input
 
+pytestmark = pytest.mark.numeric
+
 RGB = np.random.default_rng(0).integers(0, 256, (60, 100, 3), dtype=np.uint8)
 LABELS = ["road", "grass", "sky", "car"]
 

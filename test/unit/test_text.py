@@ -11,6 +11,8 @@ from torch.nn import functional
 from lseg_ros.model.text import Clip, MiniLm, load_minilm
 from lseg_ros.model.variants import ClipText
 
+pytestmark = pytest.mark.numeric
+
 LABELS = ["sky", "fire extinguisher", "a photo of a person, standing", "tree", "!", "grass"]
 
 

@@ -83,6 +83,7 @@ def test_labels_of_different_sources_do_not_compete(data: Path, tmp_path: Path) 
     assert [len(part.text) for part in batch.parts] == [3, 2]
 
 
+@pytest.mark.numeric
 def test_the_loss_is_that_of_the_whole_network(data: Path, tmp_path: Path) -> None:
     """The trainer's short cuts (normalising late, reading only some pixels) give the paper's loss."""
     run = Trainer(replace(CONFIG, pixel_step=3, balance=0.0), data, tmp_path)
@@ -97,6 +98,7 @@ def test_the_loss_is_that_of_the_whole_network(data: Path, tmp_path: Path) -> No
     assert run.objective(batch).item() == pytest.approx(expected.item(), rel=0.02)  # bfloat16
 
 
+@pytest.mark.numeric
 def test_rare_labels_weigh_more_where_asked(data: Path, tmp_path: Path) -> None:
     run = Trainer(replace(CONFIG, balance=0.5), data, tmp_path)
     target = torch.tensor([0] * 64 + [1] * 16 + [IGNORE] * 5)
@@ -105,6 +107,7 @@ def test_rare_labels_weigh_more_where_asked(data: Path, tmp_path: Path) -> None:
     assert (weights[:2] * torch.tensor([64, 16])).sum() == pytest.approx(80)
 
 
+@pytest.mark.numeric
 def test_the_jaccard_loss_is_one_less_the_mean_iou_of_what_is_there() -> None:
     target = torch.tensor([[[0, 0, 1, IGNORE]]])
     sure = torch.full((1, 3, 1, 4), -100.0)

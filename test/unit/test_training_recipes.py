@@ -126,6 +126,7 @@ def test_what_is_trained_at_which_rate(optimizer: str, expected: dict[str, objec
     }
 
 
+@pytest.mark.numeric
 def test_accumulation_is_the_mean_over_batches(data: Path, tmp_path: Path) -> None:
     """One step of plain SGD, worked out from the losses of its two batches."""
     config = replace(CONFIG, optimizer="sgd", precision="float32", accumulate=2, steps=1, warmup=0, clip=0.0)
@@ -151,6 +152,7 @@ def test_batch_norm_of_the_backbone(data: Path, tmp_path: Path, mode: str) -> No
     assert moved == ({"decoder"} if mode == "frozen" else {"encoder", "decoder"})
 
 
+@pytest.mark.numeric
 def test_float32_is_the_papers_loss(data: Path, tmp_path: Path) -> None:
     run = Trainer(replace(CONFIG, precision="float32", negatives="all", pixel_step=1), data, tmp_path)
     run.net.eval()
@@ -311,6 +313,7 @@ def pascal(folder: Path) -> list[str]:
     return lines
 
 
+@pytest.mark.numeric
 def test_the_originals_episodes(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The shipped recipe with a tiny network of the same kind, on those episodes whose pictures are there."""
     lines = pascal(data)

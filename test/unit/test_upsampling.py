@@ -9,6 +9,8 @@ from lseg_ros.inference import upsampling
 from lseg_ros.inference.preprocess import Geometry, Size, geometry
 from lseg_ros.inference.upsampling import best_labels, resized, shares, strips
 
+pytestmark = pytest.mark.numeric
+
 SIZES = [
     ((360, 480), 480, None),  # as the network sees it, but for padding
     ((480, 640), 480, None),
