@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from processes import PATIENCE
 
 from lseg_ros.inference.labels import IdRules, LabelError, LabelSet, LabelSpec, as_specs, assign
 from lseg_ros.inference.postprocess import Segmentation
@@ -59,7 +60,7 @@ class FakeSegmenter:
         self.threads.add(threading.get_ident())
         self.embedded += 1
         self.entered.set()
-        assert self.gate.wait(30)
+        assert self.gate.wait(PATIENCE)
         if self.fail_next is not None:
             error, self.fail_next = self.fail_next, None
             raise error

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 import rclpy
 from numpy.typing import NDArray
+from processes import PATIENCE
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
@@ -19,7 +20,6 @@ from sensor_msgs.msg import Image
 from lseg_ros.ros.node import LsegNode
 
 T = TypeVar("T")
-TIMEOUT = 60.0  # seconds; about ten times what the slowest wait takes, which is for torch to load
 _ASK_AGAIN = 5 * 10**9  # nanoseconds
 LATCHED = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 RELIABLE = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE)
@@ -37,6 +37,7 @@ class Graph:
         self.node: LsegNode | None = None
         self._thread: threading.Thread | None = None
         self._images: Any = None
+        self._clients: dict[str, Any] = {}
 
     def __enter__(self) -> "Graph":
         return self
@@ -46,7 +47,7 @@ class Graph:
     ) -> None:
         if self._thread is not None:
             self._node_executor.shutdown()
-            self._thread.join(TIMEOUT)
+            self._thread.join(PATIENCE)
         if self.node is not None:
             self.node.close()
         self._executor.shutdown()
@@ -73,7 +74,7 @@ class Graph:
 
     def until(self, condition: Callable[[], T], what: str = "the condition") -> T:
         """Spins the client until `condition()` is true, and returns what it returned."""
-        deadline = self.client.get_clock().now().nanoseconds + int(TIMEOUT * 1e9)
+        deadline = self.client.get_clock().now().nanoseconds + int(PATIENCE * 1e9)
         while not (result := condition()):
             assert self.client.get_clock().now().nanoseconds < deadline, f"timed out waiting for {what}"
             self.spin_once()
@@ -89,11 +90,31 @@ class Graph:
             self.until(lambda: all(p.get_subscription_count() for p in own), f"a match on {topic}")
         return messages
 
+    def client_of(self, kind: Any, name: str) -> Any:
+        """A client of a service, once both sides know one another.
+
+        A server that does not see its client yet loses the answer. The node under test is asked whom it sees. A node
+        in a process of its own sees clients in the order in which they were made, so it sees this one as soon as it has
+        answered another that was made later.
+        """
+        if name not in self._clients:
+            self._clients[name] = self.client.create_client(kind, name)
+        self.until(self._clients[name].service_is_ready, f"the service {name}")
+        if self.node is not None:
+            self.until(lambda: self._node_sees_client(name), f"the node to see a client of {name}")
+        return self._clients[name]
+
+    def _node_sees_client(self, name: str) -> bool:
+        assert self.node is not None
+        try:
+            seen = self.node.get_client_names_and_types_by_node(self.client.get_name(), self.client.get_namespace())
+        except RuntimeError:  # it does not know the client's node yet
+            return False
+        return self.client.resolve_service_name(name) in dict(seen)
+
     def call(self, kind: Any, name: str, request: Any) -> Any:
         """Calls a service and returns its response."""
-        client: Any = self.client.create_client(kind, name)
-        self.until(client.service_is_ready, f"the service {name}")
-        future = client.call_async(request)
+        future = self.client_of(kind, name).call_async(request)
         self.until(future.done, f"a response of {name}")
         return future.result()
 
@@ -102,8 +123,7 @@ class Graph:
 
         A server that has just appeared may not see its client yet, and then its first answer is lost.
         """
-        client: Any = self.client.create_client(kind, name)
-        self.until(client.service_is_ready, f"the service {name}")
+        client = self.client_of(kind, name)
         futures: list[Any] = []
         asked = 0
 

@@ -1,14 +1,10 @@
 """The installed executables, as processes of their own: camera, node and a client that changes labels."""
 
-import os
-import resource
 import signal
-import subprocess
 from collections import defaultdict
-from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import cv2
 import numpy as np
@@ -18,6 +14,7 @@ from graph import Graph, pixels, stripes
 from lifecycle_msgs.srv import ChangeState, GetState
 from lseg_ros.msg import FrameInfo, LabelSet
 from lseg_ros.srv import GetLabels, SetLabels
+from processes import PATIENCE, Start, stop
 from reference import TINY_VIT
 from sensor_msgs.msg import Image
 
@@ -25,27 +22,7 @@ from lseg_ros.model.net import LSegNet
 from lseg_ros.model.text import build_text_encoder
 from lseg_ros.model.weights import save_model
 
-Start = Callable[..., subprocess.Popen[str]]
 LISTS = [["red thing", "grass"], ["grass", "sky", "car"], ["car"], ["red thing", "person, dog, or cat", "sky"]]
-
-
-@pytest.fixture
-def start(tmp_path: Path, domain: int) -> Iterator[Start]:
-    """Starts an installed executable; whatever still runs at the end is killed."""
-    running: list[tuple[subprocess.Popen[str], IO[str]]] = []
-
-    def run(name: str, **parameters: object) -> subprocess.Popen[str]:
-        arguments = [a for key, value in parameters.items() for a in ("-p", f"{key}:={value}")]
-        log = (tmp_path / f"{name}.log").open("w+")
-        process = subprocess.Popen([name, "--ros-args", *arguments], stdout=log, stderr=subprocess.STDOUT, text=True)
-        running.append((process, log))
-        return process
-
-    yield run
-    for process, log in running:
-        process.kill()
-        process.wait()
-        log.close()
 
 
 @pytest.fixture
@@ -56,25 +33,11 @@ def photo(tmp_path: Path) -> Path:
     return path
 
 
-def stop(process: subprocess.Popen[str], how: signal.Signals) -> float:
-    """Sends a signal and returns the processor's seconds until the process had ended.
-
-    Not the wall clock's, for other work on the machine says nothing about the node; within 15 s it has to end all the
-    same.
-    """
-    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
-    before = sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")  # user and system
-    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
-    process.send_signal(how)
-    process.wait(15)
-    now = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return now.ru_utime + now.ru_stime - ended.ru_utime - ended.ru_stime - before
-
-
 def test_masks_belong_to_the_labels_that_their_frame_info_names(
     graph: Graph, start: Start, photo: Path, tmp_path: Path
 ) -> None:
     node = start("lseg_node", labels=LISTS[0])
+    graph.client_of(SetLabels, "set_labels")
     first = graph.ask(GetLabels, "get_labels", GetLabels.Request()).label_set
     assert [x.name for x in first.labels] == LISTS[0]
     infos, masks = graph.collect(FrameInfo, "lseg/frame_info"), graph.collect(Image, "lseg/mask")
@@ -152,8 +115,7 @@ def test_a_signal_while_a_lifecycle_manager_configures(
     graph: Graph, start: Start, tmp_path: Path, how: signal.Signals
 ) -> None:
     node = start("lseg_node", autostart=False)
-    client: Any = graph.client.create_client(ChangeState, "lseg/change_state")
-    graph.until(client.service_is_ready, "the service")
+    client = graph.client_of(ChangeState, "lseg/change_state")
     assert graph.ask(GetState, "lseg/get_state", GetState.Request()).current_state.label == "unconfigured"
     request = ChangeState.Request()
     request.transition.label = "configure"
@@ -199,7 +161,7 @@ def test_a_node_that_cannot_start_says_why(
     domain: int, start: Start, tmp_path: Path, parameters: dict[str, object], reason: str
 ) -> None:
     node = start("lseg_node", **parameters)
-    assert node.wait(60) == 1
+    assert node.wait(PATIENCE) == 1
     log = (tmp_path / "lseg_node.log").read_text()
     assert reason in log and "Traceback" not in log
     assert "cannot start" in log

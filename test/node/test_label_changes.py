@@ -137,9 +137,8 @@ def test_all_agree_under_concurrent_changes(
     graph.client.create_timer(0.01, lambda: camera.publish(image(SCENE)))
     sets, infos = graph.collect(LabelSet, "lseg/labels", LATCHED), graph.collect(FrameInfo, "lseg/frame_info")
     topics, masks = graph.collect(LabelInfo, "lseg/label_info", LATCHED), graph.collect(Image, "lseg/mask")
-    set_labels: Any = graph.client.create_client(SetLabels, "set_labels")
-    set_parameters: Any = graph.client.create_client(SetParameters, "lseg/set_parameters")
-    graph.until(lambda: set_labels.service_is_ready() and set_parameters.service_is_ready(), "services")
+    set_labels = graph.client_of(SetLabels, "set_labels")
+    set_parameters = graph.client_of(SetParameters, "lseg/set_parameters")
     told: list[LabelSet] = []
     for _ in range(6):
         calls, answers = [], []

@@ -12,6 +12,7 @@ from graph import LATCHED, Graph, image, stripes
 from lifecycle_msgs.srv import ChangeState, GetState
 from lseg_ros.msg import Label, LabelSet
 from lseg_ros.srv import GetLabels, Query, SetLabels
+from processes import PATIENCE
 from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image
@@ -106,8 +107,7 @@ def test_deactivate_waits_for_the_frame_in_flight(
     segmenter.gate.clear()
     graph.send(image(stripes(RED)))
     graph.until(segmenter.entered.is_set, "a frame in flight")
-    client: Any = graph.client.create_client(ChangeState, "lseg/change_state")
-    graph.until(client.service_is_ready)
+    client = graph.client_of(ChangeState, "lseg/change_state")
     request = ChangeState.Request()
     request.transition.label = "deactivate"
     answer = client.call_async(request)
@@ -162,17 +162,15 @@ def test_a_change_that_a_cleanup_waits_for_is_remembered(graph: Graph) -> None:
         def set_labels(self, *arguments: Any, **more: Any) -> LabelSet:
             if self.labels.version == 1:
                 entered.set()
-                assert go_on.wait(30)
+                assert go_on.wait(PATIENCE)
             return super().set_labels(*arguments, **more)
 
     node = graph.start(lambda params: Slow(), autostart=False, labels=["red"])
     assert change(graph, "configure")
-    client: Any = graph.client.create_client(SetLabels, "set_labels")
-    graph.until(client.service_is_ready)
+    client = graph.client_of(SetLabels, "set_labels")
     answer = client.call_async(SetLabels.Request(labels=["blue"]))
     graph.until(entered.is_set, "a change under way")
-    lifecycle: Any = graph.client.create_client(ChangeState, "lseg/change_state")
-    graph.until(lifecycle.service_is_ready)
+    lifecycle = graph.client_of(ChangeState, "lseg/change_state")
     cleanup = ChangeState.Request()
     cleanup.transition.label = "cleanup"
     cleaned = lifecycle.call_async(cleanup)
@@ -211,10 +209,10 @@ def test_the_colour_library_is_found_while_the_model_loads(graph: Graph, monkeyp
 
     def look() -> None:
         looking.set()
-        found.append(loaded.wait(30))
+        found.append(loaded.wait(PATIENCE))
 
     def load(params: Any) -> FakeSegmenter:
-        assert looking.wait(30)
+        assert looking.wait(PATIENCE)
         loaded.set()
         return FakeSegmenter()
 

@@ -266,9 +266,8 @@ def test_labels_that_fail_late_are_not_half_applied(
 
 def test_each_caller_is_told_the_set_that_it_made(graph: Graph, lseg: Callable[..., None]) -> None:
     lseg()
-    set_labels: Any = graph.client.create_client(SetLabels, "set_labels")
-    set_parameters: Any = graph.client.create_client(SetParameters, "lseg/set_parameters")
-    graph.until(lambda: set_labels.service_is_ready() and set_parameters.service_is_ready())
+    set_labels = graph.client_of(SetLabels, "set_labels")
+    set_parameters = graph.client_of(SetParameters, "lseg/set_parameters")
     asked, answers = [], []
     for i in range(8):  # a service keeps ten requests
         asked.append([f"label {i}", f"other {i % 3}"])
@@ -418,8 +417,7 @@ def test_a_label_change_waits_for_the_frame_in_flight_and_no_longer(
     segmenter.gate.clear()
     graph.send(image(stripes(RED, WHITE)))
     graph.until(segmenter.entered.is_set, "a frame to be in flight")
-    client: Any = graph.client.create_client(SetLabels, "set_labels")
-    graph.until(client.service_is_ready)
+    client = graph.client_of(SetLabels, "set_labels")
     future = client.call_async(SetLabels.Request(labels=["white"]))
     # While the change waits, the node still answers others.
     old = graph.ask(GetLabels, "get_labels", GetLabels.Request()).label_set

@@ -20,8 +20,7 @@ RED, GREEN, BLUE = COLORS["red"], COLORS["green"], COLORS["blue"]
 
 def ask(graph: Graph, *phrases: str) -> Any:
     """Starts a query; returns its future."""
-    client: Any = graph.client.create_client(Query, "lseg/query")
-    graph.until(client.service_is_ready, "the service")
+    client = graph.client_of(Query, "lseg/query")
     return client.call_async(Query.Request(phrases=phrases))
 
 

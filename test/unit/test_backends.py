@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from processes import PATIENCE
 from tiny import tiny_net
 from torch import Tensor
 
@@ -117,7 +118,7 @@ def test_signals_arrive_after_backends_have_gone() -> None:
         env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=PATIENCE,
     )
     assert (ran.returncode, ran.stdout) == (0, "3\n"), ran.stderr
 

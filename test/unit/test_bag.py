@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from processes import PATIENCE
 from tiny import HashText, tiny_net
 
 import lseg_ros
@@ -588,12 +589,12 @@ def start(folder: Path, *arguments: str, pause: float = 0.0, **environment: str)
 
 
 def ends(process: "subprocess.Popen[str]") -> tuple[int, str, str]:
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=PATIENCE)
     return process.returncode, out, err
 
 
 def wait_for(path: Path, process: "subprocess.Popen[str]") -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while not path.exists():
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline

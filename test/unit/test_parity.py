@@ -13,6 +13,7 @@ from threading import Barrier
 import pytest
 import torch
 from original import original_shapes, original_state, save_lightning, seeded
+from processes import PATIENCE
 from torch import Tensor
 
 from lseg_ros.model.backbone import VitEncoder
@@ -131,7 +132,7 @@ def test_two_networks_in_two_threads(tmp_path: Path) -> None:
     def logits(net: LSegNet, *, together: bool) -> list[Tensor]:
         text = net.encode_text(LABELS)
         if together:
-            start.wait(timeout=60)
+            start.wait(timeout=PATIENCE)
         return [net(x, text) for _ in range(8)]
 
     alone = [logits(net, together=False) for net in nets]

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from processes import PATIENCE
 from training_run import BLOCKS, CONFIG, write_config, write_data
 
 from lseg_ros import load_model
@@ -215,7 +216,7 @@ def test_two_processes_train_as_one_with_twice_the_batches(data: Path, tmp_path:
     out = tmp_path / "out"
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     script = map(str, [SCRIPT, "ranks", write_config(config, tmp_path / "run.yaml"), data, out])
-    done = subprocess.run([*torchrun, *script], env=environment(), capture_output=True, text=True, timeout=100)
+    done = subprocess.run([*torchrun, *script], env=environment(), capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     (step, one), (other_step, other) = (torch.load(out / f"rank{rank}.pt") for rank in (0, 1))
     assert step == other_step == 5

@@ -6,7 +6,7 @@ import pytest
 
 from lseg_ros.ros.worker import Worker, WorkerStopped
 
-WAIT = 10.0
+WAIT = 240.0  # seconds; no test that passes waits that long
 
 
 class Recorder:
