@@ -19,11 +19,20 @@ def from_home(path: str | Path) -> Path:
         return Path(path)
 
 
+def sha256(path: Path) -> str:
+    """The file's SHA-256 in hexadecimal digits; a large file is not read into memory at once."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
 def check_sha256(path: Path, pinned: str) -> None:
     """Raises ValueError where the file's SHA-256 is not `pinned`, FileNotFoundError where there is no file."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing; install the package that carries it again")
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    found = sha256(path)
     if found != pinned:
         raise ValueError(
             f"{path} is damaged or not the published file: its SHA-256 is {found}, expected {pinned}; install it again"

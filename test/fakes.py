@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from processes import PATIENCE
 
 from lseg_ros.inference.labels import IdRules, LabelError, LabelSet, LabelSpec, as_specs, assign
-from lseg_ros.inference.postprocess import Segmentation
+from lseg_ros.inference.postprocess import Segmentation, segmentation_of
 from lseg_ros.inference.preprocess import Geometry
 from lseg_ros.inference.protocol import PhraseMatch
 
@@ -72,7 +72,7 @@ class FakeSegmenter:
         pixels = torch.from_numpy(image.rgb.astype(np.float32))
         targets = torch.tensor([COLORS.get(name, (999, 999, 999)) for name in self.labels.names]).float()
         logits = -(pixels[None] - targets[:, None, None]).norm(dim=-1)[None] / 50
-        return Segmentation(logits, self.labels, Geometry(size, size, size), size, self.rules, self.threshold)
+        return segmentation_of(logits, self.labels, Geometry(size, size, size), size, self.rules, self.threshold)
 
     def query(self, image: FakeEmbedding, phrases: Sequence[str], output: tuple[int, int]) -> list[PhraseMatch]:
         """A phrase scores 1 where the image has its colour and 0 elsewhere, at the image's size."""

@@ -1,7 +1,6 @@
 """`lseg bag`."""
 
 import argparse
-import hashlib
 import os
 import sys
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lseg_ros.cli.options import add_segmenter_options, output_path, segmenter_of
+from lseg_ros.files import sha256
 
 if TYPE_CHECKING:
     from lseg_ros.recording.segmenting import Job
@@ -95,11 +95,11 @@ def run(options: argparse.Namespace) -> int:
             "topic": topics,
             "list of outputs": outputs.wanted,
             "list of labels": [asdict(label) for label in segmenter.labels.labels],
-            "model": _sha256(weights_path(options.model)),
+            "model": sha256(weights_path(options.model)),
             "kind of device": segmenter.device.type,
             "precision": segmenter.precision,
             "backend": options.backend,
-            "exported file": _sha256(options.exported) if options.exported else None,
+            "exported file": sha256(options.exported) if options.exported else None,
             "input size": segmenter.input_size,
             "threshold": segmenter.threshold,
         }
@@ -158,10 +158,6 @@ def _device(wanted: str, worker: _Worker) -> str:
 
     gpus = torch.cuda.device_count()
     return f"cuda:{worker.local_rank % gpus}" if wanted in ("auto", "cuda") and worker.size > 1 and gpus else wanted
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _segment(job: "Job", out: Path, copied: Any, worker: _Worker) -> int:

@@ -1,7 +1,6 @@
 """`lseg eval`."""
 
 import argparse
-import hashlib
 import math
 from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lseg_ros.cli.options import output_path
+from lseg_ros.files import sha256
 
 if TYPE_CHECKING:
     from lseg_ros.data.common import Dataset
@@ -157,7 +157,7 @@ def _subject(options: argparse.Namespace, scorer: "Scorer", data: str, size: int
     segmenter, net = scorer.segmenter, scorer.net
     return Subject(
         model=options.model if not Path(options.model).suffix else Path(options.model).name,
-        sha256=hashlib.sha256(weights_path(options.model).read_bytes()).hexdigest(),
+        sha256=sha256(weights_path(options.model)),
         variant=net.variant.name,
         licence=net.licence,
         device=str(segmenter.device),

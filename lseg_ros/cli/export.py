@@ -25,8 +25,8 @@ Writes the image encoder as ONNX, for the backends onnxruntime, openvino and ten
 Labels are not part of it: they may change at any time.
 
   input   images       [1,3,height,width] float32, RGB, normalised as `lseg info` says; both sides multiples of 32
-  output  coordinates  [1,R,rows,columns] float32, unit vectors; the model's own basis (lseg_ros.model.image_encoder)
-                       leads from there to the text's vectors
+  output  coordinates  [1,R,rows,columns] float32, unit vectors; the model's own basis
+                       (lseg_ros.model.fused_encoder_decoder) leads from there to the text's vectors
 
 With --calibrate the file is in int8, and what that costs is measured on those pictures that were not calibrated with.
 Give the file to the node as `exported`, or to `lseg segment --backend auto` as --exported.
@@ -69,16 +69,15 @@ def run(options: argparse.Namespace) -> int:
     from lseg_ros.cli.describe import megabytes
     from lseg_ros.files import replacing
     from lseg_ros.inference.backends.base import library
-    from lseg_ros.inference.backends.exported import mark
-    from lseg_ros.inference.backends.exporting import export_onnx
+    from lseg_ros.inference.backends.onnx_files import export_onnx, mark
     from lseg_ros.inference.segmenter import Segmenter
-    from lseg_ros.model.image_encoder import ImageEncoder
+    from lseg_ros.model.fused_encoder_decoder import FusedEncoderDecoder
     from lseg_ros.model.weights import load_model
 
     for name in ("onnx", "onnxruntime"):
         library(name, "onnx")  # before anything slow
     net = load_model(options.model, variant_option(options.variant))
-    encoder = ImageEncoder(net).eval()
+    encoder = FusedEncoderDecoder(net).eval()
     plain = Segmenter(net, "cpu", input_size=options.input_size)
     with replacing(options.output) as part:
         export_onnx(encoder, part)

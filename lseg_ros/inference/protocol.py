@@ -33,6 +33,10 @@ class SegmentationLike(Protocol):
     def confidence(self) -> NDArray[np.float32]:
         """HxW in [0, 1]."""
 
+    @property
+    def confidence_bytes(self) -> NDArray[np.uint8]:
+        """HxW, confidence as 1 to 255."""
+
     def scores(self, label: str) -> NDArray[np.float32]:
         """HxW in [0, 1]."""
 
@@ -46,7 +50,9 @@ class SegmentationLike(Protocol):
 class EmbeddingLike(Protocol):
     """An image, ready to be scored under any labels."""
 
-    stage_ms: dict[str, float]
+    @property
+    def stage_ms(self) -> dict[str, float]:
+        """How long each stage took, in milliseconds."""
 
 
 class SegmenterLike(Protocol):

@@ -3,7 +3,9 @@
 import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,15 +17,21 @@ from torch.nn import functional
 from lseg_ros.files import from_home
 from lseg_ros.inference.backends.base import Request
 from lseg_ros.inference.backends.choose import backend_for, precision_for
+from lseg_ros.inference.competition import Competition
+from lseg_ros.inference.cuda_graphs import Recorder, free_cached, full_memory_said
+from lseg_ros.inference.devices import device_named
+from lseg_ros.inference.gpu_frames import GpuFrames, WinnersOfProgram
 from lseg_ros.inference.labels import IdRules, LabelError, LabelSet, LabelSpec, as_specs, assign, check_phrases
 from lseg_ros.inference.multiscale import multiscale_logits, passes
-from lseg_ros.inference.postprocess import Segmentation, best_prompt
+from lseg_ros.inference.numerics import float32_products
+from lseg_ros.inference.postprocess import Segmentation, Winners, WinnersOfLogits, best_prompt, segmentation_of
 from lseg_ros.inference.preprocess import Geometry, Size, check_rgb, geometry, to_input
 from lseg_ros.inference.protocol import PhraseMatch
+from lseg_ros.inference.stage_times import StageClock
 from lseg_ros.inference.upsampling import best_labels, resized, shares
 from lseg_ros.model.decoder import upsample
-from lseg_ros.model.image_encoder import ImageEncoder
-from lseg_ros.model.net import PRECISIONS, LSegNet
+from lseg_ros.model.fused_encoder_decoder import FusedEncoderDecoder
+from lseg_ros.model.net import TORCH_TYPES, LSegNet
 
 _TEXT_CACHE = 4096  # phrases
 
@@ -32,14 +40,19 @@ _TEXT_CACHE = 4096  # phrases
 class ImageEmbedding:
     """An image as the network sees it: score it under any labels, at any time.
 
-    coordinates: [1,R,h,w] unit vectors, in `basis`: [D,R]; see `lseg_ros.model.image_encoder`. stage_ms: how long each
-    stage took, in milliseconds.
+    coordinates: [1,R,h,w] unit vectors, in `basis`: [D,R]; see `lseg_ros.model.fused_encoder_decoder`.
+    times: gives `stage_ms`.
     """
 
     coordinates: Tensor
     basis: Tensor
     sizes: Geometry
-    stage_ms: dict[str, float] = field(default_factory=dict)
+    times: Callable[[], dict[str, float]] = dict
+
+    @property
+    def stage_ms(self) -> dict[str, float]:
+        """How long each stage took, in milliseconds; waits for a GPU to be done with them."""
+        return self.times()
 
     @property
     def embedding(self) -> Tensor:
@@ -70,7 +83,7 @@ class Segmenter:
             net: takes ownership; it is moved to the device.
             device: "auto" (a GPU if there is one), or a torch device.
             precision: of the image encoder; "auto" is float32 on a CPU and with onnxruntime, float16 on a
-                GPU, and int8 where `exported` holds that.
+                GPU, and int8 where `exported` holds that. "float32" is exact on a GPU too; "tf32" is not.
             input_size: longest side in pixels that the network sees; None for the variant's own.
             backend: what runs the image encoder: torch, onnxruntime, openvino, tensorrt, or "auto" for the fastest.
             exported: file of `lseg export` for the backend to run; None: one is made of the network where needed.
@@ -83,7 +96,7 @@ class Segmenter:
         Raises:
             ValueError: an argument is out of range, or the device or the backend is not there.
         """
-        self.device = _device(str(device))
+        self.device = device_named(str(device))
         exported = None if exported is None else from_home(exported)
         self.precision = precision_for(precision, backend, self.device, exported)
         self.input_size = net.variant.input_size if input_size is None else input_size
@@ -103,11 +116,18 @@ class Segmenter:
         self.rules = IdRules() if rules is None else rules
         self.labels = LabelSet()
         self._net = net.eval().to(self.device).to(memory_format=torch.channels_last)
-        self._encoder = ImageEncoder(net).to(self.device).eval()
+        self._encoder = FusedEncoderDecoder(net).to(self.device).eval()
+        self._basis = self._encoder.basis
         self._backend = backend_for(backend, Request(self._encoder, self.device, self.precision, exported))
+        self._frames: GpuFrames | None = None
+        if self.device.type == "cuda":
+            tf32, recordable = self.precision == "tf32", self._backend.recordable
+            self._frames = GpuFrames(net, self._backend, Recorder(self.device), tf32=tf32, capture=recordable)
+            if recordable:  # then it has the image side's weights in a type of its own
+                self._encoder.to("cpu")
         self._clock = clock
         self._text_of: dict[str, Tensor] = {}
-        self._text, self._prompt_counts = torch.empty(0), [0]
+        self._competition = Competition(torch.empty(0), (), self.labels, self.rules, threshold)
 
     def plan(
         self, labels: Sequence[str | LabelSpec], class_ids: Sequence[int] | None = None, *, force: bool = False
@@ -148,7 +168,9 @@ class Segmenter:
         if len(groups) < 2:  # one label alone would win everywhere, with certainty
             groups += [(phrase,) for phrase in self.contrast]
         text = self._encode_text([prompt for group in groups for prompt in group])
-        self._text, self._prompt_counts, self.labels = text, [len(group) for group in groups], planned
+        counts = [len(group) for group in groups]
+        self._competition = Competition(text, counts, planned, self.rules, self.threshold)
+        self.labels = planned
         return planned
 
     def embed(self, rgb: NDArray[np.uint8]) -> ImageEmbedding:
@@ -159,26 +181,44 @@ class Segmenter:
         """
         check_rgb(rgb)
         sizes = geometry((rgb.shape[0], rgb.shape[1]), self.input_size)
-        start = time.perf_counter()
-        with torch.inference_mode():
-            images = to_input(rgb, sizes, self._net.variant, self.device)
-            ready = time.perf_counter()
-            coordinates = self._backend(images)
-        done = time.perf_counter()
-        stage_ms = {"preprocess": 1e3 * (ready - start), "encode": 1e3 * (done - ready)}
-        return ImageEmbedding(coordinates, self._encoder.basis, sizes, stage_ms)
+        with torch.inference_mode(), self._said_if_full(rgb.shape[1], rgb.shape[0]):
+            if self._frames is not None:
+                coordinates, clock = self._frames.embed(rgb, sizes)
+            else:
+                clock = StageClock(self.device)
+                images = to_input(rgb, sizes, self._net.variant, self.device)
+                clock.mark("preprocess")
+                coordinates = self._backend(images)
+                clock.mark("encode")
+        return ImageEmbedding(coordinates, self._basis, sizes, clock.milliseconds)
 
     def score(self, image: ImageEmbedding) -> Segmentation:
-        """Scores an embedding under the labels in force.
+        """Scores an embedding under the labels in force; computed when something of it is asked for.
 
         Raises:
             LabelError: no labels were set.
         """
         self._check_labels()
-        with torch.inference_mode():
-            logits = self._logits(image.coordinates)
-        output = self.output_size or image.sizes.image
-        return Segmentation(logits, self.labels, image.sizes, output, self.rules, self.threshold)
+        if self._competition.threshold != self.threshold:
+            self._competition = replace(self._competition, threshold=self.threshold)
+        winners = partial(self._winners, image, self._competition)
+        return Segmentation(self._competition, image.sizes, self.output_size or image.sizes.image, winners)
+
+    def _winners(self, image: ImageEmbedding, competition: Competition, output: Size) -> Winners:
+        by_steps = WinnersOfLogits(
+            lambda: self._logits(image.coordinates, competition), competition, image.sizes, output
+        )
+        if self._frames is None:
+            return by_steps
+        with torch.inference_mode(), self._said_if_full(output[1], output[0]):
+            scored = self._frames.score(image.coordinates, image.sizes, competition, output)
+        return by_steps if scored is None else WinnersOfProgram(scored, by_steps)
+
+    def _said_if_full(self, width: int, height: int) -> AbstractContextManager[None]:
+        """For work on an image, or for a mask, of that size."""
+        if self._frames is None:
+            return nullcontext()
+        return full_memory_said(self.device, f"{width}x{height} pixels", self._frames.clear)
 
     def query(self, image: ImageEmbedding, phrases: Sequence[str], output: Size) -> list[PhraseMatch]:
         """Scores phrases on an embedding, each alone against the labels in force and the contrast phrases.
@@ -199,7 +239,11 @@ class Segmenter:
         for phrase in phrases:
             self._check_length(phrase)
         rivals = [label.prompts for label in self.labels.labels] + [(contrast,) for contrast in self.contrast]
-        with torch.inference_mode():
+        with (
+            torch.inference_mode(),
+            float32_products(self.device, tf32=False),
+            self._said_if_full(output[1], output[0]),
+        ):
             return [self._match(image, p, [r for r in rivals if p not in r], output) for p in phrases]
 
     def _match(self, image: ImageEmbedding, phrase: str, rivals: list[tuple[str, ...]], output: Size) -> PhraseMatch:
@@ -230,10 +274,10 @@ class Segmenter:
         """Gives the network and the device's memory back; the segmenter cannot be used afterwards."""
         self._net.to("cpu")
         self._encoder.to("cpu")
-        del self._backend
-        self._text, self._text_of = torch.empty(0), {}
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
+        del self._backend, self._basis
+        self._frames = None
+        self._competition, self._text_of = replace(self._competition, text=torch.empty(0)), {}
+        free_cached(self.device)
 
     def segment(self, rgb: NDArray[np.uint8]) -> Segmentation:
         """HxWx3 uint8 RGB -> its segmentation; raises as `embed` and `score` do."""
@@ -250,19 +294,24 @@ class Segmenter:
         whole = Geometry(size, size, size)
         variant = self._net.variant
         black = torch.tensor([-m / s for m, s in zip(variant.mean, variant.std, strict=True)], device=self.device)
-        with torch.inference_mode():
+        with torch.inference_mode(), self._said_if_full(size[1], size[0]):
             image = to_input(rgb, whole, variant, self.device)
             logits = multiscale_logits(self._window_logits, image, black) / passes()
-        return Segmentation(logits, self.labels, whole, self.output_size or size, self.rules, self.threshold)
+        return segmentation_of(logits, self.labels, whole, self.output_size or size, self.rules, self.threshold)
 
     def _window_logits(self, window: Tensor) -> Tensor:
         """[1,3,H,W] -> [1,N,H,W] for the labels in force."""
-        logits = self._logits(self._encoder(window, PRECISIONS.get(self.precision, torch.float32)))
-        return upsample(logits.float(), (window.shape[2], window.shape[3]))
+        with float32_products(self.device, tf32=self.precision == "tf32"):
+            if self._backend.recordable:
+                coordinates = self._backend(window)
+            else:
+                coordinates = self._encoder(window, TORCH_TYPES.get(self.precision, torch.float32))
+        return upsample(self._logits(coordinates, self._competition).float(), (window.shape[2], window.shape[3]))
 
-    def _logits(self, coordinates: Tensor) -> Tensor:
-        """[1,R,h,w] -> [1,N,h,w] for the labels in force, the best prompt of each."""
-        return best_prompt(self._net.logits(coordinates, self._text), self._prompt_counts)
+    def _logits(self, coordinates: Tensor, competition: Competition) -> Tensor:
+        """[1,R,h,w] -> [1,N,h,w] for a list of labels, the best prompt of each."""
+        with float32_products(self.device, tf32=False):
+            return best_prompt(self._net.logits(coordinates, competition.text), competition.counts)
 
     def _check_labels(self) -> None:
         if not self.labels.labels:
@@ -274,18 +323,5 @@ class Segmenter:
             self._text_of.clear()
         new = [p for p in dict.fromkeys(phrases) if p not in self._text_of]
         if new:
-            self._text_of |= dict(zip(new, self._net.encode_text(new) @ self._encoder.basis, strict=True))
+            self._text_of |= dict(zip(new, self._net.encode_text(new) @ self._basis, strict=True))
         return torch.stack([self._text_of[p] for p in phrases])
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
-        raise ValueError(f"device {name!r} is not known; use auto, cpu, cuda, or one GPU as in cuda:0")
-    device = torch.device(name)
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ValueError(
-            f"device {name!r} was asked for, and torch finds {torch.cuda.device_count()} GPUs here; use auto or cpu"
-        )
-    return device

@@ -12,7 +12,7 @@ from lseg_ros.model.backbone import Reassemble, VitEncoder
 from lseg_ros.model.net import LSegNet, check_size, encode_pyramid
 
 
-class ImageEncoder(nn.Module):
+class FusedEncoderDecoder(nn.Module):
     """Image -> unit vectors, in fewer dimensions than the text has and with the same cosines.
 
     Two 1x1 convolutions and an enlarging end the decoder. All are linear, so that one convolution, before the

@@ -18,7 +18,7 @@ from lseg_ros.model.variants import Variant, VitBackbone
 
 LOGIT_SCALE = 1 / 0.07  # a constant of the paper, no weight
 SIZE_STEP = 32
-PRECISIONS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+TORCH_TYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 class TextProjection(nn.Module):

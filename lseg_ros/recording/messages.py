@@ -155,7 +155,7 @@ def _pixels(name: str, rgb: NDArray[np.uint8], result: SegmentationLike) -> tupl
         return result.mask, "mono8" if result.mask.dtype == np.uint8 else "16UC1"
     if name == "confidence":
         # 0 means "no data" to readers, so a labelled pixel is never below 1.
-        return np.maximum((result.confidence * 255 + 0.5).astype(np.uint8), 1), "mono8"
+        return result.confidence_bytes, "mono8"
     if name == "overlay":
         return overlay(rgb, result.mask, result.labels), "rgb8"
     return color_mask(result.mask, result.labels), "rgb8"

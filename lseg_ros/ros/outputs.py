@@ -159,10 +159,8 @@ class Outputs:
         params, labels = self.params, segmentation.labels
         found: dict[str, tuple[NDArray, str]] = {}
         if self._heard("confidence"):
-            confidence = segmentation.confidence
-            if params.confidence_encoding == "mono8":
-                # 0 means "no data" to readers, so a labelled pixel is never below 1.
-                confidence = np.maximum(_to_bytes(confidence), 1)
+            as_bytes = params.confidence_encoding == "mono8"
+            confidence = segmentation.confidence_bytes if as_bytes else segmentation.confidence
             found["confidence"] = confidence, params.confidence_encoding
         if self._heard("mask"):
             mask = segmentation.mask.astype(_MASK_TYPES[params.mask_encoding], copy=False)

@@ -15,7 +15,7 @@ from rclpy.parameter import Parameter
 DEFAULT_MODEL = "lseg_mini"
 # As in lseg_ros.inference.backends.base, which imports torch: a wrong parameter is to be told before that.
 BACKENDS = ("auto", "torch", "onnxruntime", "openvino", "tensorrt")
-PRECISIONS = ("auto", "float32", "float16", "bfloat16", "int8")
+PRECISIONS = ("auto", "float32", "tf32", "float16", "bfloat16", "int8")
 DEFAULT_LABELS = ["sky", "building", "tree", "grass", "road", "sidewalk", "floor", "wall", "person", "car"]
 # mask_encoding -> (largest id, default unknown id)
 MASK_ENCODINGS = {"mono8": (255, 255), "16UC1": (65535, 65535), "16SC1": (32767, 32767), "32SC1": (65535, 65535)}

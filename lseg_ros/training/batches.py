@@ -5,13 +5,11 @@ s * n .. s * n + n - 1, where n is `accumulate` times the processes, whichever p
 """
 
 import logging
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from threading import Lock
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -43,6 +41,10 @@ class Part:
     grid: Tensor
     text: Tensor
 
+    def pin_memory(self) -> "Part":
+        """In memory that a GPU copies from without waiting."""
+        return Part(self.target.pin_memory(), self.grid.pin_memory(), self.text.pin_memory())
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -50,6 +52,18 @@ class Batch:
 
     images: Tensor
     parts: list[Part]
+
+    def pin_memory(self) -> "Batch":
+        """In memory that a GPU copies from without waiting."""
+        return Batch(self.images.pin_memory(), [part.pin_memory() for part in self.parts])
+
+
+class Broken(NamedTuple):
+    """A file that cannot be used: the source's name, its place in it, and why."""
+
+    name: str
+    place: int
+    why: str
 
 
 def phrases_of(sources: Iterable[Source]) -> list[str]:
@@ -79,26 +93,12 @@ class Batches:
         self.config, self.sources, self.text = config, sources, text
         self.mean, self.std = (torch.tensor(v).view(3, 1, 1) for v in (variant.mean, variant.std))
         self._broken: dict[str, set[int]] = {name: set() for name in sources}
+        self._new: list[Broken] = []
         self._lock = Lock()
 
     def per_epoch(self, together: int) -> int:
         """Steps that take every image once, where a step takes `together` batches; the last is filled up."""
         return -(-sum(map(len, self.sources.values())) // (self.config.batch * together))
-
-    def prepared(self, numbers: Iterable[int], together: int) -> Iterator[Batch]:
-        """The batches of these numbers in order, the next ones being made in threads while one is in use."""
-        with ThreadPoolExecutor(self.config.workers) as pool:
-            pending: deque[Future[Batch]] = deque()
-            try:
-                for number in numbers:
-                    pending.append(pool.submit(self.batch, number, together))
-                    if len(pending) > self.config.workers:
-                        yield pending.popleft().result()
-                while pending:
-                    yield pending.popleft().result()
-            finally:
-                for future in pending:
-                    future.cancel()
 
     def batch(self, number: int, together: int = 1) -> Batch:
         """The batch of a number: crops, each with the labels in them and some that are not.
@@ -157,26 +157,33 @@ class Batches:
                 except (ValueError, OSError) as error:
                     if self.config.broken_files == "stop":
                         raise
-                    self._note_broken(name, index, error)
+                    self.note_broken(Broken(name, index % len(self.sources[name]), str(error)))
                 # Not from the batch's own stream: all else in it stays what it would have been.
                 attempt += 1
                 rng = np.random.default_rng((self.config.seed, number, place, attempt))
                 index = int(rng.integers(0, len(self.sources[name])))
             yield found
 
-    def _note_broken(self, name: str, index: int, error: Exception) -> None:
+    def note_broken(self, found: Broken) -> None:
         """Warns of a file once; raises ValueError where more than a tenth of the source, or all of it, is broken."""
-        count = len(self.sources[name])
+        count = len(self.sources[found.name])
         with self._lock:
-            broken = self._broken[name]
-            if index % count not in broken:
-                logger.warning("skipped: %s", error)
-            broken.add(index % count)
+            broken = self._broken[found.name]
+            if found.place not in broken:
+                logger.warning("skipped: %s", found.why)
+                self._new.append(found)
+            broken.add(found.place)
             if len(broken) > max(1, count // 10) or len(broken) == count:
                 raise ValueError(
-                    f"{len(broken)} of the {count} files of the source {name!r} cannot be used, the last because "
-                    f"{error}; more than a tenth are too many to skip"
+                    f"{len(broken)} of the {count} files of the source {found.name!r} cannot be used, the last because "
+                    f"{found.why}; more than a tenth are too many to skip"
                 )
+
+    def take_broken(self) -> list[Broken]:
+        """The files that were noted since the last call."""
+        with self._lock:
+            new, self._new = self._new, []
+            return new
 
     def _of_images(
         self, source: Dataset, samples: Iterable[Sample], rng: np.random.Generator

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, distributed
 
+from lseg_ros.inference.devices import device_named
+
 
 @dataclass(frozen=True)
 class World:
@@ -67,12 +69,7 @@ def world(device: str) -> Iterator[World]:
 
 
 def _device(name: str, processes: int) -> torch.device:
-    try:
-        found = torch.device(name)
-    except RuntimeError as error:
-        raise ValueError(f"there is no device {name!r}; use cpu or cuda") from error
-    if found.type == "cuda" and ":" not in name:
-        found = torch.device("cuda", int(os.environ["LOCAL_RANK"]) if processes > 1 else 0)
-    if found.type == "cuda" and not found.index < torch.cuda.device_count():
-        raise ValueError(f"{found} was asked for, and PyTorch finds {torch.cuda.device_count()} CUDA devices here")
-    return found
+    """The device of a name; of "cuda", each of several processes takes its own."""
+    if name == "cuda":
+        name = f"cuda:{os.environ['LOCAL_RANK'] if processes > 1 else 0}"
+    return device_named(name)

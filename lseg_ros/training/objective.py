@@ -33,7 +33,7 @@ class Objective(nn.Module):
         the IoU's loss is added, in which every label counts the same.
         """
         device = self.net.device
-        images = batch.images.to(device).contiguous(memory_format=torch.channels_last)
+        images = batch.images.to(device, non_blocking=True).contiguous(memory_format=torch.channels_last)
         with self._autocast(device):
             pixels = self.net.decoder(self.net.encoder(images))
         shares = [len(part.target) / len(images) for part in batch.parts]
@@ -45,8 +45,8 @@ class Objective(nn.Module):
         return torch.autocast(device.type, self.precision, enabled=self.precision != torch.float32)
 
     def _part_loss(self, pixels: Tensor, part: Part) -> Tensor:
-        target = part.target.to(pixels.device)
-        text = self.net.project_text(part.text.to(pixels.device))
+        target = part.target.to(pixels.device, non_blocking=True)
+        text = self.net.project_text(part.text.to(pixels.device, non_blocking=True))
         with self._autocast(pixels.device):
             dots = functional.conv2d(pixels, text[:, :, None, None])
         # The same as normalised pixels would give, for a fraction of the time: there are fewer labels than features.
@@ -54,7 +54,7 @@ class Objective(nn.Module):
         logits = LOGIT_SCALE * dots.float() / lengths
         if self.net.head_block is not None:
             logits = self.net.head_block(logits)
-        grid = part.grid.to(pixels.device).expand(len(target), -1, -1, -1)
+        grid = part.grid.to(pixels.device, non_blocking=True).expand(len(target), -1, -1, -1)
         logits = functional.grid_sample(logits, grid, align_corners=True)  # what `upsample` gives for these pixels
         weights = self._class_weights(target, len(text))
         loss = functional.cross_entropy(logits, target, weights, ignore_index=IGNORE, reduction="sum")

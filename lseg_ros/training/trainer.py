@@ -16,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from lseg_ros.files import remove_leftovers
-from lseg_ros.model.net import PRECISIONS, LSegNet
+from lseg_ros.model.net import TORCH_TYPES, LSegNet
 from lseg_ros.model.text import build_text_encoder
 from lseg_ros.model.variants import variant_named
 from lseg_ros.model.weights import own_state, save_model
@@ -26,6 +26,7 @@ from lseg_ros.training.config import Run, TrainConfig
 from lseg_ros.training.depthwise import quicken
 from lseg_ros.training.distributed import World
 from lseg_ros.training.initialise import initialise
+from lseg_ros.training.loading import prepared
 from lseg_ros.training.log import RunLog
 from lseg_ros.training.objective import Objective
 from lseg_ros.training.optimise import build_optimizer, freeze, lr_factor, set_modes, set_rates
@@ -109,7 +110,7 @@ class Trainer:
             self.net = timm.layers.convert_sync_batchnorm(self.net)
         self.ema = copy.deepcopy(own_state(self.net)) if config.ema else None
         self.batches = Batches(config, variant, sources, self._embed(phrases_of(sources.values())))
-        self.objective = Objective(self.net, PRECISIONS[config.precision], config.balance, config.jaccard)
+        self.objective = Objective(self.net, TORCH_TYPES[config.precision], config.balance, config.jaccard)
         self.optimizer = build_optimizer(self.net, config)
         self.scaler = torch.amp.GradScaler("cuda") if config.precision == "float16" else None
         self.together = config.accumulate * world.size  # batches in a step
@@ -161,7 +162,7 @@ class Trainer:
                     disable=not first,
                 )
             )
-            batches = self.batches.prepared(self._numbers(), self.together)
+            batches = prepared(self.batches, self._numbers(), self.together, self.world.device)
             while self.step < self.last:
                 loss = self._train(wrapped, batches)
                 # One sum for all processes, so that they stop after the same step.

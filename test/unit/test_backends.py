@@ -23,8 +23,9 @@ from lseg_ros import Segmenter, load_model
 from lseg_ros.inference.backends import choose
 from lseg_ros.inference.backends.base import BACKENDS, BackendError, PerShape, Request
 from lseg_ros.inference.backends.choose import FastestBackend, backend_for, candidates, precision_for
-from lseg_ros.inference.backends.exporting import cache_folder, onnx_of
-from lseg_ros.model.image_encoder import ImageEncoder
+from lseg_ros.inference.backends.onnx_files import cache_folder, onnx_of
+from lseg_ros.inference.numerics import AUTO_ON_GPU
+from lseg_ros.model.fused_encoder_decoder import FusedEncoderDecoder
 from lseg_ros.model.net import LSegNet
 
 CPU = torch.device("cpu")
@@ -57,7 +58,7 @@ def photo() -> NDArray[np.uint8]:
 
 
 def request_of(net: LSegNet, **changes: Any) -> Request:
-    return replace(Request(ImageEncoder(net).eval(), CPU), **changes)
+    return replace(Request(FusedEncoderDecoder(net).eval(), CPU), **changes)
 
 
 @pytest.mark.numeric
@@ -94,9 +95,9 @@ def test_an_embedding_outlives_the_next_image(photo: NDArray[np.uint8], *, backe
 AFTER_TWO = """
 import gc, os, signal
 import torch
-from test_backends import CPU, ImageEncoder, Request, backend_for, tiny_net
+from test_backends import CPU, FusedEncoderDecoder, Request, backend_for, tiny_net
 
-first, second = (backend_for("openvino", Request(ImageEncoder(tiny_net()).eval(), CPU)) for _ in range(2))
+first, second = (backend_for("openvino", Request(FusedEncoderDecoder(tiny_net()).eval(), CPU)) for _ in range(2))
 del first
 gc.collect()
 del second
@@ -170,8 +171,8 @@ def test_what_cannot_be_done_is_said(*, backend: str, changes: dict[str, Any], s
 @pytest.mark.parametrize(
     ("backend", "exported", "precision"),
     [
-        ("torch", False, "float16"),
-        ("auto", False, "float16"),
+        ("torch", False, AUTO_ON_GPU),
+        ("auto", False, AUTO_ON_GPU),
         ("auto", True, "float32"),  # else nothing installed may run the file
         ("onnxruntime", True, "float32"),
         ("tensorrt", True, "float16"),

@@ -570,7 +570,7 @@ class Fake:
         return SimpleNamespace(mask=(rgb[..., 1] > 99).astype(np.uint8) + 1, confidence=shares, labels=self.labels)
 
 
-bag.segmenter_of, bag._sha256, bag._device = Fake, lambda path: "fake", lambda wanted, worker: wanted
+bag.segmenter_of, bag.sha256, bag._device = Fake, lambda path: "fake", lambda wanted, worker: wanted
 assert "torch" not in sys.modules
 sys.exit(main())
 """

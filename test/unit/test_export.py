@@ -12,11 +12,10 @@ from lseg_ros import Segmenter
 from lseg_ros.cli.main import main
 from lseg_ros.images.sources import read_photo
 from lseg_ros.inference.backends.base import Request
-from lseg_ros.inference.backends.exported import is_quantised
-from lseg_ros.inference.backends.exporting import export_onnx
+from lseg_ros.inference.backends.onnx_files import export_onnx, is_quantised
 from lseg_ros.inference.backends.onnxruntime import OnnxRuntimeBackend
 from lseg_ros.inference.backends.openvino import OpenVinoBackend
-from lseg_ros.model.image_encoder import ImageEncoder
+from lseg_ros.model.fused_encoder_decoder import FusedEncoderDecoder
 from lseg_ros.model.net import LSegNet
 from lseg_ros.model.variants import Decoder, Variant, VitBackbone
 from lseg_ros.model.weights import save_model
@@ -67,7 +66,7 @@ def export(*arguments: object) -> int:
 def test_one_file_takes_images_of_any_size(tmp_path: Path, *, kind: str) -> None:
     torch.manual_seed(0)
     net = tiny_net() if kind == "cnn" else LSegNet(VIT, HashText()).eval()
-    encoder = ImageEncoder(net).eval()
+    encoder = FusedEncoderDecoder(net).eval()
     export_onnx(encoder, tmp_path / "x.onnx")
     request = Request(encoder, torch.device("cpu"), exported=tmp_path / "x.onnx")
     backend = OnnxRuntimeBackend(request)
@@ -85,7 +84,7 @@ def test_openvino_runs_it_in_the_precision_asked_for(tmp_path: Path, *, kind: st
         pytest.skip("a CPU without bfloat16")
     torch.manual_seed(0)
     net = tiny_net() if kind == "cnn" else LSegNet(VIT, HashText()).eval()
-    encoder = ImageEncoder(net).eval()
+    encoder = FusedEncoderDecoder(net).eval()
     export_onnx(encoder, tmp_path / "x.onnx")
     images = torch.randn(1, 3, 64, 96)
     with torch.inference_mode():
@@ -174,5 +173,5 @@ def test_what_cannot_be_exported(
 
 def test_signs_of_the_basis_are_settled() -> None:
     """Whatever the library that factors it: an exported file is for the text of any machine."""
-    encoder = ImageEncoder(tiny_net())
+    encoder = FusedEncoderDecoder(tiny_net())
     assert (encoder.head.weight[:, :, 0, 0].diagonal() >= 0).all()

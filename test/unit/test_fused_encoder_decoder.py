@@ -9,7 +9,7 @@ from reference import TINY_VIT
 from tiny import HashText, tiny_net
 from torch import nn
 
-from lseg_ros.model.image_encoder import ImageEncoder
+from lseg_ros.model.fused_encoder_decoder import FusedEncoderDecoder
 from lseg_ros.model.net import LSegNet
 from lseg_ros.model.variants import Variant, VitBackbone
 
@@ -36,7 +36,7 @@ def test_coordinates_have_the_cosines_of_the_embedding(*, wide: bool) -> None:
     dim = net.decoder.head.out_channels
     text = torch.nn.functional.normalize(torch.randn(5, dim, generator=torch.Generator().manual_seed(1)), dim=1)
     with torch.no_grad():
-        encoder = ImageEncoder(net)
+        encoder = FusedEncoderDecoder(net)
         coordinates, embedding = encoder(IMAGES), net.encode_image(IMAGES)
         assert coordinates.shape[1] == encoder.basis.shape[1] == min(9, dim)
         ours = torch.einsum("brhw,nr->bnhw", coordinates, text @ encoder.basis)
@@ -52,7 +52,7 @@ def test_the_enlarging_of_tokens_takes_the_next_convolution_with_it(scale: tuple
     net = tiny_vit(replace(TINY_VIT, backbone=backbone))
     images = torch.randn(2, 3, 64, 192, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        encoder = ImageEncoder(net)
+        encoder = FusedEncoderDecoder(net)
         found = torch.einsum("brhw,dr->bdhw", encoder(images), encoder.basis)
         torch.testing.assert_close(found, net.encode_image(images), rtol=0, atol=2e-6)
     enlarged = sum(n > 1 for n in scale)
@@ -64,7 +64,7 @@ def test_the_enlarging_of_tokens_takes_the_next_convolution_with_it(scale: tuple
 def test_the_network_stays_as_it_is(make: Callable[[], LSegNet]) -> None:
     net = make()
     before = {name: value.clone() for name, value in net.state_dict().items()}
-    encoder = ImageEncoder(net)
+    encoder = FusedEncoderDecoder(net)
     shared = {id(parameter) for parameter in net.parameters()} & {id(parameter) for parameter in encoder.parameters()}
     assert len(shared) > 0.9 * len(list(encoder.parameters())), "large networks are in memory once"
     assert net.state_dict().keys() == before.keys()

@@ -310,4 +310,4 @@ def test_devices_and_precisions_that_are_not_there(
     command = ["train", "--config", str(config), "--data", str(data), "--out", str(tmp_path / "out"), "--device"]
     assert main([*command, "abacus"]) == 1 and main([*command, "cuda:99"]) == 1
     told = capsys.readouterr().err
-    assert "there is no device 'abacus'" in told and "cuda:99 was asked for" in told
+    assert "there is no device 'abacus'" in told and "'cuda:99' was asked for" in told

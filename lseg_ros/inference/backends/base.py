@@ -15,10 +15,10 @@ from typing import Any, Generic, Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from lseg_ros.model.image_encoder import ImageEncoder
+from lseg_ros.model.fused_encoder_decoder import FusedEncoderDecoder
 
 BACKENDS = ("auto", "torch", "onnxruntime", "openvino", "tensorrt")
-PRECISIONS = ("auto", "float32", "float16", "bfloat16", "int8")
+PRECISIONS = ("auto", "float32", "tf32", "float16", "bfloat16", "int8")
 _SHAPES = 3  # image sizes for which what was compiled is kept
 
 Shape = tuple[int, ...]
@@ -30,11 +30,15 @@ class BackendError(ValueError):
 
 
 class Backend(Protocol):
-    """Stands in for `ImageEncoder.forward`."""
+    """Stands in for `FusedEncoderDecoder.forward`."""
 
     @property
     def name(self) -> str:
         """For people, as in "openvino float32"."""
+
+    @property
+    def recordable(self) -> bool:
+        """Whether a call can become part of a CUDA graph."""
 
     def __call__(self, images: Tensor) -> Tensor:
         """[1,3,H,W] float32 normalised -> [1,R,h,w] float32 unit vectors, in the basis of the image encoder."""
@@ -44,11 +48,11 @@ class Backend(Protocol):
 class Request:
     """What a backend is made for.
 
-    encoder: in eval mode, on `device`. precision: float32, float16, bfloat16 or int8. exported: a file of `lseg export`
+    encoder: in eval mode, on `device`. precision: one of `PRECISIONS` but auto. exported: a file of `lseg export`
     to be run; None: one is made of the encoder, and kept in the user's cache.
     """
 
-    encoder: ImageEncoder
+    encoder: FusedEncoderDecoder
     device: torch.device
     precision: str = "float32"
     exported: Path | None = None

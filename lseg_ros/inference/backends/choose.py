@@ -17,15 +17,26 @@ from torch.nn import functional
 from lseg_ros.files import replacing
 from lseg_ros.inference.backends.base import BACKENDS, PRECISIONS, Backend, BackendError, Request, first_line
 from lseg_ros.inference.backends.eager import EagerBackend
-from lseg_ros.inference.backends.exported import is_quantised
-from lseg_ros.inference.backends.exporting import cache_folder, forget_onnx, onnx_of, weights_key
+from lseg_ros.inference.backends.onnx_files import (
+    cache_folder,
+    forget_onnx,
+    is_quantised,
+    onnx_of,
+    weights_key,
+)
+from lseg_ros.inference.numerics import AUTO_ON_GPU, float32_products
 
 logger = logging.getLogger(__name__)
 
 _MEASURE = 0.6  # seconds that a candidate is measured for, at least one run
 _RUNS = 9  # and at most so many
 _TOLERANCE = 1e-3  # of coordinates in float32, which are at most 1
-_LEAST_COSINE = {"float16": 0.98, "bfloat16": 0.95, "int8": 0.8}  # mean over pixels; other weights give about 0
+_LEAST_COSINE = {
+    "tf32": 0.98,
+    "float16": 0.98,
+    "bfloat16": 0.95,
+    "int8": 0.8,
+}  # mean over pixels; other weights give about 0
 _CHECK_SIZE = (64, 96)
 
 
@@ -37,9 +48,9 @@ def backend_for(name: str, request: Request) -> Backend:
     """
     if name not in BACKENDS:
         raise BackendError(f"backend {name!r} is not known; use {', '.join(BACKENDS)}")
-    if name == "auto":
+    if name == "auto" and candidates(request) != ["torch"]:
         return FastestBackend(request)
-    return _checked(name, request)
+    return _checked("torch" if name == "auto" else name, request)
 
 
 def precision_for(name: str, backend: str, device: torch.device, exported: Path | None) -> str:
@@ -56,7 +67,7 @@ def precision_for(name: str, backend: str, device: torch.device, exported: Path 
             return "int8"
         # A float32 file stays what it is but for TensorRT, which builds an engine from it.
         as_written = backend == "onnxruntime" or (backend == "auto" and exported is not None)
-        return "float16" if device.type == "cuda" and not as_written else "float32"
+        return AUTO_ON_GPU if device.type == "cuda" and not as_written else "float32"
     if exported is not None and quantised != (name == "int8"):
         raise BackendError(
             f"{exported} holds {'int8' if quantised else 'float32'}, and precision {name} was asked for; leave out the "
@@ -68,7 +79,7 @@ def precision_for(name: str, backend: str, device: torch.device, exported: Path 
 class FastestBackend:
     """Whichever of the installed backends is fastest on this machine with the first image it gets.
 
-    What was measured is remembered in the user's cache; `lseg_ros.inference.backends.exporting.cache_folder`.
+    What was measured is remembered in the user's cache; `lseg_ros.inference.backends.onnx_files.cache_folder`.
     """
 
     def __init__(self, request: Request) -> None:
@@ -84,6 +95,11 @@ class FastestBackend:
         """The backend's that was chosen."""
         return "auto, not measured yet" if self._chosen is None else self._chosen.name
 
+    @property
+    def recordable(self) -> bool:
+        """As `Backend`; measuring cannot be recorded."""
+        return False
+
     def __call__(self, images: Tensor) -> Tensor:
         """As `Backend`; the first call takes some seconds where nothing is remembered."""
         if self._failed is not None:  # not again for each image
@@ -98,7 +114,12 @@ class FastestBackend:
 
 
 def candidates(request: Request) -> list[str]:
-    """The installed backends that may do what is asked for, PyTorch last. TensorRT takes minutes: not unasked."""
+    """The installed backends that may do what is asked for, PyTorch last. TensorRT takes minutes: not unasked.
+
+    On a GPU it is PyTorch, whose CUDA graph no other backend has; or what runs an exported file.
+    """
+    if request.device.type == "cuda" and request.exported is None:
+        return ["torch"]
     names = []
     if request.device.type == "cpu" and find_spec("openvino"):
         names.append("openvino")
@@ -136,7 +157,7 @@ def _checked(name: str, request: Request) -> Backend:
             backend = _new(name, request)
             if name not in ("torch", "tensorrt"):  # whose engines would take minutes for a picture of this size
                 picture = _picture(request.device)
-                _compare(backend(picture), EagerBackend(_plain(request))(picture), request)
+                _compare(backend(picture), _exact(request, picture), request)
             return backend
         except (BackendError, ImportError):
             raise
@@ -149,8 +170,11 @@ def _checked(name: str, request: Request) -> Backend:
     raise AssertionError
 
 
-def _plain(request: Request) -> Request:
-    return Request(request.encoder, request.device)
+def _exact(request: Request, images: Tensor) -> Tensor:
+    """What the network itself gives in float32."""
+    with float32_products(request.device, tf32=False):
+        coordinates: Tensor = request.encoder(images)
+        return coordinates
 
 
 def _picture(device: torch.device) -> Tensor:
@@ -185,7 +209,7 @@ def _fastest(request: Request, images: Tensor) -> Backend:
     best: Backend | None = None
     taken: dict[str, float] = {}
     reasons: list[str] = []
-    plain = EagerBackend(_plain(request))(images)
+    plain = _exact(request, images)
     for name in candidates(request):
         try:
             backend = _checked(name, request)

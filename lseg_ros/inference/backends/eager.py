@@ -1,20 +1,34 @@
-"""PyTorch as it is: the path to which the others are held."""
+"""PyTorch: the path to which the others are held."""
+
+from collections.abc import Callable
 
 from torch import Tensor
 
 from lseg_ros.inference.backends.base import Request, allow
-from lseg_ros.model.net import PRECISIONS
+from lseg_ros.inference.numerics import numerics_on_gpu
+from lseg_ros.model.deployed import DeployedEncoderDecoder
+from lseg_ros.model.net import TORCH_TYPES
 
 
 class EagerBackend:
-    """The network itself; half precision is of the encoder alone, see `LSegNet.encode_image`."""
+    """The network itself.
+
+    On a CPU half precision is of the encoder alone, see `LSegNet.encode_image`. On a GPU it is of the decoder too, see
+    `lseg_ros.inference.numerics`; whoever calls says there whether float32 may be TF32.
+    """
 
     def __init__(self, request: Request) -> None:
-        allow("torch", request.precision, tuple(PRECISIONS))
         self.name = f"torch {request.precision}"
-        self._encoder, self._type = request.encoder, PRECISIONS[request.precision]
+        self.recordable = request.device.type == "cuda"
+        self._run: Callable[[Tensor], Tensor]
+        if self.recordable:
+            numerics = numerics_on_gpu(request.precision)
+            self._run = DeployedEncoderDecoder(request.encoder, numerics.encoder, numerics.decoder)
+        else:
+            allow("torch", request.precision, tuple(TORCH_TYPES))
+            encoder, dtype = request.encoder, TORCH_TYPES[request.precision]
+            self._run = lambda images: encoder(images, dtype)
 
     def __call__(self, images: Tensor) -> Tensor:
         """As `Backend`; several images at once are welcome."""
-        coordinates: Tensor = self._encoder(images, self._type)
-        return coordinates
+        return self._run(images)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lseg_ros.inference.backends.base import BackendError, PerShape, Request, Shape, allow, library
-from lseg_ros.inference.backends.exporting import onnx_of
+from lseg_ros.inference.backends.onnx_files import onnx_of
 
 _CPU = "CPUExecutionProvider"
 _CUDA = "CUDAExecutionProvider"
@@ -38,6 +38,8 @@ class OnnxRuntimeBackend:
         self._path = onnx_of(request)
         self._providers = self._choose(tensorrt, request.precision)
         self._sessions = PerShape(self._session)
+
+    recordable = False  # the library works on a stream of its own
 
     def __call__(self, images: Tensor) -> Tensor:
         """As `Backend`."""

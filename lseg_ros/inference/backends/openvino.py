@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from lseg_ros.inference.backends.base import PerShape, Request, Shape, allow, library
-from lseg_ros.inference.backends.exporting import onnx_of
+from lseg_ros.inference.backends.onnx_files import onnx_of
 from lseg_ros.inference.backends.openvino_graph import head_and_rest
 
 _HINTS = {"float32": "f32", "int8": "f32", "bfloat16": "bf16"}  # f32 is said: OpenVINO takes bf16 where the CPU has it
@@ -37,6 +37,8 @@ class OpenVinoBackend:
         self._precision = request.precision
         self._core = _core(library("openvino", "openvino"))
         self._runs = PerShape(self._compile)
+
+    recordable = False
 
     def __call__(self, images: Tensor) -> Tensor:
         """As `Backend`."""

@@ -1,4 +1,4 @@
-"""The image encoder as ONNX: input `images` [1,3,height,width], output `coordinates` [1,R,h,w], both float32.
+"""The image encoder as an ONNX file: input `images` [1,3,height,width], output `coordinates` [1,R,h,w], both float32.
 
 Height and width are free, in steps of 32 pixels.
 """
@@ -6,8 +6,11 @@ Height and width are free, in steps of 32 pixels.
 import hashlib
 import inspect
 import logging
+import mmap
 import os
+import re
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -16,9 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from lseg_ros.files import remove_leftovers, replacing
-from lseg_ros.inference.backends.base import BackendError, Request, first_line
-from lseg_ros.inference.backends.exported import check_origin
-from lseg_ros.model.image_encoder import ImageEncoder
+from lseg_ros.inference.backends.base import BackendError, Request, first_line, library
+from lseg_ros.model.fused_encoder_decoder import FusedEncoderDecoder
 
 logger = logging.getLogger(__name__)
 
@@ -27,23 +29,29 @@ _OPSET = 17  # understood by every ONNX Runtime and OpenVINO that runs on Python
 _ABANDONED = 86400  # seconds; what another process has been writing for longer is left over from a kill
 _TRACED = (256, 320)  # height and width of the image with which the graph is recorded; any other may follow
 
-_keys: WeakKeyDictionary[ImageEncoder, str] = WeakKeyDictionary()  # a large network's takes seconds
+_KEY = "lseg_weights"
+# The entry of a map as protobuf writes it: key, and behind it the tag of the value, its length, and the value.
+_ENTRY = re.compile(_KEY.encode() + rb"\x12\x18([0-9a-f]{24})")
+# Computed from weights, so the last bits are the machine's.
+_COMPUTED = ("basis", "head.", "encoder.reassemble.", "decoder.project.")
+
+_keys: WeakKeyDictionary[FusedEncoderDecoder, str] = WeakKeyDictionary()  # a large network's takes seconds
 
 
 class _Images(nn.Module):
     """The encoder with nothing to choose, as a graph has no dtypes among its inputs."""
 
-    def __init__(self, encoder: ImageEncoder) -> None:
+    def __init__(self, encoder: FusedEncoderDecoder) -> None:
         super().__init__()
         self.image = encoder
 
     def forward(self, images: Tensor) -> Tensor:
-        """As `ImageEncoder.forward` in float32."""
+        """As `FusedEncoderDecoder.forward` in float32."""
         coordinates: Tensor = self.image(images)
         return coordinates
 
 
-def export_onnx(encoder: ImageEncoder, path: Path) -> None:
+def export_onnx(encoder: FusedEncoderDecoder, path: Path) -> None:
     """Writes the encoder as ONNX, in float32, BatchNorms folded; `path` is replaced at the end."""
     device = encoder.basis.device
     # torch's newer exporter needs onnxscript and several seconds for the same graph. Before it was there, exporting
@@ -103,7 +111,27 @@ def forget_onnx(request: Request) -> bool:
     return True
 
 
-def _cached(encoder: ImageEncoder) -> Path:
+def is_quantised(path: Path) -> bool:
+    """Whether an ONNX holds int8: the names of its operators stand in it as they are."""
+    return _search(path, re.compile(b"(QuantizeLinear)")) is not None
+
+
+def mark(path: Path, encoder: FusedEncoderDecoder) -> None:
+    """Writes into an ONNX which weights it was made of; raises BackendError where onnx is not installed."""
+    onnx = library("onnx", "onnx")
+    model = onnx.load(str(path))
+    model.metadata_props.add(key=_KEY, value=_origin(encoder))
+    onnx.save(model, str(path))
+
+
+def check_origin(path: Path, encoder: FusedEncoderDecoder) -> None:
+    """Raises BackendError where an ONNX was made of other weights; one without a mark may be of any."""
+    found = _search(path, _ENTRY)
+    if found is not None and found.decode() != _origin(encoder):
+        raise BackendError(f"{path} was made of other weights than those of the model; run `lseg export` again")
+
+
+def _cached(encoder: FusedEncoderDecoder) -> Path:
     return cache_folder() / f"{weights_key(encoder)}.onnx"
 
 
@@ -113,13 +141,32 @@ def cache_folder() -> Path:
     return cache / "lseg_ros" / "backends"
 
 
-def weights_key(encoder: ImageEncoder) -> str:
+def weights_key(encoder: FusedEncoderDecoder) -> str:
     """Names the weights and what else a stored file depends on; 24 hexadecimal digits."""
-    if encoder in _keys:
-        return _keys[encoder]
-    digest = hashlib.sha256(f"{_FORMAT} {torch.__version__}".encode())
-    for name, tensor in encoder.state_dict().items():
-        digest.update(f"{name} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy())
-    _keys[encoder] = digest.hexdigest()[:24]
+    if encoder not in _keys:
+        _keys[encoder] = _digest(encoder, f"{_FORMAT} {torch.__version__}")
     return _keys[encoder]
+
+
+def _origin(encoder: FusedEncoderDecoder) -> str:
+    """Names the weights that an ONNX was made of, the same on every machine; 24 hexadecimal digits."""
+    return _digest(encoder, keep=lambda name: not name.startswith(_COMPUTED))
+
+
+def _digest(encoder: FusedEncoderDecoder, first: str = "", keep: Callable[[str], bool] = lambda name: True) -> str:
+    """24 hexadecimal digits of `first` and the tensors whose names `keep` accepts."""
+    digest = hashlib.sha256(first.encode())
+    for name, tensor in encoder.state_dict().items():
+        if keep(name):
+            digest.update(f"{name} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy())
+    return digest.hexdigest()[:24]
+
+
+def _search(path: Path, pattern: re.Pattern[bytes]) -> bytes | None:
+    """The pattern's group where it is first found; large files are not read into memory for that."""
+    if not path.stat().st_size:  # of which there is no map
+        return None
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        found = pattern.search(content)
+        return None if found is None else found[1]

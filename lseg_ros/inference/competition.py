@@ -1,0 +1,40 @@
+"""The labels in force as numbers: what scoring an image needs of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lseg_ros.inference.labels import IdRules, LabelSet
+
+
+@dataclass(frozen=True, eq=False)
+class Competition:
+    """Labels, and the hidden background that competes with them.
+
+    text: [P,R] unit rows of all prompts, label by label, in the basis of the image encoder. counts: how many of them
+    each label has, then each hidden background. threshold: in [0, 1], for labels without one of their own.
+    """
+
+    text: Tensor
+    counts: Sequence[int]
+    labels: LabelSet
+    rules: IdRules
+    threshold: float
+
+    @cached_property
+    def ids(self) -> NDArray[Any]:
+        """The class id of each competitor, uint8 or uint16 as masks are; hidden background is unknown."""
+        ids = [label.class_id for label in self.labels.labels]
+        ids += [self.rules.unknown_id] * (len(self.counts) - len(ids))
+        return np.array(ids, np.uint8 if max(self.rules.max_id, self.rules.unknown_id) <= 255 else np.uint16)
+
+    @cached_property
+    def limits(self) -> NDArray[np.float32]:
+        """The confidence in [0, 1] that each competitor needs."""
+        limits = [label.threshold or self.threshold for label in self.labels.labels]
+        return np.array(limits + [0.0] * (len(self.counts) - len(limits)), np.float32)

@@ -1,0 +1,149 @@
+"""Images and labels on a GPU: by programs for the sizes in use, a bounded number of them."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lseg_ros.inference.competition import Competition
+from lseg_ros.inference.cuda_graphs import Body, Recorder
+from lseg_ros.inference.frame_programs import ImageProgram, Places, Scored, ScoreProgram
+from lseg_ros.inference.numerics import float32_products
+from lseg_ros.inference.postprocess import WinnersOfLogits
+from lseg_ros.inference.preprocess import Geometry, Size
+from lseg_ros.inference.programs import Programs
+from lseg_ros.inference.stage_times import StageClock
+from lseg_ros.inference.upsampling import Best
+from lseg_ros.model.net import LSegNet
+
+logger = logging.getLogger(__name__)
+
+_IMAGES = 4  # sizes of images whose programs are kept
+
+
+class GpuFrames:
+    """What `Segmenter` does with an image, by programs. On a CPU they run step by step, which is for tests."""
+
+    def __init__(
+        self, net: LSegNet, encode: Callable[[Tensor], Tensor], recorder: Recorder, *, tf32: bool, capture: bool
+    ) -> None:
+        """
+        Args:
+            net: its variant says how images are normalised, its head block what is done to logits.
+            encode: the image encoder, [1,3,H,W] -> [1,R,h,w] float32.
+            recorder: of the device.
+            tf32: whether the encoder may compute in TF32. Scores never do.
+            capture: whether the encoder may be recorded.
+        """
+        self._net, self._encode, self._recorder, self._tf32, self._capture = net, encode, recorder, tf32, capture
+        self._images: Programs[ImageProgram] = Programs(_IMAGES)
+        self._said: set[str] = set()
+
+    def embed(self, rgb: NDArray[np.uint8], sizes: Geometry) -> tuple[Tensor, StageClock]:
+        """HxWx3 uint8 -> [1,R,h,w] float32, and how long each stage takes."""
+        program = self._image_program(sizes)
+        if program is None:
+            self._say_once(f"images of more than {_IMAGES} sizes come in turn; the further ones run step by step")
+            program = self._new_image_program(sizes, _Steps(self._recorder.device))
+        clock = StageClock(self._recorder.device)
+        with float32_products(self._recorder.device, tf32=self._tf32):
+            return program(rgb, clock), clock
+
+    def score(self, coordinates: Tensor, sizes: Geometry, competition: Competition, output: Size) -> Scored | None:
+        """Scores an image, unless there is no program for it: the caller then computes step by step.
+
+        Args:
+            coordinates: [1,R,h,w], what `embed` gave.
+            sizes: of the image.
+            competition: the labels.
+            output: height and width of the result.
+        """
+        block = self._net.head_block
+        places = Places.of(competition, exact=block is not None)
+        if not places.possible:
+            self._say_once(f"{sum(competition.counts)} prompts are too many for a CUDA graph; they run step by step")
+            return None
+        image = self._image_program(sizes)
+        if image is None:
+            return None
+        ids = competition.ids.dtype
+
+        def make() -> ScoreProgram:
+            with float32_products(self._recorder.device, tf32=False, search=True):
+                return ScoreProgram(image.coordinates, sizes, output, places, ids, block, self._recorder)
+
+        program = image.scores.get((output, places, ids), make)
+        if program is None:
+            self._say_once("lists or masks of many sizes are scored in turn; the further ones run step by step")
+            return None
+        with float32_products(self._recorder.device, tf32=False):
+            image.hold(coordinates)
+            return program(competition)
+
+    def clear(self) -> None:
+        """Gives up what is made again when it is needed."""
+        if self._recorder.device.type == "cuda":
+            torch.cuda.synchronize(self._recorder.device)  # no graph goes while it runs
+        self._images.clear()
+        self._recorder.forget()
+
+    def _image_program(self, sizes: Geometry) -> ImageProgram | None:
+        """The program for a size; None where there is no room for another one."""
+
+        def make() -> ImageProgram:
+            return self._new_image_program(sizes, self._recorder)
+
+        program = self._images.get(sizes, make)
+        if program is not None and self._capture and not program.captured and self._recorder.worth_another_try():
+            self._images.drop(sizes)
+            program = self._images.get(sizes, make)
+        return program
+
+    def _new_image_program(self, sizes: Geometry, recorder: Recorder) -> ImageProgram:
+        with float32_products(self._recorder.device, tf32=self._tf32, search=recorder is self._recorder):
+            return ImageProgram(sizes, self._net.variant, self._encode, recorder, self._capture)
+
+    def _say_once(self, sentence: str) -> None:
+        if sentence not in self._said:
+            self._said.add(sentence)
+            logger.warning("%s", sentence)
+
+
+class _Steps(Recorder):
+    """Records nothing."""
+
+    def record(self, body: Body, what: str) -> tuple[Body, bool]:
+        """The body as it is."""
+        return body, False
+
+
+class WinnersOfProgram:
+    """What a program found. Implements `lseg_ros.inference.postprocess.Winners`."""
+
+    def __init__(self, scored: Scored, by_steps: WinnersOfLogits) -> None:
+        """by_steps: computes what the program does not keep."""
+        self._scored, self._by_steps = scored, by_steps
+
+    def logits(self, labels: list[int]) -> Tensor:
+        """As `Winners`."""
+        return self._by_steps.logits(labels)
+
+    def best(self) -> Best:
+        """As `Winners`."""
+        return self._scored.best() or self._by_steps.best()
+
+    def mask(self) -> NDArray[Any]:
+        """As `Winners`."""
+        return self._scored.mask()
+
+    def confidence(self) -> NDArray[np.float32]:
+        """As `Winners`."""
+        return self._scored.confidence()
+
+    def confidence_bytes(self) -> NDArray[np.uint8]:
+        """As `Winners`."""
+        return self._scored.confidence_bytes()
