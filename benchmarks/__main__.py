@@ -20,6 +20,7 @@ from benchmarks.plain import Baseline, Plain
 from benchmarks.report import RESULTS, write_report
 from benchmarks.subjects import Product, segmenters
 from benchmarks.timing import Subject, compare
+from lseg_ros.inference.backends.base import BACKENDS
 
 CASES: dict[str, dict[str, tuple[int, ...]]] = {  # numbers of labels by the image's size
     "lseg_mini": {"480x360": (7, 11, 20, 150), "640x480": (7, 20, 150), "1280x720": (7, 20, 150)},
@@ -34,12 +35,14 @@ USUAL = PARTS[:3]  # memory takes a quarter of an hour more
 MEMORY_FRAMES = 10_000
 
 
-def measure(model: str, images: Sequence[str], counts: Sequence[int], rounds: int) -> Iterator[dict[str, Any]]:
+def measure(
+    model: str, images: Sequence[str], counts: Sequence[int], rounds: int, backends: Sequence[str] = BACKENDS
+) -> Iterator[dict[str, Any]]:
     """The cases of one model, one by one."""
     sizes = [image for image in CASES[model] if image in images]
     cases = [(image, count) for image in sizes for count in CASES[model][image] if count in counts]
     blank = network(model)
-    ours = dict(segmenters(blank))
+    ours = dict(segmenters(blank, backends))
     device = next(iter(ours.values())).device
     plain, baseline = (copy.deepcopy(blank).to(device) for _ in range(2))
     with tqdm(total=len(cases) * (rounds + 1) * (len(ours) + 2), desc=model, unit="frame", disable=None) as bar:
@@ -118,7 +121,9 @@ def read(path: Path) -> dict[str, Any]:
     found = json.loads(path.read_text()) if path.is_file() else {}
     if found.get("machine") != machine():
         found = {}
-    return {"machine": machine(), **{part: found.get(part, []) for part in PARTS}}
+    # What `make gpu` adds stays.
+    kept = {"gpu": found["gpu"]} if "gpu" in found else {}
+    return {"machine": machine(), **{part: found.get(part, []) for part in PARTS}, **kept}
 
 
 if __name__ == "__main__":

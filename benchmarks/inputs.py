@@ -4,8 +4,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import skimage.data
-import sklearn.datasets
 import torch
 from numpy.typing import NDArray
 
@@ -20,10 +18,24 @@ ROOT = Path(__file__).parents[1]
 
 
 def photos(width: int, height: int) -> list[NDArray[np.uint8]]:
-    """Photographs that come with scikit-learn and scikit-image, cut to the aspect and resized."""
-    sources = [sklearn.datasets.load_sample_image(name) for name in ("china.jpg", "flower.jpg")]
-    sources += [skimage.data.coffee(), skimage.data.astronaut(), skimage.data.chelsea()]
+    """Photographs of scikit-learn and scikit-image, cut to the aspect and resized; drawn ones where those are not."""
+    try:
+        import skimage.data
+        import sklearn.datasets
+    except ImportError:
+        sources = [_drawn(seed) for seed in range(5)]
+    else:
+        sources = [sklearn.datasets.load_sample_image(name) for name in ("china.jpg", "flower.jpg")]
+        sources += [skimage.data.coffee(), skimage.data.astronaut(), skimage.data.chelsea()]
     return [_fitted(np.asarray(source, np.uint8), width, height) for source in sources]
+
+
+def _drawn(seed: int) -> NDArray[np.uint8]:
+    """480x640x3: colours that flow into one another, with noise on them."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (9, 12, 3), dtype=np.uint8)
+    smooth = cv2.resize(coarse, (640, 480), interpolation=cv2.INTER_CUBIC).astype(np.float32)
+    return np.clip(smooth + rng.normal(0, 8, smooth.shape), 0, 255).astype(np.uint8)
 
 
 def _fitted(rgb: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:

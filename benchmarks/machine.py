@@ -54,7 +54,10 @@ def now() -> dict[str, str]:
     root = Path(__file__).parents[1]
 
     def git(*arguments: str) -> str:
-        return subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True).stdout.strip()
+        try:
+            return subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True).stdout.strip()
+        except FileNotFoundError:  # a machine without git
+            return ""
 
     changed = "+" if git("status", "--porcelain", "--untracked-files=no", "--", "lseg_ros") else ""
     return {

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.inputs import ROOT
-from benchmarks.plots import label_plot, stage_plot
 from benchmarks.targets import FP32, fastest, find, targets
 
 RESULTS = Path(__file__).parent / "results"
@@ -28,14 +27,23 @@ def write_report(results: dict[str, Any], path: Path) -> None:
     """Writes the page beside a file of results, and README's table and picture where it is one of the project's own."""
     path.with_suffix(".html").write_text(page(results), encoding="utf-8")
     if path.parent == RESULTS:
-        README.write_text(_BETWEEN.sub(lambda _: table(), README.read_text()))
+        write_table()
         if cases := _main_cases(results):
+            from benchmarks.plots import stage_plot
+
             PICTURE.write_bytes(stage_plot(cases))
+
+
+def write_table() -> None:
+    """Writes README's table anew."""
+    README.write_text(_BETWEEN.sub(lambda _: table(), README.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def page(results: dict[str, Any]) -> str:
     """The HTML, with everything in it."""
     from jinja2 import Environment, StrictUndefined
+
+    from benchmarks.plots import label_plot, stage_plot
 
     source = (Path(__file__).parent / "page.html.jinja").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)

@@ -195,7 +195,11 @@ class TrainConfig:
         "image. It stops when more than a tenth of a source is broken.",
         default="stop",
     )
-    workers: int = entry(whole(1), "Threads that read and prepare batches in advance.", default=1)
+    workers: int = entry(
+        whole(1),
+        "Threads that prepare batches in advance. Beside a GPU these are processes: 8 by themselves, if there are cores.",
+        default=1,
+    )
     save_every: int = entry(whole(1), "Steps between two saved states.", default=100)
 
     @property
