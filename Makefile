@@ -1,6 +1,6 @@
 # tools/make_env.py chooses the interpreter to make .venv from, and the ROS 2 to install where none is sourced;
 # `make env PYTHON=python3.12 ROS=jazzy` names them.
-.PHONY: help env test lint demo bench tables site clean
+.PHONY: help env test lint demo bench gpu tables site clean
 
 help:
 	@echo "make env    what is missing for all the others: Python packages, ROS 2 where there is none, the built package"
@@ -8,6 +8,7 @@ help:
 	@echo "make test   ruff, mypy and all tests"
 	@echo "make lint   ruff and mypy only"
 	@echo "make bench  times models, segmenter and node on this machine, half an hour, and writes benchmarks/results/"
+	@echo "make gpu    tests and measures this machine's NVIDIA GPU, five minutes, with any Python that has PyTorch (PYTHON=...)"
 	@echo "make tables writes the tables of options in the documents, from the code"
 	@echo "make site   builds the documents as pages in site/"
 	@echo "make clean  removes what env, test and demo left in this folder"
@@ -29,6 +30,10 @@ demo: env
 
 bench: env
 	@. ./env.sh && python -m benchmarks
+
+# Needs neither ROS nor `make env`.
+gpu:
+	@"$(or $(PYTHON),python3)" -m benchmarks.gpu
 
 tables: env
 	@. ./env.sh && python tools/write_tables.py

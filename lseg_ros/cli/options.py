@@ -27,7 +27,9 @@ def add_segmenter_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--variant", help=VARIANT_HELP)
     parser.add_argument("--input-size", type=int, help="longest side in pixels that the network sees")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
-    parser.add_argument("--precision", default="auto", help="auto, float32, float16, bfloat16 or int8 (default: auto)")
+    parser.add_argument(
+        "--precision", default="auto", help="auto, float32, tf32, float16, bfloat16 or int8 (default: auto)"
+    )
     parser.add_argument(
         "--backend",
         default="torch",

@@ -197,7 +197,7 @@ class TrainConfig:
     )
     workers: int = entry(
         whole(1),
-        "Threads that prepare batches in advance. Beside a GPU these are processes: 8 by themselves, if there are cores.",
+        "Threads that prepare batches in advance. Beside a GPU: processes, up to 8 without being asked.",
         default=1,
     )
     save_every: int = entry(whole(1), "Steps between two saved states.", default=100)

@@ -67,7 +67,7 @@ def by_processes(
     """As `prepared`, by processes; pin: into memory that a GPU copies from without waiting."""
     loader: DataLoader[Any] = DataLoader(
         _Numbered(batches, together),
-        sampler=numbers,  # type: ignore[arg-type]  # any iterable will do
+        sampler=numbers,  # any iterable will do
         batch_size=None,  # what the data set gives is a whole batch
         num_workers=workers,
         prefetch_factor=_AHEAD,
