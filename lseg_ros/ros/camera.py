@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from rclpy.node import Node
-from rclpy.publisher import Publisher
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
@@ -19,6 +18,7 @@ from lseg_ros.inference.protocol import PhraseMatch, SegmenterLike
 from lseg_ros.ros.camera_info import CameraInfoRelay
 from lseg_ros.ros.diagnostics import Statistics
 from lseg_ros.ros.image_input import ImageInput
+from lseg_ros.ros.labels_first import LabelInfoTopic
 from lseg_ros.ros.outputs import Outputs
 from lseg_ros.ros.parameters import NodeParams
 
@@ -57,7 +57,7 @@ class Camera:
         name: str,
         params: NodeParams,
         segmenter: SegmenterLike,
-        label_info: Publisher,
+        label_info: LabelInfoTopic,
         offer: Callable[["Camera", Incoming], None],
     ) -> None:
         """

@@ -18,7 +18,7 @@ from lseg_ros.msg import ChannelInfo, FrameInfo
 from lseg_ros.ros import qos
 from lseg_ros.ros.image_msgs import image_msg
 from lseg_ros.ros.label_msgs import slugs
-from lseg_ros.ros.labels_first import LabelsFirst
+from lseg_ros.ros.labels_first import LabelInfoTopic, LabelsFirst
 from lseg_ros.ros.parameters import NodeParams
 
 _MASK_TYPES = {"mono8": np.uint8, "16UC1": np.uint16, "16SC1": np.int16, "32SC1": np.int32}
@@ -41,7 +41,7 @@ class Outputs:
     Frames and changes of labels come on the worker's thread; who listens may be asked from any.
     """
 
-    def __init__(self, node: Node, prefix: str, params: NodeParams, label_info: Publisher) -> None:
+    def __init__(self, node: Node, prefix: str, params: NodeParams, label_info: LabelInfoTopic) -> None:
         """Creates the topics that do not depend on labels, as ~/<prefix><name>; raises QosError before it made any.
 
         label_info: the latched topic that readers of masks need first.

@@ -10,7 +10,6 @@ from typing import TypeVar
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.duration import Duration
 from rclpy.node import Node
-from vision_msgs.msg import LabelInfo
 
 from lseg_ros import msg as lseg_msgs
 from lseg_ros.inference.label_file import read_label_file
@@ -20,6 +19,7 @@ from lseg_ros.ros import qos
 from lseg_ros.ros.camera import Camera, Incoming
 from lseg_ros.ros.diagnostics import status
 from lseg_ros.ros.label_msgs import label_info_msg, label_set_msg
+from lseg_ros.ros.labels_first import LabelInfoTopic
 from lseg_ros.ros.parameters import NodeParams
 from lseg_ros.ros.worker import Worker, WorkerStopped
 
@@ -53,11 +53,11 @@ class Pipeline:
         self._active = self._enabled = False
         # Plain publishers: a lifecycle node's own drop what is published while it is inactive.
         self._labels_publisher = node.create_publisher(lseg_msgs.LabelSet, "~/labels", qos.LATCHED)
-        self._info_publisher = node.create_publisher(LabelInfo, "~/label_info", qos.LATCHED)
+        self._label_info = LabelInfoTopic(node)
         self._worker: Worker[Camera, Incoming] = Worker(Camera.process, Camera.failed)
         try:
             for name in params.cameras or [""]:
-                self.cameras.append(Camera(node, name, params, segmenter, self._info_publisher, self._worker.offer))
+                self.cameras.append(Camera(node, name, params, segmenter, self._label_info, self._worker.offer))
             self.submit(partial(self._put_in_force, specs, label_file, force=False)).result()
         except BaseException:
             self.close()
@@ -112,7 +112,7 @@ class Pipeline:
             self._node.get_logger().warning(f"the frame in flight takes longer than {_STOP_TIMEOUT:g} s; leaving it")
         for camera in self.cameras:
             camera.close()
-        for publisher in (self._labels_publisher, self._info_publisher):
+        for publisher in (self._labels_publisher, self._label_info.publisher):
             self._node.destroy_publisher(publisher)
         self.segmenter.release()
 
@@ -166,8 +166,8 @@ class Pipeline:
         labels = self.segmenter.labels
         self.label_set = label_set_msg(labels, self.cameras[0].outputs.score_topics, stamp)
         self._labels_publisher.publish(self.label_set)
-        self._info_publisher.publish(label_info_msg(labels, self.segmenter.threshold, stamp))
-        for publisher in (self._labels_publisher, self._info_publisher):
+        self._label_info.publish(label_info_msg(labels, self.segmenter.threshold, stamp))
+        for publisher in (self._labels_publisher, self._label_info.publisher):
             if publisher.get_subscription_count():
                 publisher.wait_for_all_acked(_ACK_TIMEOUT)
 

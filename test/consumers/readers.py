@@ -44,15 +44,19 @@ class Nav2Layer:
     """
 
     IMAGE_QOS = QoSProfile(depth=50, reliability=ReliabilityPolicy.BEST_EFFORT)
-    LABEL_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
-    def __init__(self, classes: Iterable[str], unknown_id: int = 255, decay: float = 5.0) -> None:
+    def __init__(
+        self, classes: Iterable[str], unknown_id: int = 255, decay: float = 5.0, *, volatile: bool = False
+    ) -> None:
         """
         Args:
             classes: all `classes` of the costmap file.
             unknown_id: of the masks; the layer has no such setting, it skips what LabelInfo does not list.
             decay: seconds for which a tile keeps an observation (`tile_map_decay_time`).
+            volatile: whether its message_filters (6.0.6 and others) lose the durability that the layer asks for.
         """
+        durability = DurabilityPolicy.VOLATILE if volatile else DurabilityPolicy.TRANSIENT_LOCAL
+        self.label_qos = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE, durability=durability)
         self._classes = set(classes)
         self._unknown_id, self._decay = unknown_id, round(decay * 1e9)
         self._names: dict[int, str] | None = None  # null until the first LabelInfo

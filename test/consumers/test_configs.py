@@ -101,6 +101,34 @@ def test_every_label_has_one_cost_and_every_class_is_a_label(costmap: dict[str, 
         assert all(0 <= cost <= 254 for cost in costs)  # 255 is "no information"
 
 
+def test_what_stands_in_the_way_keeps_its_cost_when_nobody_looks(costmap: dict[str, Any]) -> None:
+    """The layer falls back to base_cost once what was seen is older than tile_map_decay_time."""
+    given = source(costmap)
+    for class_type in ("blocked", "moving"):
+        assert given[f"{class_type}.base_cost"] == given[f"{class_type}.max_cost"] == 254
+    assert {"car", "truck", "bicycle", "animal", "person"} == set(given["moving.classes"])
+    assert given["moving.dominant_priority"] and given["moving.samples_to_max_cost"] == 1
+
+
+def test_two_cameras_have_the_costs_of_one(domain: int, costmap: dict[str, Any]) -> None:
+    two = parameters(CONFIG / "nav2" / "lseg_costmap_two_cameras.yaml", "local_costmap", "local_costmap")
+    assert two.pop("semantic_layer.observation_sources") == "front rear"
+    expected = {}
+    for key, value in costmap.items():
+        if not key.startswith("semantic_layer.camera."):
+            expected[key] = value
+            continue
+        for name in ("front", "rear"):
+            own = key.replace(".camera.", f".{name}.")
+            expected[own] = value
+            if key.endswith((".segmentation_topic", ".confidence_topic")):
+                expected[own] = value.replace("/lseg/", f"/lseg/{name}/")
+            if key.endswith(".pointcloud_topic"):
+                expected[own] = value.replace("/camera/", f"/{name}/")
+    del expected["semantic_layer.observation_sources"]
+    assert two == expected
+
+
 def test_the_layer_would_match_what_the_node_publishes(graph: Graph, costmap: dict[str, Any]) -> None:
     given = parameters(CONFIG / "nav2" / "lseg_node.yaml", "lseg")
     del given["autostart"]  # there is no lifecycle manager here
@@ -116,7 +144,7 @@ def test_the_layer_would_match_what_the_node_publishes(graph: Graph, costmap: di
 
     check("segmentation_topic", Image, Nav2Layer.IMAGE_QOS)
     check("confidence_topic", Image, Nav2Layer.IMAGE_QOS)
-    check("labels_topic", LabelInfo, Nav2Layer.LABEL_QOS)
+    check("labels_topic", LabelInfo, Nav2Layer([]).label_qos)
 
 
 @pytest.mark.parametrize("namespace", ["", "robot"])

@@ -11,11 +11,14 @@ class Topic:
     """Stands for a publisher with so many readers; the last of `counts` stays."""
 
     def __init__(self, *counts: int) -> None:
-        self.counts, self.asked, self.waits = list(counts), 0, 0
+        self.counts, self.asked, self.waits, self.published = list(counts), 0, 0, 0
 
     def get_subscription_count(self) -> int:
         self.asked += 1
         return self.counts.pop(0) if len(self.counts) > 1 else self.counts[0]
+
+    def publish_again(self) -> None:
+        self.published += 1
 
     def wait_for_all_acked(self, timeout: object) -> bool:
         self.waits += 1
@@ -36,19 +39,26 @@ def joined(monkeypatch: pytest.MonkeyPatch) -> tuple[LabelsFirst, Topic, Topic]:
 
 
 def test_nothing_is_held_while_nobody_comes(joined: tuple[LabelsFirst, Topic, Topic]) -> None:
-    found, masks, labels = joined
-    labels.counts = [3]  # who reads labels only
+    found, _, labels = joined
     for _ in range(3):
         found.forget()
         found.hold()
-    assert labels.waits == 1
+    assert labels.waits == labels.published == 1
+
+
+def test_a_new_reader_of_labels_gets_them_again_before_the_next_mask(joined: tuple[LabelsFirst, Topic, Topic]) -> None:
+    found, _, labels = joined
+    labels.counts = [2]
+    for _ in range(3):
+        found.hold()
+    assert labels.waits == labels.published == 2
 
 
 def test_a_new_reader_is_waited_for_until_it_has_the_labels(joined: tuple[LabelsFirst, Topic, Topic]) -> None:
     found, masks, labels = joined
     masks.counts, labels.counts = [2], [1, 1, 1, 2, 3]
     found.hold()
-    assert labels.waits == 2 and labels.counts == [3]
+    assert labels.waits == labels.published == 2 and labels.counts == [3]
 
 
 def test_who_wants_no_labels_is_waited_for_once(joined: tuple[LabelsFirst, Topic, Topic]) -> None:
