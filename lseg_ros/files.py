@@ -1,7 +1,9 @@
 """Paths that users give, and files that appear only when they are whole. For every room; standard library only."""
 
 import hashlib
+import os
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Iterator
@@ -12,11 +14,45 @@ _PART = ".part-"  # the names of unfinished files begin with this
 
 
 def from_home(path: str | Path) -> Path:
-    """The path, with the user's home folder for a ~ at its beginning; a name such as ~draft.png is a name."""
+    """The path, with the user's home folder for a ~ at its beginning; a name such as ~draft.png is a name.
+
+    Raises:
+        ValueError: The path begins with ~/ and this process has no home folder.
+    """
     try:
         return Path(path).expanduser()
-    except RuntimeError:  # there is no such user
-        return Path(path)
+    except RuntimeError:
+        if Path(path).parts[0] == "~":
+            raise ValueError(
+                f"{path} is in the home folder, and this process has none; set HOME, or give the whole path"
+            ) from None
+        return Path(path)  # there is no such user
+
+
+def user_cache() -> Path | None:
+    """The user's cache folder: $XDG_CACHE_HOME, or .cache in the home folder; None where there is neither."""
+    try:
+        return from_home(os.environ.get("XDG_CACHE_HOME") or Path("~", ".cache"))
+    except ValueError:
+        return None
+
+
+def temporary_cache() -> Path:
+    """A folder of this user among the system's temporary files, of the same name in each process; it may not be there.
+
+    Raises:
+        OSError: The system has no folder for temporary files.
+    """
+    return Path(tempfile.gettempdir(), f"lseg_ros-{os.getuid()}")
+
+
+def is_private(folder: Path) -> bool:
+    """Whether a folder is there, is this user's, and no other user can write to it."""
+    try:
+        facts = folder.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(facts.st_mode) and facts.st_uid == os.getuid() and not facts.st_mode & 0o022
 
 
 def sha256(path: Path) -> str:

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lseg_ros.cli.options import add_segmenter_options, output_path, segmenter_of
+from lseg_ros.cli.options import add_segmenter_options, segmenter_of, user_path
 from lseg_ros.files import sha256
 
 if TYPE_CHECKING:
@@ -41,8 +41,8 @@ def add_to(commands: Any) -> None:
         description=_DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("input", type=Path, metavar="IN", help="the recording: .mcap, .db3, or a folder")
-    parser.add_argument("output", type=output_path, metavar="OUT", help="the bag to write: .mcap, .db3, or a folder")
+    parser.add_argument("input", type=user_path, metavar="IN", help="the recording: .mcap, .db3, or a folder")
+    parser.add_argument("output", type=user_path, metavar="OUT", help="the bag to write: .mcap, .db3, or a folder")
     parser.add_argument(
         "--topic", action="append", required=True, help="image topic, raw or compressed; several: --topic A --topic B"
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lseg_ros.cli.describe import megabytes
-from lseg_ros.cli.options import VARIANT_HELP, output_path, variant_option
+from lseg_ros.cli.options import VARIANT_HELP, user_path, variant_option
 from lseg_ros.model.weight_files import weights_path
 
 # Beginnings of names in the original's checkpoints -> what the tensors are.
@@ -28,7 +28,7 @@ def add_to(commands: Any) -> None:
         "safetensors with all that is needed to load it again. What LSeg does not use is left out, and named.",
     )
     parser.add_argument("input", help="the checkpoint, or a variant whose weights are here")
-    parser.add_argument("output", type=output_path, help="the file to write, *.safetensors")
+    parser.add_argument("output", type=user_path, help="the file to write, *.safetensors")
     parser.add_argument("--variant", help=VARIANT_HELP)
     parser.add_argument("--half", action="store_true", help="write float16: half the size, slightly other numbers")
     parser.add_argument("--licence", help="of the weights, to be written into the file (default: as the input says)")

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lseg_ros.cli.options import output_path
+from lseg_ros.cli.options import user_path
 from lseg_ros.files import sha256
 
 if TYPE_CHECKING:
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 def add_to(commands: Any) -> None:
     """Adds the command to argparse's subparsers."""
     parser = commands.add_parser("eval", help="measure a model on images with masks")
-    parser.add_argument("--config", type=Path, required=True, help="config/eval/*.yaml")
-    parser.add_argument("--data", type=Path, required=True, help="folder that the paths in the config are relative to")
+    parser.add_argument("--config", type=user_path, required=True, help="config/eval/*.yaml")
+    parser.add_argument("--data", type=user_path, required=True, help="folder that paths in the config are relative to")
     parser.add_argument("--model", default="lseg_mini", help="named variant or weights file (default: lseg_mini)")
     parser.add_argument("--labels", help="other words for the config's labels, in its order, separated by commas")
     parser.add_argument(
         "--training",
-        type=Path,
+        type=user_path,
         nargs="+",
         default=[],
         help="the model's config/train/*.yaml, and that of the weights it began with: tell which words it has met",
@@ -41,7 +41,7 @@ def add_to(commands: Any) -> None:
     parser.add_argument(
         "--limit", type=_count, help="measure this many images or episodes, evenly spread (default: all)"
     )
-    parser.add_argument("--out", type=output_path, help="folder for report.json and report.html, with all analyses")
+    parser.add_argument("--out", type=user_path, help="folder for report.json and report.html, with all analyses")
     parser.set_defaults(run=run)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from lseg_ros.cli.describe import image_encoder, table, text_encoder
 from lseg_ros.model.variants import VARIANTS, Variant
-from lseg_ros.model.weight_files import user_weights, weights_path
+from lseg_ros.model.weight_files import weights_path, where_expected
 
 # Whether a variant was run beside the original network with the same weights, and agreed.
 NUMBERS = {
@@ -44,5 +44,5 @@ def _weights(variant: Variant) -> str:
         return f"here: {weights_path(variant.name)}"
     except (FileNotFoundError, ValueError) as error:
         if variant.weights is None:
-            return "missing: " + " or ".join(map(str, user_weights(variant)))
+            return f"missing: {where_expected(variant)}"
         return f"not usable: {error}"

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lseg_ros.files import from_home
 from lseg_ros.model.variants import Variant, from_json
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ def add_segmenter_options(parser: argparse.ArgumentParser) -> None:
     """Adds the labels, the model and what runs it: all that `segmenter_of` reads."""
     labels = parser.add_mutually_exclusive_group(required=True)
     labels.add_argument("--labels", help='separated by commas, as in "dog, grass, other"')
-    labels.add_argument("--label-file", type=Path, help="YAML file with labels, as the node takes it")
+    labels.add_argument("--label-file", type=user_path, help="YAML file with labels, as the node takes it")
     parser.add_argument(
         "--threshold", type=float, default=0.0, help="confidence, 0 to 1, below which a pixel is unknown"
     )
@@ -35,7 +36,7 @@ def add_segmenter_options(parser: argparse.ArgumentParser) -> None:
         default="torch",
         help="torch, onnxruntime, openvino, tensorrt, or auto, which measures (default: torch)",
     )
-    parser.add_argument("--exported", type=Path, help="file of `lseg export` for the backend to run")
+    parser.add_argument("--exported", type=user_path, help="file of `lseg export` for the backend to run")
 
 
 def segmenter_of(options: argparse.Namespace, device: str | None = None) -> "Segmenter":
@@ -66,11 +67,14 @@ def segmenter_of(options: argparse.Namespace, device: str | None = None) -> "Seg
     return segmenter
 
 
-def output_path(text: str) -> Path:
-    """The type of options that name an output."""
+def user_path(text: str) -> Path:
+    """The type of options that name a file or folder. The shell leaves the ~ in --output=~/out.png to us."""
     if not text:  # which Path takes for the current folder
         raise argparse.ArgumentTypeError("the name is empty")
-    return Path(text)
+    try:
+        return from_home(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def variant_option(text: str | None) -> str | Variant | None:
@@ -78,6 +82,6 @@ def variant_option(text: str | None) -> str | Variant | None:
     if text is None or not text.lower().endswith(".json"):
         return text
     try:
-        return from_json(Path(text).read_text(encoding="utf-8"))
+        return from_json(from_home(text).read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{text} cannot be used: {error}") from error

@@ -2,10 +2,9 @@
 
 import argparse
 import sys
-from pathlib import Path
 from typing import Any
 
-from lseg_ros.cli.options import output_path
+from lseg_ros.cli.options import user_path
 
 
 def add_to(commands: Any) -> None:
@@ -16,9 +15,9 @@ def add_to(commands: Any) -> None:
         description="Trains a model, or continues a run that was stopped. On several GPUs or machines: "
         "torchrun --nproc_per_node=N -m lseg_ros.cli train ...; see docs/training.md.",
     )
-    parser.add_argument("--config", type=Path, required=True, help="config/train/*.yaml")
-    parser.add_argument("--data", type=Path, required=True, help="folder that the paths in the config are relative to")
-    parser.add_argument("--out", type=output_path, required=True, help="folder for the state, the log and the weights")
+    parser.add_argument("--config", type=user_path, required=True, help="config/train/*.yaml")
+    parser.add_argument("--data", type=user_path, required=True, help="folder that paths in the config are relative to")
+    parser.add_argument("--out", type=user_path, required=True, help="folder for the state, the log and the weights")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
     parser.set_defaults(run=run)
 

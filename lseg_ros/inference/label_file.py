@@ -12,14 +12,16 @@ from typing import Any
 
 import yaml
 
+from lseg_ros.files import from_home
 from lseg_ros.inference.labels import LabelError, LabelSpec, as_specs
 
 _KEYS = {f.name for f in fields(LabelSpec)}
 
 
-def read_label_file(path: Path) -> list[LabelSpec]:
-    """Reads a label file; raises LabelError naming the file and what is wrong with it."""
+def read_label_file(path: str | Path) -> list[LabelSpec]:
+    """Reads a label file; ~ is the home folder. Raises LabelError naming the file and what is wrong with it."""
     try:
+        path = from_home(path)
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     # YAML takes 2024-02-30 for a date, and Python's own error says that it is none.
     except (OSError, ValueError, ArithmeticError, LookupError, RecursionError, yaml.YAMLError) as error:
@@ -30,7 +32,7 @@ def read_label_file(path: Path) -> list[LabelSpec]:
     return as_specs([_spec(entry, path) for entry in entries])
 
 
-def _spec(entry: Any, path: Path) -> LabelSpec:
+def _spec(entry: Any, path: str | Path) -> LabelSpec:
     if isinstance(entry, str):
         return LabelSpec(entry)
     if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):

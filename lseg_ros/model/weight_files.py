@@ -4,7 +4,7 @@ import os
 from importlib.resources import files
 from pathlib import Path
 
-from lseg_ros.files import check_sha256, from_home
+from lseg_ros.files import check_sha256, from_home, user_cache
 from lseg_ros.model.variants import Variant, variant_named
 
 
@@ -24,11 +24,10 @@ def weights_path(name_or_path: str | Path) -> Path:
         path = Path(str(files("lseg_ros") / "weights" / file))
         check_sha256(path, pinned)
         return path
-    expected = user_weights(variant)
-    found = next((p for p in expected if p.is_file()), None)
+    found = next((p for p in user_weights(variant) if os.path.isfile(p)), None)
     if found is None:
         raise FileNotFoundError(
-            f"the weights of {name} do not come with this package; put them at {' or '.join(map(str, expected))}, "
+            f"the weights of {name} do not come with this package; put them at {where_expected(variant)}, "
             "or give the path of a checkpoint"
         )
     return found
@@ -43,8 +42,17 @@ def is_name(name_or_path: str | Path) -> bool:
 def user_weights(variant: Variant) -> list[Path]:
     """Where users put the weights of a variant that comes without, in the order of looking.
 
-    The folder is $LSEG_WEIGHTS, or lseg_ros in the user's cache.
+    The folder is $LSEG_WEIGHTS, or lseg_ros in the user's cache. Where there is neither, the list is empty.
+
+    Raises:
+        ValueError: $LSEG_WEIGHTS begins with ~, and there is no home folder.
     """
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = from_home(os.environ.get("LSEG_WEIGHTS") or cache / "lseg_ros")
-    return [folder / f"{variant.name}{suffix}" for suffix in (".safetensors", ".ckpt")]
+    given, cache = os.environ.get("LSEG_WEIGHTS"), user_cache()
+    folder = from_home(given) if given else cache / "lseg_ros" if cache else None
+    return [folder / f"{variant.name}{suffix}" for suffix in (".safetensors", ".ckpt")] if folder else []
+
+
+def where_expected(variant: Variant) -> str:
+    """The places of `user_weights` in words."""
+    places = " or ".join(map(str, user_weights(variant)))
+    return places or f"$LSEG_WEIGHTS/{variant.name}.safetensors (there is no home folder; set LSEG_WEIGHTS)"

@@ -1,6 +1,5 @@
 """What of the labels outlives a cleanup: which to put in force again, and what their ids meant."""
 
-from pathlib import Path
 from typing import Any
 
 from rclpy.impl.rcutils_logger import RcutilsLogger
@@ -42,7 +41,7 @@ class LabelMemory:
         if path and self._labels_given:
             logger.warning(f"both labels and label_file are set; labels is used and {path} is not read")
         elif path:
-            return read_label_file(Path(path)), path
+            return read_label_file(path), path
         return as_specs(params.labels), ""
 
     def recall(self, segmenter: SegmenterLike, params: NodeParams) -> None:

@@ -3,7 +3,6 @@
 import re
 import unicodedata
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from builtin_interfaces.msg import Time
@@ -29,7 +28,7 @@ def specs_from_request(request: "SetLabels.Request") -> list[LabelSpec]:
     if len(request.class_ids) > 0 and not len(request.labels):
         raise LabelError(f"class_ids go with labels only; put the ids into {given[0]}")
     if request.label_file:
-        return read_label_file(Path(request.label_file))
+        return read_label_file(request.label_file)
     if len(request.full) > 0:
         return as_specs([_spec(label) for label in request.full])
     return as_specs(list(request.labels), list(request.class_ids))

@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future as WorkerFuture
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeVar
 
 from diagnostic_msgs.msg import DiagnosticArray, KeyValue
@@ -286,7 +285,7 @@ class LsegNode(LifecycleNode):
 
     def _plan(self, values: dict[str, Any]) -> None:
         """Raises LabelError if labels or a label file among these values cannot be put in force."""
-        specs = read_label_file(Path(values["label_file"])) if values.get("label_file") else None
+        specs = read_label_file(values["label_file"]) if values.get("label_file") else None
         if self._pipeline is None:
             return
         if "labels" in values and self._is_new(self._pipeline, values["labels"]):

@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError  # before Python 3.11 not the built-in one
 from functools import partial
-from pathlib import Path
 from typing import TypeVar
 
 from diagnostic_msgs.msg import DiagnosticStatus
@@ -120,7 +119,7 @@ class Pipeline:
 
     def load_labels(self, path: str) -> None:
         """Puts the labels of a file in force; raises LabelError."""
-        self.change_labels(read_label_file(Path(path)), path)
+        self.change_labels(read_label_file(path), path)
 
     def change_labels(self, specs: list[LabelSpec], label_file: str = "", *, force: bool = False) -> lseg_msgs.LabelSet:
         """Puts labels in force, all or nothing, and has the last images scored again; raises LabelError."""

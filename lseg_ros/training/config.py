@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lseg_ros.data.config_file import ConfigError, read_mapping
+from lseg_ros.files import from_home
 from lseg_ros.model.net import SIZE_STEP
 from lseg_ros.model.variants import variant_named
 from lseg_ros.training.rules import (
@@ -241,7 +242,8 @@ def read_config(path: Path, after: tuple[Path, ...] = ()) -> TrainConfig:
         raise ConfigError(f"{path}: {error}") from error
     if "words" in raw:
         files = [raw["words"]] if isinstance(raw["words"], str) else raw["words"]
-        raw["words"] = {label: more for file in files for label, more in read_words(path.parent / file).items()}
+        paths = [path.parent / from_home(file) for file in files]
+        raw["words"] = {label: more for file in paths for label, more in read_words(file).items()}
     for key in ("scale", "long_side", "without", "frozen", "restarts"):
         if key in raw:
             raw[key] = tuple(raw[key])
@@ -260,7 +262,7 @@ def _init(name: str, above: tuple[Path, ...]) -> str | Run:
     """What an entry of `init` stands for in the last of the files `above`."""
     if not name.endswith(".yaml"):
         return name
-    path = above[-1].parent / name
+    path = above[-1].parent / from_home(name)
     if path in above:
         raise ConfigError(f"{path} begins with its own weights: 'init' of {above[-1]} leads back to it")
     return Run(path.stem, read_config(path, above))
@@ -285,7 +287,7 @@ def _with_base(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
         raise ConfigError(f"{path} is its own base")
     raw = read_mapping(path)
     base = raw.pop("base", None)
-    return raw if base is None else _merged(_with_base(path.parent / str(base), (*above, path)), raw)
+    return raw if base is None else _merged(_with_base(path.parent / from_home(str(base)), (*above, path)), raw)
 
 
 def _merged(base: dict[Any, Any], over: dict[Any, Any]) -> dict[Any, Any]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from lseg_ros.files import from_home
 from lseg_ros.model.keymap import from_original, is_original
 from lseg_ros.model.net import LSegNet
 from lseg_ros.model.reader import CheckpointError, read_weights
@@ -51,7 +52,7 @@ def initialise(net: LSegNet, init: Sequence[str], text_init: str | None, data: P
 
 
 def _located(name_or_path: str, data: Path) -> Path:
-    return weights_path(name_or_path) if is_name(name_or_path) else data / name_or_path
+    return weights_path(name_or_path) if is_name(name_or_path) else data / from_home(name_or_path)
 
 
 def _our_names(state: dict[str, Tensor]) -> dict[str, Tensor]:

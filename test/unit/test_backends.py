@@ -6,6 +6,7 @@ import logging
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -22,8 +23,9 @@ from torch import Tensor
 from lseg_ros import Segmenter, load_model
 from lseg_ros.inference.backends import choose
 from lseg_ros.inference.backends.base import BACKENDS, BackendError, PerShape, Request
+from lseg_ros.inference.backends.cache import cache_folder
 from lseg_ros.inference.backends.choose import FastestBackend, backend_for, candidates, precision_for
-from lseg_ros.inference.backends.onnx_files import cache_folder, onnx_of
+from lseg_ros.inference.backends.onnx_files import onnx_of
 from lseg_ros.inference.numerics import AUTO_ON_GPU
 from lseg_ros.model.fused_encoder_decoder import FusedEncoderDecoder
 from lseg_ros.model.net import LSegNet
@@ -312,15 +314,51 @@ def test_auto_without_any_that_runs(fakes: dict[str, Callable[[Tensor], Tensor]]
         FastestBackend(request_of(tiny_net()))(IMAGES)
 
 
-def test_auto_works_where_the_cache_cannot_be_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photo: NDArray[np.uint8], caplog: pytest.LogCaptureFixture
-) -> None:
+def blocked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache that cannot be written, by root either, and a place of the test's own for temporary files."""
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+
+
+def test_a_cache_that_cannot_be_written_costs_no_backend(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    blocked(tmp_path, monkeypatch)
+    request = request_of(tiny_net())
+    path = onnx_of(request)
+    assert path.parent.parent == tmp_path / "temporary"
+    assert f"the cache {tmp_path}/file/lseg_ros/backends cannot be written" in caplog.text
+    assert "set XDG_CACHE_HOME to a folder that can be written" in caplog.text
+    written = path.stat().st_mtime_ns
+    assert onnx_of(request) == path
+    assert path.stat().st_mtime_ns == written
+    assert len([r for r in caplog.records if r.levelname == "WARNING"]) == 1
+    path.parent.chmod(0o777)  # somebody else may have put the file there
+    with pytest.raises(BackendError, match=r"cannot be written: somebody else can write to it; set XDG_CACHE_HOME"):
+        onnx_of(request)
+
+
+def test_a_cache_that_can_only_be_read_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
+    request = request_of(tiny_net())
+    path = onnx_of(request)
+    monkeypatch.setattr(os, "access", lambda *_: False)  # as where the file system is read-only, for root too
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert onnx_of(request) == path
+    path.unlink()
+    assert onnx_of(request).parent == tmp_path / f"lseg_ros-{os.getuid()}"
+
+
+@pytest.mark.usefixtures("homeless")
+def test_auto_works_without_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photo: NDArray[np.uint8], caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     segmenter = Segmenter(tiny_net(), "cpu", backend="auto")
     segmenter.embed(photo)
-    assert segmenter.usage()["backend"] == "torch float32"
-    assert "the next start measures again" in caplog.text
+    assert "set HOME or XDG_CACHE_HOME to a folder that can be written" in caplog.text
+    assert list(tmp_path.glob("lseg_ros-*/*.json"))
 
 
 def test_candidates_keep_the_precision(tmp_path: Path) -> None:

@@ -16,14 +16,9 @@ from torch.nn import functional
 
 from lseg_ros.files import replacing
 from lseg_ros.inference.backends.base import BACKENDS, PRECISIONS, Backend, BackendError, Request, first_line
+from lseg_ros.inference.backends.cache import cache_folder, stored
 from lseg_ros.inference.backends.eager import EagerBackend
-from lseg_ros.inference.backends.onnx_files import (
-    cache_folder,
-    forget_onnx,
-    is_quantised,
-    onnx_of,
-    weights_key,
-)
+from lseg_ros.inference.backends.onnx_files import forget_onnx, is_quantised, onnx_of, weights_key
 from lseg_ros.inference.numerics import AUTO_ON_GPU, float32_products
 
 logger = logging.getLogger(__name__)
@@ -79,7 +74,7 @@ def precision_for(name: str, backend: str, device: torch.device, exported: Path 
 class FastestBackend:
     """Whichever of the installed backends is fastest on this machine with the first image it gets.
 
-    What was measured is remembered in the user's cache; `lseg_ros.inference.backends.onnx_files.cache_folder`.
+    What was measured is remembered in the user's cache; `lseg_ros.inference.backends.cache`.
     """
 
     def __init__(self, request: Request) -> None:
@@ -248,8 +243,11 @@ def _measure(backend: Backend, images: Tensor) -> float:
 
 def _remembered(request: Request, images: Tensor) -> Backend | None:
     """What was fastest before, or None where nothing is known or it does not run any more."""
+    path = stored(_verdict_name(request, images))
+    if path is None:
+        return None
     try:
-        verdict = json.loads(_verdict_path(request, images).read_text(encoding="utf-8"))
+        verdict = json.loads(path.read_text(encoding="utf-8"))
         name, figures = str(verdict["backend"]), str(verdict["figures"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -265,17 +263,21 @@ def _remembered(request: Request, images: Tensor) -> Backend | None:
 
 
 def _remember(request: Request, images: Tensor, name: str, figures: str) -> None:
-    path = _verdict_path(request, images)
+    verdict = _verdict_name(request, images)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as part:
+        with replacing(cache_folder() / verdict) as part:
             part.write_text(json.dumps({"backend": name, "figures": figures}), encoding="utf-8")
     except OSError as error:
-        logger.warning("%s cannot be written (%s); the next start measures again", path, error.strerror)
+        logger.warning(
+            "%s cannot be written (%s); the next start measures again; set XDG_CACHE_HOME to a folder that can be "
+            "written",
+            error.filename or verdict,
+            error.strerror,
+        )
 
 
-def _verdict_path(request: Request, images: Tensor) -> Path:
-    """Where the verdict for this network, image size, machine and these libraries is."""
+def _verdict_name(request: Request, images: Tensor) -> str:
+    """The file of the verdict for this network, image size, machine and these libraries."""
     exported = "" if request.exported is None else f"{request.exported} {request.exported.stat().st_mtime_ns}"
     facts = (
         weights_key(request.encoder),
@@ -284,7 +286,7 @@ def _verdict_path(request: Request, images: Tensor) -> Path:
         f"{platform.node()} {torch.get_num_threads()}",
         *(f"{name} {_version(name)}" for name in candidates(request)),
     )
-    return cache_folder() / f"{hashlib.sha256('|'.join(facts).encode()).hexdigest()[:24]}.json"
+    return f"{hashlib.sha256('|'.join(facts).encode()).hexdigest()[:24]}.json"
 
 
 def _version(name: str) -> str:

@@ -7,10 +7,10 @@ import hashlib
 import inspect
 import logging
 import mmap
-import os
 import re
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from lseg_ros.files import remove_leftovers, replacing
 from lseg_ros.inference.backends.base import BackendError, Request, first_line, library
+from lseg_ros.inference.backends.cache import cache_folder, stored
 from lseg_ros.model.fused_encoder_decoder import FusedEncoderDecoder
 
 logger = logging.getLogger(__name__)
@@ -88,27 +89,33 @@ def onnx_of(request: Request) -> Path:
             "int8 needs a file that was calibrated on your images: run `lseg export MODEL OUT.onnx --calibrate FOLDER` "
             "and give OUT.onnx as `exported`"
         )
-    path = _cached(request.encoder)
-    if not path.is_file():
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            remove_leftovers(path.parent, _ABANDONED)
-            export_onnx(request.encoder, path)
-        except OSError as error:
-            raise BackendError(f"{path} cannot be written: {error.strerror}; set XDG_CACHE_HOME to a folder") from error
-        except RuntimeError as error:
-            raise BackendError(f"this network does not become ONNX: {first_line(error)}") from error
-        logger.info("made %s, which later starts use", path)
+    found = stored(_name(request.encoder))
+    if found is not None:
+        return found
+    try:
+        path = cache_folder() / _name(request.encoder)
+        remove_leftovers(path.parent, _ABANDONED)
+        export_onnx(request.encoder, path)
+    except OSError as error:
+        raise BackendError(
+            f"{error.filename or 'the cache'} cannot be written: {error.strerror}; "
+            "set XDG_CACHE_HOME to a folder that can be written"
+        ) from error
+    except RuntimeError as error:
+        raise BackendError(f"this network does not become ONNX: {first_line(error)}") from error
+    logger.info("made %s, which later starts use", path)
     return path
 
 
 def forget_onnx(request: Request) -> bool:
     """Removes the ONNX from the cache, where it may be damaged; whether there was one that is ours to remove."""
-    path = _cached(request.encoder)
-    if request.exported is not None or not path.is_file():
+    path = stored(_name(request.encoder))
+    if request.exported is not None or path is None:
         return False
-    path.unlink()
-    return True
+    with suppress(OSError):  # such as a cache that may only be read
+        path.unlink()
+        return True
+    return False
 
 
 def is_quantised(path: Path) -> bool:
@@ -131,14 +138,8 @@ def check_origin(path: Path, encoder: FusedEncoderDecoder) -> None:
         raise BackendError(f"{path} was made of other weights than those of the model; run `lseg export` again")
 
 
-def _cached(encoder: FusedEncoderDecoder) -> Path:
-    return cache_folder() / f"{weights_key(encoder)}.onnx"
-
-
-def cache_folder() -> Path:
-    """Where what is made of weights is kept."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "lseg_ros" / "backends"
+def _name(encoder: FusedEncoderDecoder) -> str:
+    return f"{weights_key(encoder)}.onnx"
 
 
 def weights_key(encoder: FusedEncoderDecoder) -> str:

@@ -1,0 +1,62 @@
+"""Where what is made of weights is kept between starts."""
+
+import logging
+import os
+from contextlib import suppress
+from errno import EACCES, ENOENT
+from pathlib import Path
+
+from lseg_ros.files import is_private, temporary_cache, user_cache
+
+logger = logging.getLogger(__name__)
+
+_told: set[str] = set()  # warnings that were given; one of each is enough
+
+
+def stored(name: str) -> Path | None:
+    """The file of that name, or None where there is none. The folder need not be writable."""
+    places = [_users_folder()]
+    with suppress(OSError):
+        if is_private(temporary_cache()):
+            places.append(temporary_cache())
+    return next((place / name for place in places if place and os.path.isfile(place / name)), None)
+
+
+def cache_folder() -> Path:
+    """The folder for new files: in the user's cache, or among the temporary files where that cannot be written.
+
+    Raises:
+        OSError: Neither can be written.
+    """
+    folder = _users_folder()
+    try:
+        if folder is None:
+            raise OSError(ENOENT, "there is no home folder")
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise OSError(EACCES, "it is not permitted or read-only")
+    except OSError as error:
+        return _instead(folder, str(error.strerror).lower())
+    return folder
+
+
+def _instead(folder: Path | None, reason: str) -> Path:
+    temporary = temporary_cache()
+    temporary.mkdir(mode=0o700, exist_ok=True)
+    if not is_private(temporary):
+        raise OSError(EACCES, "somebody else can write to it", str(temporary))
+    where = "no folder can be used as cache" if folder is None else f"the cache {folder} cannot be written"
+    sentence = (
+        f"{where} ({reason}); what backends need is kept in {temporary}, and made anew, which takes seconds, when the "
+        f"system has cleared that; set {'HOME or ' if folder is None else ''}XDG_CACHE_HOME to a folder that can be "
+        "written"
+    )
+    if sentence not in _told:
+        _told.add(sentence)
+        logger.warning("%s", sentence)
+    return temporary
+
+
+def _users_folder() -> Path | None:
+    cache = user_cache()
+    return cache / "lseg_ros" / "backends" if cache else None
