@@ -1,5 +1,6 @@
-"""Networks and tables in words."""
+"""Networks, tables and warnings in words."""
 
+import sys
 from collections.abc import Sequence
 
 from lseg_ros.model.variants import ClipText, Variant, VitBackbone
@@ -40,3 +41,10 @@ def table(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
     )
+
+
+def warn(text: str) -> None:
+    """Says a sentence on standard error, above a progress bar if there is one."""
+    from tqdm import tqdm
+
+    tqdm.write(f"lseg: {text}", file=sys.stderr)

@@ -5,13 +5,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lseg_ros.cli.options import VARIANT_HELP, output_path, variant_option
+from lseg_ros.cli.describe import warn
+from lseg_ros.cli.options import VARIANT_HELP, user_path, variant_option
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from lseg_ros.images.sources import RGB
+    from lseg_ros.images.photos import RGB
     from lseg_ros.inference.segmenter import Segmenter
     from lseg_ros.model.net import LSegNet
 
@@ -42,14 +43,14 @@ def add_to(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("model", help="variant or weights file")
-    parser.add_argument("output", type=output_path, help="the file to write, *.onnx")
+    parser.add_argument("output", type=user_path, help="the file to write, *.onnx")
     parser.add_argument("--variant", help=VARIANT_HELP)
     parser.add_argument(
         "--calibrate", nargs="+", metavar="PHOTO", help="photos, or folders of them, like those that will be segmented"
     )
     parser.add_argument("--labels", default=_LABELS, help=f"for measuring what int8 costs (default: {_LABELS})")
     parser.add_argument("--input-size", type=int, help="longest side in pixels that the network will see")
-    parser.add_argument("--picture", type=Path, help="photo to check the file with (default: a drawn one)")
+    parser.add_argument("--picture", type=user_path, help="photo to check the file with (default: a drawn one)")
     parser.add_argument("--force", action="store_true", help="overwrite the output")
     parser.set_defaults(run=run)
 
@@ -62,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError(f"{options.output} must end in .onnx, the format that is written")
     if options.output.exists() and not options.force:
         raise ValueError(f"{options.output} is there already; choose another name, or give --force")
-    photos = [path for path in expand(options.calibrate) if not is_video(path)] if options.calibrate else []
+    photos = [path for path in expand(options.calibrate, warn) if not is_video(path)] if options.calibrate else []
     if options.calibrate and len(photos) < 2:
         raise ValueError("calibration needs at least 2 photos, better 30 or more; give more of them, or folders")
 
@@ -98,7 +99,7 @@ def _picture(size: int, photo: Path | None) -> "RGB":
     """HxWx3 uint8: the photo, or slopes and edges, `size` pixels wide."""
     import numpy as np
 
-    from lseg_ros.images.sources import read_photo
+    from lseg_ros.images.photos import read_photo
 
     if photo is not None:
         return read_photo(photo)
@@ -112,7 +113,7 @@ def _quantise(net: "LSegNet", plain: "Segmenter", path: Path, photos: Sequence[P
     import torch
     from tqdm import tqdm
 
-    from lseg_ros.images.sources import read_photo
+    from lseg_ros.images.photos import read_photo
     from lseg_ros.inference.backends.quantise import quantise
     from lseg_ros.inference.preprocess import geometry, to_input
     from lseg_ros.inference.segmenter import Segmenter

@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lseg_ros.files import replacing
-from lseg_ros.images.sources import PHOTOS, RGB, VIDEOS, is_video, video_facts
+from lseg_ros.images.photos import RGB
+from lseg_ros.images.sources import PHOTOS, VIDEOS, is_video
+from lseg_ros.images.videos import frame_count, plain_name
 
 if TYPE_CHECKING:
     from lseg_ros.inference.postprocess import Segmentation
@@ -94,6 +96,12 @@ def write_scores(path: Path, result: "Segmentation") -> None:
                 np.lib.format.write_array(file, result.scores(name).astype(np.float16), allow_pickle=False)
 
 
+def write_times(path: Path, times: Sequence[float]) -> None:
+    """Writes, as CSV, the seconds at which each frame of a video is shown, beside the name of its mask."""
+    lines = [f"{number:06d}.png,{time:.6g}" for number, time in enumerate(times)]
+    path.write_text("\n".join(["mask,seconds", *lines, ""]), encoding="utf-8")
+
+
 class VideoWriter:
     """An mp4 that takes its size from its first frame."""
 
@@ -103,26 +111,29 @@ class VideoWriter:
         self._video: cv2.VideoWriter | None = None
         self._frames = 0
 
-    def write(self, rgb: RGB) -> None:
-        """Adds a frame, HxWx3; raises OSError where the file cannot be written."""
+    def write(self, rgb: RGB, times: int = 1) -> None:
+        """Adds a frame, HxWx3, so many times; raises OSError where the file cannot be written."""
         if self._video is None:
             height, width = rgb.shape[:2]
             codec = cv2.VideoWriter.fourcc(*"mp4v")  # the one that every build of OpenCV can write
             for rate in (self._rate, max(1, round(self._rate))):  # an mp4 cannot have every rate
-                self._video = cv2.VideoWriter(str(self._path), codec, rate, (width, height))
+                with plain_name(self._path) as name:
+                    self._video = cv2.VideoWriter(name, codec, rate, (width, height))
                 if self._video.isOpened():
                     break
             else:
                 raise OSError(errno.EIO, "OpenCV cannot write an mp4 video there", str(self._path))
-        self._video.write(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
-        self._frames += 1
+        bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
+        for _ in range(times):
+            self._video.write(bgr)
+        self._frames += times
 
     def close(self) -> None:
         """Ends the file; raises OSError where frames are missing in it, of which OpenCV says nothing."""
         if self._video is None:
             return
         self._video.release()
-        found = video_facts(self._path)[1]
+        found = frame_count(self._path)
         if found != self._frames:
             reason = f"only {found} of {self._frames} frames could be written; is the disk full?"
             raise OSError(errno.EIO, reason, str(self._path))

@@ -1,22 +1,21 @@
 """`lseg segment`."""
 
 import argparse
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from lseg_ros.cli.describe import table
-from lseg_ros.cli.options import add_segmenter_options, output_path, segmenter_of
+from lseg_ros.cli.describe import table, warn
+from lseg_ros.cli.options import add_segmenter_options, segmenter_of, user_path
 
 if TYPE_CHECKING:
     from lseg_ros.cli.outputs import Target
-    from lseg_ros.images.sources import RGB
+    from lseg_ros.images.photos import RGB
     from lseg_ros.inference.labels import LabelSet
     from lseg_ros.inference.postprocess import Segmentation
 
-_DEFAULT_RATE = 25.0  # frames per second, of videos that do not say
 # PyTorch has no class of its own for what does not fit into main memory: in such an error, and where even the number
 # of bytes is too large.
 _TOO_LARGE = ("can't allocate memory", "not enough memory", "Storage size calculation overflowed")
@@ -29,7 +28,9 @@ What is written:
   -o OUT.mp4, for one video:  the overlay as a video
   -o FOLDER, for any inputs:  NAME_overlay.png and NAME_mask.png for a photo, NAME_overlay.mp4 for a video
   --scores, photos only:      NAME_scores.npz, an array for each label under its name, float16 in [0, 1]
-  --masks, videos only:       NAME_masks/000000.png and so on, the mask of each frame
+  --masks, videos only:       NAME_masks/000000.png and so on, the mask of each frame, and times.csv, its seconds
+
+An overlay video lasts as long as its input: where that has no steady rate, frames are held for their time.
 
 A mask holds the ids of the printed table, and 255 where the label is unknown (under its threshold, or background);
 it has 8 bits, or 16 and 65535 for unknown where there are more than 254 labels or larger ids.
@@ -47,7 +48,7 @@ def add_to(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("inputs", nargs="+", metavar="INPUT", help="photo, folder of photos, or video")
-    parser.add_argument("-o", "--output", type=output_path, required=True, help="what to write, see above")
+    parser.add_argument("-o", "--output", type=user_path, required=True, help="what to write, see above")
     add_segmenter_options(parser)
     parser.add_argument(
         "--multiscale", action="store_true", help="six sizes and mirrored: better, and many times slower"
@@ -64,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
 
     if not 0 <= options.threshold <= 1:
         raise ValueError(f"the threshold is {options.threshold:g}; it must be between 0 and 1")
-    planned = targets(expand(options.inputs), options.output)
+    planned = targets(expand(options.inputs, warn), options.output)
     videos = [target for target in planned if is_video(target.source)]
     if options.scores and videos:
         raise ValueError(f"--scores is for photos, and {videos[0].source} is a video; leave one of them out")
@@ -100,37 +101,41 @@ def _segment_all(
     import numpy as np
     from tqdm import tqdm
 
-    from lseg_ros.images.sources import SourceError, is_video, video_facts
+    from lseg_ros.images.photos import SourceError
+    from lseg_ros.images.sources import is_video
 
     failed = 0
-    counts = [video_facts(target.source)[1] if is_video(target.source) else 1 for target in planned]
-    with tqdm(total=sum(counts) if all(counts) else None, unit="picture", disable=None) as bar:
+    photos = sum(not is_video(target.source) for target in planned)
+    with tqdm(total=photos, unit="picture", disable=None) as bar:
+
+        def more(frames: int) -> None:
+            bar.total = (bar.total or 0) + frames
+            bar.refresh()
+
         for target in planned:
             target.overlay.parent.mkdir(parents=True, exist_ok=True)
-            work = _segment_video if is_video(target.source) else _segment_photo
+            work = partial(_segment_video, more=more) if is_video(target.source) else _segment_photo
             try:
                 for result in work(target, segment, options):
                     pixels.update(dict(enumerate(np.bincount(result.mask.ravel()).tolist())))
                     bar.update()
             except SourceError as error:
                 failed += 1
-                tqdm.write(f"lseg: {error}; left out", file=sys.stderr)
+                warn(f"{error}; left out")
     return failed
 
 
 def _segment_photo(
     target: "Target", segment: "Callable[[RGB], Segmentation]", options: argparse.Namespace
 ) -> "Iterator[Segmentation]":
-    from tqdm import tqdm
-
     from lseg_ros.cli.outputs import write_png, write_scores
-    from lseg_ros.images.sources import picture_count, read_photo
+    from lseg_ros.images.photos import picture_count, read_photo
     from lseg_ros.inference.render import overlay
 
     rgb = read_photo(target.source)
     count = picture_count(target.source)
     if count > 1:
-        tqdm.write(f"lseg: {target.source} holds {count} pictures; only the first is segmented", file=sys.stderr)
+        warn(f"{target.source} holds {count} pictures; only the first is segmented")
     result = segment(rgb)
     if options.scores:
         write_scores(target.scores, result)
@@ -140,32 +145,33 @@ def _segment_photo(
 
 
 def _segment_video(
-    target: "Target", segment: "Callable[[RGB], Segmentation]", options: argparse.Namespace
+    target: "Target",
+    segment: "Callable[[RGB], Segmentation]",
+    options: argparse.Namespace,
+    more: Callable[[int], object],
 ) -> "Iterator[Segmentation]":
-    from tqdm import tqdm
-
-    from lseg_ros.cli.outputs import VideoWriter, write_png
+    from lseg_ros.cli.outputs import VideoWriter, write_png, write_times
     from lseg_ros.files import replacing
-    from lseg_ros.images.sources import read_video, video_facts
+    from lseg_ros.images.videos import read_video, video_timing
     from lseg_ros.inference.render import overlay
 
-    rate, promised = video_facts(target.source)
+    timing = video_timing(target.source)
+    more(len(timing.times))
     with ExitStack() as stack:
         masks = stack.enter_context(replacing(target.masks)) if options.masks else None
-        video = stack.enter_context(
-            closing(VideoWriter(stack.enter_context(replacing(target.overlay)), rate or _DEFAULT_RATE))
-        )
-        for number, rgb in enumerate(read_video(target.source)):
+        if masks is not None:
+            masks.mkdir()
+            write_times(masks / "times.csv", timing.times)
+        video = stack.enter_context(closing(VideoWriter(stack.enter_context(replacing(target.overlay)), timing.rate)))
+        for number, (rgb, times) in enumerate(zip(read_video(target.source), timing.repeats, strict=False)):
             result = segment(rgb)
             if masks is not None:
-                masks.mkdir(exist_ok=True)
                 write_png(masks / f"{number:06d}.png", result.mask)
-            video.write(overlay(rgb, result.mask, result.labels))
+            video.write(overlay(rgb, result.mask, result.labels), times)
             yield result
-    if number + 1 < 0.9 * promised:  # headers may be a few frames off
-        tqdm.write(
-            f"lseg: {target.source} ends after {number + 1} of {promised} frames; is it damaged?", file=sys.stderr
-        )
+    end = timing.times[-1] + 1 / timing.rate
+    if timing.missing > 0.1 * (end + timing.missing):  # headers may be a few frames off
+        warn(f"{target.source} ends after {end:.3g} of {end + timing.missing:.3g} s; is it damaged?")
 
 
 def _shares(labels: "LabelSet", unknown: int, pixels: Counter[int]) -> str:

@@ -16,6 +16,7 @@ from lseg_ros.data.folder import Folder
 from lseg_ros.data.fss1000 import Fss1000
 from lseg_ros.data.layers import Layers
 from lseg_ros.data.pascal5i import Pascal5i
+from lseg_ros.files import from_home
 
 Words = Mapping[str, list[str]]
 """All phrases of each label, the label itself first."""
@@ -40,7 +41,7 @@ def open_dataset(
 
     Args:
         entry: Either `images` and `layers` (see `Layers`; a label is a phrase or a list of phrases), optionally with
-            `only` and `leave_out`. Or `dataset`, one of KINDS, with `root` and the other arguments of its class.
+            `only`, `leave_out` and `upright`. Or `dataset`, one of KINDS, with `root` and the other arguments of its class.
         root: Folder that paths in the entry are relative to.
         where: Name of the entry, for messages.
         words: More phrases for labels.
@@ -70,7 +71,7 @@ def _by_name(entry: dict[str, Any], root: Path, where: str) -> Dataset | Episode
     kind = entry.pop("dataset")
     if not isinstance(kind, str) or kind not in KINDS:
         raise ConfigError(f"{where}: there is no data set {kind!r}; known: {', '.join(KINDS)}")
-    folder = root / str(entry.pop("root", "."))
+    folder = root / _path(str(entry.pop("root", ".")), where)
     signature = inspect.signature(KINDS[kind])
     try:
         signature.bind(folder, **entry)
@@ -86,11 +87,11 @@ def _by_name(entry: dict[str, Any], root: Path, where: str) -> Dataset | Episode
 
 
 def _by_layers(entry: dict[str, Any], root: Path, where: str, words: Words, without: Collection[str]) -> Layers:
-    unknown = entry.keys() - {"images", "layers", "only", "leave_out"}
+    unknown = entry.keys() - {"images", "layers", "only", "leave_out", "upright"}
     missing = {"images", "layers"} - entry.keys()
     if unknown or missing:
         problem = f"unknown {sorted(unknown)[0]!r}" if unknown else f"missing {sorted(missing)[0]!r}"
-        raise ConfigError(f"{where}: {problem}; a data set has images, layers, and at will only and leave_out")
+        raise ConfigError(f"{where}: {problem}; a data set has images, layers, and at will only, leave_out and upright")
     layers = []
     for layer in _list(entry["layers"], where, "layers"):
         if not isinstance(layer, Mapping) or layer.keys() != {"masks", "labels"}:
@@ -110,11 +111,15 @@ def _by_layers(entry: dict[str, Any], root: Path, where: str, words: Words, with
                 raise ConfigError(f"{where}: the label of id {mask_id} is {given!r}, and not a phrase or phrases")
             if phrases[0] not in without:
                 labels[mask_id] = _more(phrases, words)
-        layers.append((root / _text(layer["masks"], where, "masks"), labels))
+        layers.append((root / _path(_text(layer["masks"], where, "masks"), where), labels))
     if not layers:
         raise ConfigError(f"{where}: there are no layers")
     patterns = {key: [str(p) for p in _list(entry[key], where, key)] for key in ("only", "leave_out") if key in entry}
-    return Layers(root / _text(entry["images"], where, "images"), layers, **patterns)
+    upright = entry.get("upright", False)
+    if not isinstance(upright, bool):
+        raise ConfigError(f"{where}: 'upright' is {upright!r}, and should be {_KINDS_OF_VALUES[bool]}")
+    images = root / _path(_text(entry["images"], where, "images"), where)
+    return Layers(images, layers, **patterns, upright=upright)
 
 
 def labels_of(entry: Mapping[str, Any]) -> set[str]:
@@ -132,6 +137,14 @@ def _text(value: Any, where: str, key: str) -> str:
     if not isinstance(value, str):
         raise ConfigError(f"{where}: {key!r} is a folder, and here is {value!r}")
     return value
+
+
+def _path(text: str, where: str) -> Path:
+    """A path as `from_home` has it; raises ConfigError where there is no home folder."""
+    try:
+        return from_home(text)
+    except ValueError as error:
+        raise ConfigError(f"{where}: {error}") from error
 
 
 def _list(value: Any, where: str, key: str) -> list[Any]:

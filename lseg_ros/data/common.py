@@ -1,16 +1,18 @@
 """What all data sets share: the protocol, reading of pictures, and the sentence for what is missing."""
 
+import logging
 from abc import abstractmethod
 from importlib.resources import files
 from pathlib import Path
 from typing import Protocol
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from lseg_ros.images.sources import is_cut_short
+from lseg_ros.images.photos import SourceError, exif_orientation, read_photo
+
+logger = logging.getLogger(__name__)
 
 IGNORE = 255
 """The id of pixels without a label."""
@@ -45,7 +47,13 @@ class PairedFiles(Dataset):
     """Images and masks of the same size, in files."""
 
     def __init__(
-        self, name: str, phrases: list[list[str]], pairs: list[tuple[Path, Path]], ids: dict[int, int]
+        self,
+        name: str,
+        phrases: list[list[str]],
+        pairs: list[tuple[Path, Path]],
+        ids: dict[int, int],
+        *,
+        upright: bool = False,
     ) -> None:
         """
         Args:
@@ -53,8 +61,10 @@ class PairedFiles(Dataset):
             phrases: as in `Dataset`.
             pairs: (image, mask) files.
             ids: value in the masks (0..255) -> id or IGNORE; a mask with any other value is refused.
+            upright: as in `read_image`.
         """
         self.name, self.phrases, self._pairs = name, phrases, pairs
+        self._read_image = ImageReader(upright=upright)
         self._table = np.full(256, IGNORE, np.uint8)
         self._table[list(ids)] = list(ids.values())
         self._known = np.isin(np.arange(256), list(ids))
@@ -65,7 +75,8 @@ class PairedFiles(Dataset):
     def sample(self, index: int) -> Sample:
         """As `Dataset.sample`."""
         image_path, mask_path = self._pairs[index]
-        image, mask = read_pair(image_path, mask_path)
+        image = self._read_image(image_path)
+        mask = read_mask_of(image, mask_path, image_path)
         unknown = np.setdiff1d(mask, np.flatnonzero(self._known))
         if unknown.size:
             raise ValueError(f"{mask_path} holds the id {unknown[0]}, which {self.name} has no label for")
@@ -97,31 +108,95 @@ def package_lines(path: str) -> list[str]:
 
 
 def read_pair(image_path: Path, mask_path: Path) -> Sample:
-    """(HxWx3 RGB, HxW values of the mask); raises ValueError naming a file that cannot be decoded or does not fit."""
+    """Reads an image and its mask, as `read_image` and `read_mask_of` do.
+
+    Returns:
+        HxWx3 RGB, and HxW values of the mask.
+
+    Raises:
+        ValueError: A file cannot be decoded, or the two do not fit; names it.
+    """
     image = read_image(image_path)
-    return image, read_mask_of(image, mask_path)
+    return image, read_mask_of(image, mask_path, image_path)
 
 
-def read_mask_of(image: NDArray[np.uint8], path: Path) -> NDArray[np.uint8]:
-    """HxW values of the mask of an image; raises ValueError naming a file that cannot be decoded or does not fit."""
+def read_mask_of(image: NDArray[np.uint8], path: Path, image_path: Path) -> NDArray[np.uint8]:
+    """Reads the mask of an image.
+
+    Args:
+        image: HxWx3.
+        path: Of the mask.
+        image_path: Of the image, for what is said where the two do not fit.
+
+    Returns:
+        HxW values.
+
+    Raises:
+        ValueError: The mask cannot be decoded or is of another size.
+    """
     mask = read_mask(path)
     if mask.shape != image.shape[:2]:
-        raise ValueError(f"{path} is {mask.shape} pixels and its image {image.shape[:2]}; they must be equal")
+        raise ValueError(
+            f"{path} is {mask.shape} pixels and its image {image.shape[:2]}; they must be equal"
+            + _turned(mask, image, image_path)
+        )
     return mask
 
 
-def read_image(path: Path) -> NDArray[np.uint8]:
-    """HxWx3 RGB as stored, for so are masks: EXIF's orientation is ignored.
+def _turned(mask: NDArray[np.uint8], image: NDArray[np.uint8], image_path: Path) -> str:
+    """What to do where the mask fits the image once that is turned as its EXIF data say, or is not."""
+    if mask.shape != image.shape[1::-1] or exif_orientation(image_path) == 1:
+        return ""
+    return (
+        f"; the image's EXIF data turn it (orientation {exif_orientation(image_path)}): masks of upright images take "
+        "'upright: true' in the data set's entry, masks of images as stored 'upright: false'"
+    )
+
+
+def read_image(path: Path, *, upright: bool = False) -> NDArray[np.uint8]:
+    """Reads the image of a data set.
+
+    Args:
+        path: Of the image.
+        upright: Whether masks were made of upright images, as people see them, or of images as they are stored, as
+            those of all published data sets here. The EXIF data in a phone's photos tell the two apart.
+
+    Returns:
+        HxWx3 RGB.
 
     Raises:
-        ValueError: the file cannot be decoded; names it.
+        ValueError: The file cannot be decoded; names it.
     """
-    bgr = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    if bgr is None:
-        raise ValueError(f"{path} cannot be decoded as an image; replace or remove it")
-    if is_cut_short(path):
-        raise ValueError(f"{path} is a JPEG without its end; replace or remove it")
-    return np.ascontiguousarray(bgr[..., ::-1]).astype(np.uint8, copy=False)
+    try:
+        return read_photo(path, upright=upright)
+    except SourceError as error:
+        raise ValueError(f"{error}; replace or remove it") from error
+
+
+class ImageReader:
+    """Reads the images of a data set by one rule about EXIF data, and says once where that rule matters."""
+
+    def __init__(self, *, upright: bool) -> None:
+        """upright: as in `read_image`."""
+        self._upright = upright
+        self._told = False
+
+    def __call__(self, path: Path) -> NDArray[np.uint8]:
+        """As `read_image`."""
+        image = read_image(path, upright=self._upright)
+        orientation = 1 if self._told else exif_orientation(path)
+        if orientation != 1:
+            self._told = True
+            how, other = ("turned upright", "false") if self._upright else ("left as it is stored", "true")
+            logger.warning(
+                "%s is %s, and its EXIF orientation is %d; so are further ones; if masks were made otherwise they do "
+                "not fit: say 'upright: %s' in the data set's entry",
+                path,
+                how,
+                orientation,
+                other,
+            )
+        return image
 
 
 def read_mask(path: Path) -> NDArray[np.uint8]:

@@ -10,10 +10,12 @@ LAYOUT = "a folder with images/, masks/ (8-bit .png of the same names) and label
 class Folder(PairedFiles):
     """Anybody's own data; 255 in the masks is ignored."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, upright: bool = True) -> None:
         """
         Args:
             root: the folder with `images`, `masks` and `labels.txt`.
+            upright: whether the masks are of upright images, as `lseg segment` and most tools write them, or of images
+                as they are stored.
 
         Raises:
             FileNotFoundError: something is missing; names it and the layout.
@@ -27,4 +29,4 @@ class Folder(PairedFiles):
             raise ValueError(f"{path} has {len(labels)} lines; 8-bit masks have room for {IGNORE} labels")
         ids = {i: i for i in range(len(labels))} | {IGNORE: IGNORE}
         pairs = pair_files(root / "images", root / "masks", LAYOUT)
-        super().__init__(root.resolve().name, [[label] for label in labels], pairs, ids)
+        super().__init__(root.resolve().name, [[label] for label in labels], pairs, ids, upright=upright)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lseg_ros.data.common import IGNORE, Dataset, Sample, pair_files, read_image, read_mask_of
+from lseg_ros.data.common import IGNORE, Dataset, ImageReader, Sample, pair_files, read_mask_of
 
 KEPT_IN_MEMORY = 2**30  # bytes of images and masks, so that small sets are read once and not in every epoch
 LAYOUT = "a folder of .jpg or .png images, and for each layer one of .png masks of the same names"
@@ -22,6 +22,7 @@ class Layers(Dataset):
         layers: Sequence[tuple[Path, Mapping[int, Sequence[str]]]],
         only: Sequence[str] = ("*",),
         leave_out: Sequence[str] = (),
+        upright: bool = False,
     ) -> None:
         """Lists the files.
 
@@ -31,6 +32,7 @@ class Layers(Dataset):
                 IGNORE. Labels with the same first phrase are one label.
             only: Patterns of the image names to take.
             leave_out: Patterns of the image names to leave out.
+            upright: As in `read_image`.
 
         Raises:
             FileNotFoundError: A folder or a mask is missing, or no image is left. The message names it.
@@ -58,6 +60,7 @@ class Layers(Dataset):
         ]
         if not self._files:
             raise FileNotFoundError(f"{images}: no image is left by the patterns {[*only]} without {[*leave_out]}")
+        self._read_image = ImageReader(upright=upright)
         self._kept: dict[int, Sample] = {}
         self._room = KEPT_IN_MEMORY
 
@@ -77,10 +80,10 @@ class Layers(Dataset):
 
     def _read(self, index: int) -> Sample:
         path, mask_paths = self._files[index]
-        image = read_image(path)
+        image = self._read_image(path)
         merged = np.full(image.shape[:2], IGNORE, np.uint8)
         for mask_path, table in zip(mask_paths, self._tables, strict=True):
-            mask = read_mask_of(image, mask_path)
+            mask = read_mask_of(image, mask_path, path)
             merged = np.where(merged == IGNORE, table[mask], merged)
         return image, merged
 

@@ -9,7 +9,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from lseg_ros.images.sources import RGB, SourceError, is_video, read_photo, read_video
+from lseg_ros.images.photos import RGB, SourceError, read_photo
+from lseg_ros.images.sources import is_video
+from lseg_ros.images.videos import read_video
 
 # Photos are decoded once while all of them fit in this much memory.
 _CACHE_BYTES = 256 * 2**20

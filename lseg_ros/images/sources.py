@@ -1,40 +1,50 @@
-"""Photos, folders of photos and videos, read from files as RGB."""
+"""What people give as input: photos, folders of photos and videos."""
 
-from collections.abc import Iterator, Sequence
-from os import SEEK_END
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
-
-import cv2
-import numpy as np
-import numpy.typing as npt
-from PIL import Image
 
 from lseg_ros.files import from_home
+from lseg_ros.images.photos import SourceError, is_heic
 
-RGB = npt.NDArray[np.uint8]
-
-PHOTOS = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+PHOTOS = {
+    *(".avif", ".bmp", ".dib", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm"),
+    *(".ppm", ".tif", ".tiff", ".webp"),
+}
 VIDEOS = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"}
+_SHOWN = 4  # suffixes of what is left out
+
+# First bytes, and how far into the file they are, of what comes with any suffix or none.
+_PHOTO_STARTS = (
+    *((0, start) for start in (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"II*\0", b"MM\0*")),
+    *((4, start) for start in (b"ftypavif", b"ftypavis", b"jP  ")),
+    (8, b"WEBP"),
+)
+_VIDEO_STARTS = (
+    *((0, start) for start in (b"\x1aE\xdf\xa3", b"\0\0\x01\xba", b"\0\0\x01\xb3", b"OggS", b"FLV\x01", b"0&\xb2u")),
+    *((4, start) for start in (b"ftyp", b"moov", b"mdat", b"wide", b"free")),
+    (8, b"AVI "),
+)
 
 
-class SourceError(ValueError):
-    """A photo, folder or video that cannot be read; the text is one sentence that names it."""
-
-
-def expand(sources: Sequence[str]) -> list[Path]:
+def expand(sources: Sequence[str], say: Callable[[str], object]) -> list[Path]:
     """List the files behind `sources`: a folder stands for its photos, sorted by name; anything else for itself.
+
+    Args:
+        sources: Photos, folders of photos and videos; an empty text is left out.
+        say: Told in a sentence what a folder has that is left out.
 
     Raises:
         SourceError: A path does not exist, a folder holds no photos, or there are no sources.
     """
     files: list[Path] = []
-    for path in (from_home(source) for source in sources if source):
+    for source in filter(None, sources):
+        try:
+            path = from_home(source)
+        except ValueError as error:
+            raise SourceError(str(error)) from error
         if path.is_dir():
-            photos = sorted(file for file in path.iterdir() if file.suffix.lower() in PHOTOS)
-            if not photos:
-                raise SourceError(f"folder {path} holds no photos ({', '.join(sorted(PHOTOS))})")
-            files += photos
+            files += _photos_in(path, say)
         elif path.exists():
             files.append(path)
         else:
@@ -45,87 +55,58 @@ def expand(sources: Sequence[str]) -> list[Path]:
 
 
 def is_video(path: Path) -> bool:
-    """Whether the name says so; everything else is taken for a photo."""
-    return path.suffix.lower() in VIDEOS
+    """Whether a file is a video, by its suffix, or by its first bytes where the suffix says nothing."""
+    return _kind(path) == "video"
 
 
-def video_facts(path: Path) -> tuple[float, int]:
-    """(frames per second, number of frames) as the file's header has them; 0 where it does not say."""
-    video = _opened(path)
-    try:
-        rate, frames = video.get(cv2.CAP_PROP_FPS), video.get(cv2.CAP_PROP_FRAME_COUNT)
-    finally:
-        video.release()
-    return (rate if 0 < rate < 1000 else 0.0), max(0, int(frames))
+def _photos_in(folder: Path, say: Callable[[str], object]) -> list[Path]:
+    photos: list[Path] = []
+    left_out: Counter[str] = Counter()
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith("."):  # what systems and programs put there for themselves
+            continue
+        if path.is_dir():
+            left_out["folders"] += 1
+        elif _kind(path) == "photo":
+            photos.append(path)
+        else:
+            left_out[path.suffix.lower() or "without suffix"] += 1
+    sentence = _left_out(folder, left_out)
+    if not photos:
+        what = f"; {sentence}" if sentence else f" ({', '.join(sorted(PHOTOS))})"
+        raise SourceError(f"folder {folder} holds no photos{what}")
+    if sentence:
+        say(sentence)
+    return photos
 
 
-def read_photo(path: Path) -> RGB:
-    """Read a photo upright (its EXIF rotation applied), as [H, W, 3] uint8 RGB; grey is spread, alpha dropped.
-
-    Of an animation it is the first picture.
-
-    Raises:
-        SourceError: It cannot be read.
-    """
-    try:
-        picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    except cv2.error as error:  # larger than OpenCV allows
-        raise SourceError(f"photo {path} cannot be read: {error.err}") from error
-    if picture is None:
-        raise SourceError(f"photo {path} cannot be read: broken, not permitted or of an unknown format")
-    if is_cut_short(path):
-        raise SourceError(f"photo {path} cannot be read: it is a JPEG without its end")
-    return _to_rgb(picture)
+def _left_out(folder: Path, left_out: "Counter[str]") -> str:
+    folders = left_out.pop("folders", 0)
+    parts = []
+    if left_out:
+        kinds = ", ".join(f"{suffix} {count}" for suffix, count in left_out.most_common(_SHOWN))
+        kinds += ", ..." if len(left_out) > _SHOWN else ""
+        count = left_out.total()
+        what = "1 file is no photo" if count == 1 else f"{count} files are no photos"
+        parts.append(f"{what} that can be read here ({kinds})")
+    if folders:
+        parts.append(f"{folders} folder{'s are' if folders > 1 else ' is'} not looked into")
+    return f"in {folder} {' and '.join(parts)}; left out" if parts else ""
 
 
-def is_cut_short(path: Path) -> bool:
-    """Whether a file is a JPEG without its end, of which OpenCV reads the beginning and makes up the rest."""
+def _kind(path: Path) -> str:
+    """photo, video, or anything else."""
+    suffix = path.suffix.lower()
+    if suffix in PHOTOS | VIDEOS:
+        return "photo" if suffix in PHOTOS else "video"
     try:
         with path.open("rb") as file:
-            file.seek(-2, SEEK_END)
-            if file.read() == b"\xff\xd9":  # a JPEG's end, as nearly all have it there: nothing needs decoding
-                return False
-        picture = Image.open(path)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return False  # nothing that Pillow knows, or too large for it
-    with picture:
-        if picture.format not in ("JPEG", "MPO"):
-            return False
-        picture.draft("RGB", (1, 1))  # small: to see whether all is there
-        try:
-            picture.load()
-        except OSError:
-            return True
-    return False
-
-
-def picture_count(path: Path) -> int:
-    """How many pictures a photo's file holds: more than one in an animation, or a TIFF of several pages."""
-    return int(cv2.imcount(str(path)))
-
-
-def read_video(path: Path) -> Iterator[RGB]:
-    """Yields a video's frames upright, as [H, W, 3] uint8 RGB.
-
-    Raises:
-        SourceError: There is not even a first one.
-    """
-    video = _opened(path)
-    try:
-        found, picture = video.read()
-        if not found:
-            raise SourceError(f"video {path} cannot be read: broken, empty or of an unknown format")
-        while found:
-            yield _to_rgb(picture)
-            found, picture = video.read()
-    finally:
-        video.release()
-
-
-def _opened(path: Path) -> cv2.VideoCapture:
-    # FFmpeg takes what stands before a colon in a relative name, as in 10:30.mp4, for a protocol.
-    return cv2.VideoCapture(str(path.absolute()))
-
-
-def _to_rgb(picture: npt.NDArray[Any]) -> RGB:
-    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
+            first = file.read(16)
+    except OSError:
+        return "unknown"
+    if is_heic(first):
+        return "heic"
+    for kind, starts in (("photo", _PHOTO_STARTS), ("video", _VIDEO_STARTS)):
+        if any(first[at : at + len(start)] == start for at, start in starts):
+            return kind
+    return "unknown"

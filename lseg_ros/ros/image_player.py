@@ -16,9 +16,11 @@ from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPo
 from rclpy.task import Future
 from sensor_msgs.msg import CameraInfo, Image
 
+from lseg_ros.images.photos import RGB, SourceError
 from lseg_ros.images.playback import Camera, frames
-from lseg_ros.images.sources import RGB, SourceError, expand
+from lseg_ros.images.sources import expand
 from lseg_ros.ros.image_msgs import image_msg
+from lseg_ros.ros.logs import loggable
 
 # Reliable, because that serves best-effort subscribers too; depth 1, because an old frame is of no use to anyone.
 _QOS = QoSProfile(
@@ -70,14 +72,17 @@ class ImagePlayer(Node):
 
         self._images = self.create_publisher(Image, "image", _QOS)
         self._infos = self.create_publisher(CameraInfo, "camera_info", _QOS)
-        files = expand(sources)
-        self._frames: Iterator[RGB] = frames(files, camera, self.get_logger().warning)
+        files = expand(sources, self._warn)
+        self._frames: Iterator[RGB] = frames(files, camera, self._warn)
         # Read ahead by one: what cannot be played at all is known at once, and publishing waits for no decoder.
         self._next: RGB | None = next(self._frames)
         self._shown: RGB | None = None
         self._image = Image()
         self._timer = self.create_timer(1.0 / camera.rate, self._publish)
         self.get_logger().info(f"playing {len(files)} files at {camera.rate:g} Hz on {self._images.topic_name}")
+
+    def _warn(self, text: str) -> None:
+        self.get_logger().warning(loggable(text))
 
     def _declare(self, name: str, default: Any) -> Any:
         descriptor = ParameterDescriptor(description=_HELP[name], read_only=True)
@@ -132,7 +137,7 @@ def main(args: list[str] | None = None) -> int:
         if player.finished.done():
             player.finished.result()
     except (SourceError, ParameterException) as error:
-        rclpy.logging.get_logger("image_player").fatal(str(error))
+        rclpy.logging.get_logger("image_player").fatal(loggable(str(error)))
         return 1
     except (KeyboardInterrupt, ExternalShutdownException):
         pass

@@ -5,6 +5,11 @@ import logging
 from rclpy.impl.rcutils_logger import RcutilsLogger
 
 
+def loggable(text: str) -> str:
+    """The text as ROS's logger takes it: file names that are no UTF-8 become backslashes and numbers."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 class RosHandler(logging.Handler):
     """Hands records of `lseg_ros` loggers to a ROS logger."""
 
@@ -14,7 +19,7 @@ class RosHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Logs one record at its level."""
-        text = record.getMessage()
+        text = loggable(record.getMessage())
         # rclpy remembers a level for each call site, so each level needs a line of its own.
         if record.levelno >= logging.ERROR:
             self._logger.error(text)

@@ -27,7 +27,7 @@ from sensor_msgs.msg import CameraInfo, Image  # noqa: E402
 
 import lseg_ros.ros.image_player as module  # noqa: E402
 from lseg_ros.images.messages import to_rgb  # noqa: E402
-from lseg_ros.images.sources import SourceError  # noqa: E402
+from lseg_ros.images.photos import SourceError  # noqa: E402
 
 RELIABLE = QoSProfile(depth=100)
 BEST_EFFORT = QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT)

@@ -10,7 +10,7 @@ from tiny import HashText, tiny_net
 
 from lseg_ros import Segmenter
 from lseg_ros.cli.main import main
-from lseg_ros.images.sources import read_photo
+from lseg_ros.images.photos import read_photo
 from lseg_ros.inference.backends.base import Request
 from lseg_ros.inference.backends.onnx_files import export_onnx, is_quantised
 from lseg_ros.inference.backends.onnxruntime import OnnxRuntimeBackend

@@ -16,7 +16,7 @@ from torch.nn import functional
 from training_run import BLOCKS, CONFIG, LABELS, write_data
 
 from lseg_ros import Segmenter, load_model
-from lseg_ros.data import layers
+from lseg_ros.data import common, layers
 from lseg_ros.data.catalogue import open_dataset
 from lseg_ros.data.common import IGNORE, Dataset
 from lseg_ros.data.config_file import ConfigError
@@ -222,13 +222,13 @@ def test_what_stays_as_it_is_keeps_its_statistics(data: Path, tmp_path: Path) ->
 
 
 def test_pictures_are_kept_in_memory_while_there_is_room(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    read, original = [], layers.read_image
+    read, original = [], common.read_image
 
-    def count(path: Path) -> NDArray[np.uint8]:
+    def count(path: Path, *, upright: bool) -> NDArray[np.uint8]:
         read.append(path)
-        return original(path)
+        return original(path, upright=upright)
 
-    monkeypatch.setattr(layers, "read_image", count)
+    monkeypatch.setattr(common, "read_image", count)
     monkeypatch.setattr(layers, "KEPT_IN_MEMORY", 2 * 72 * 96 * 4)
     dataset = blocks(data)
     for _ in range(2):
