@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lseg_ros.cli.describe import table
 from lseg_ros.cli.node_options import EXIT_STATUS, add_node_options, with_node
-from lseg_ros.cli.options import output_path
+from lseg_ros.cli.options import user_path
 from lseg_ros.files import from_home
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def add_to(commands: Any) -> None:
     )
     parser.add_argument("phrases", nargs="+", metavar="PHRASE", help="what to look for")
     parser.add_argument(
-        "--save", type=output_path, metavar="DIR", help="write a heat map of each phrase there: dark is 0, bright is 1"
+        "--save", type=user_path, metavar="DIR", help="write a heat map of each phrase there: dark is 0, bright is 1"
     )
     add_node_options(parser, camera=True)
     parser.set_defaults(run=run)

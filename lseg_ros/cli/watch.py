@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lseg_ros.cli.node_options import EXIT_STATUS, add_node_options, warn, with_node
-from lseg_ros.cli.options import output_path
+from lseg_ros.cli.options import user_path
 from lseg_ros.files import from_home
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def add_to(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("output", nargs="?", default="overlay", help="what to show (default: overlay)")
-    parser.add_argument("-o", "--out", type=output_path, metavar="DIR", help="write files there, and show no window")
+    parser.add_argument("-o", "--out", type=user_path, metavar="DIR", help="write files there, and show no window")
     parser.add_argument("--count", type=int, metavar="N", help="end after so many images")
     parser.add_argument("--every", type=float, default=0.0, metavar="SECONDS", help="at most one image in this time")
     add_node_options(parser, camera=True)

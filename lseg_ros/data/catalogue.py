@@ -41,7 +41,8 @@ def open_dataset(
 
     Args:
         entry: Either `images` and `layers` (see `Layers`; a label is a phrase or a list of phrases), optionally with
-            `only`, `leave_out` and `upright`. Or `dataset`, one of KINDS, with `root` and the other arguments of its class.
+            `only`, `leave_out` and `upright`. Or `dataset`, one of KINDS, with `root` and the other arguments of its
+            class.
         root: Folder that paths in the entry are relative to.
         where: Name of the entry, for messages.
         words: More phrases for labels.
