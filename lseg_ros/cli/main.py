@@ -4,6 +4,7 @@ A command's module imports what its work needs inside `run`: torch takes seconds
 """
 
 import argparse
+import io
 import os
 import sys
 
@@ -32,6 +33,7 @@ _BROKEN_PIPE = 141  # the exit status that shells give programs that the signal 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; returns the exit status."""
+    _print_everything()
     try:
         try:
             options = _parser().parse_args(arguments)
@@ -54,6 +56,13 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     return ended
+
+
+def _print_everything() -> None:
+    """Shows characters that a terminal has not as backslashes and numbers, so that no table of labels is lost."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _parser() -> argparse.ArgumentParser:
