@@ -1,6 +1,7 @@
 """Reads camera images from messages, raw or compressed, as RGB arrays. Needs no ROS."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from lseg_ros.images.containers import container, has_end
 from lseg_ros.images.encodings import LAYOUTS, ImageError, ImageLike, packed_pixels
 
 __all__ = ["ImageError", "ImageLike", "color_backend", "compressed_to_rgb", "to_rgb"]
@@ -56,36 +58,62 @@ class CompressedLike(Protocol):
     data: Any
 
 
-# Of each container: its first bytes, and what is near the end of a file that was not cut short.
-_CONTAINERS = {"JPEG": (b"\xff\xd8\xff", b"\xff\xd9"), "PNG": (b"\x89PNG\r\n\x1a\n", b"IEND")}
-_END_WITHIN = 1024  # bytes; some drivers add padding
+_BAYER = re.compile(r"bayer_(rggb|bggr|gbrg|grbg)(8|16)")
+# Encodings that count samples, as of depth, and name no colors; of these, 8-bit ones are taken for pictures.
+_NUMBERS = re.compile(r"(8S|16[US]|32[SF]|64F)C\d+")
 
 
 def compressed_to_rgb(msg: CompressedLike) -> _RGB:
-    """Read a compressed camera image: JPEG or PNG, whatever `format` calls it, of colour or of grey, 8 or 16 bits.
+    """Read a compressed camera image: JPEG or PNG, of color, of grey or of a Bayer mosaic, 8 or 16 bits.
 
+    The data say whether they are JPEG or PNG. `format` says what the samples are, as image_transport writes it: an
+    encoding, ";", and how it was compressed. A mosaic is one where the encoding names it and the data have one channel.
     16-bit samples are scaled by their full range. An orientation in the file is ignored: calibration is about the
-    pixels as they are stored.
+    pixels as they are stored. Bytes behind the end are ignored: some drivers send buffers of fixed size.
 
     Returns:
         [H, W, 3] uint8 RGB, C-contiguous.
 
     Raises:
-        ImageError: The data cannot be decoded whole.
+        ImageError: The data cannot be decoded whole, or are no picture.
     """
-    data = np.frombuffer(msg.data, np.uint8)
-    kind = next((name for name, (start, _) in _CONTAINERS.items() if data[: len(start)].tobytes() == start), None)
+    data = memoryview(msg.data).cast("B")
+    encoding = msg.format.partition(";")[0].strip() if ";" in msg.format else ""
+    _check_picture(msg.format, encoding)
+    if not data:
+        raise ImageError(f"compressed image of format {msg.format!r} has no data, see what its publisher logs")
+    kind = container(data)
     if kind is None:
         raise ImageError(f"compressed image of format {msg.format!r} is neither JPEG nor PNG, publish one of these")
-    if _CONTAINERS[kind][1] not in data[-_END_WITHIN:].tobytes():
-        raise ImageError(f"compressed image of {data.size} bytes is {kind} without its end: the message was cut short")
+    if not has_end(data):
+        raise ImageError(f"compressed image of {len(data)} bytes is {kind} without its end: the message was cut short")
+    if bayer := _BAYER.fullmatch(encoding):
+        samples = _decoded(data, kind, cv2.IMREAD_UNCHANGED)
+        if samples.ndim == 2:
+            if samples.dtype == np.uint16:
+                samples = samples >> 8
+            return to_rgb(_packed_message(np.ascontiguousarray(samples, np.uint8), f"bayer_{bayer[1]}8"))
+    bgr = _decoded(data, kind, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    return cast(_RGB, cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))
+
+
+def _check_picture(format: str, encoding: str) -> None:
+    """Raises ImageError where `format` says that the samples are something else than a picture."""
+    if "compressedDepth" in format or _NUMBERS.fullmatch(encoding):
+        raise ImageError(
+            f"compressed image of format {format!r} holds numbers such as depth, not a picture: remap image to the "
+            "topic of the camera's color or grey images"
+        )
+
+
+def _decoded(data: memoryview, kind: str, flags: int) -> npt.NDArray[Any]:
     try:
-        bgr = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
         raise ImageError(f"compressed image cannot be decoded: {' '.join(str(error).split())}") from error
-    if bgr is None:
-        raise ImageError(f"compressed image of {data.size} bytes is damaged {kind}")
-    return cast(_RGB, cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))
+    if pixels is None:
+        raise ImageError(f"compressed image of {len(data)} bytes is damaged {kind}")
+    return pixels
 
 
 @lru_cache(maxsize=1)
