@@ -45,11 +45,7 @@ class Graph:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._thread is not None:
-            self._node_executor.shutdown()
-            self._thread.join(PATIENCE)
-        if self.node is not None:
-            self.node.close()
+        self.stop()
         self._executor.shutdown()
         self.client.destroy_node()
         rclpy.shutdown(context=self.context)
@@ -67,6 +63,16 @@ class Graph:
         self._thread = threading.Thread(target=self._node_executor.spin, daemon=True)
         self._thread.start()
         return self.node
+
+    def stop(self) -> None:
+        """Ends the node under test, where there is one; another may be started."""
+        if self._thread is not None:
+            self._node_executor.shutdown()
+            self._thread.join(PATIENCE)
+            self._thread = None
+        if self.node is not None:
+            self.node.close()
+            self.node = None
 
     def spin_once(self) -> None:
         """Lets the client take what has come, or wait a little."""

@@ -200,7 +200,7 @@ def requirements(wheels):
     """All of pyproject.toml's dependencies, and the wheels of this distribution of ROS 2 unless it is None."""
     pyproject = read_pyproject()
     found = list(pyproject["project"]["dependencies"])
-    for extra in ("ros", "bag", "openvino", "onnx", "train", "demo", "dev"):
+    for extra in ("ros", "bag", "openvino", "onnx", "train", "console", "demo", "dev"):
         found += pyproject["project"]["optional-dependencies"][extra]
     ros = pyproject["tool"]["lseg_ros"]["ros-wheels"]
     return found + [f"{name}{bounds[wheels]}" for name, bounds in ros.items() if wheels in bounds]

@@ -22,24 +22,58 @@ def read_label_file(path: str | Path) -> list[LabelSpec]:
     """Reads a label file; ~ is the home folder. Raises LabelError naming the file and what is wrong with it."""
     try:
         path = from_home(path)
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    # YAML takes 2024-02-30 for a date, and Python's own error says that it is none.
-    except (OSError, ValueError, ArithmeticError, LookupError, RecursionError, yaml.YAMLError) as error:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
         raise LabelError(f"the label file {path} cannot be read: {' '.join(str(error).split())}") from error
+    return labels_from_text(text, f"the label file {path}")
+
+
+def labels_from_text(text: str, source: str) -> list[LabelSpec]:
+    """Reads the text of a label file.
+
+    Args:
+        text: YAML.
+        source: Where it is from, for error messages.
+
+    Raises:
+        LabelError: It cannot be used; the message says where it is from and what is wrong with it.
+    """
+    try:
+        content = yaml.safe_load(text)
+    # YAML takes 2024-02-30 for a date, and Python's own error says that it is none.
+    except (ValueError, ArithmeticError, LookupError, RecursionError, yaml.YAMLError) as error:
+        raise LabelError(f"{source} cannot be read: {' '.join(str(error).split())}") from error
     entries = content.get("labels") if isinstance(content, dict) else None
     if not isinstance(entries, list):
-        raise LabelError(f"the label file {path} needs a list under 'labels'")
-    return as_specs([_spec(entry, path) for entry in entries])
+        raise LabelError(f"{source} needs a list under 'labels'")
+    return labels_from_entries(entries, source)
 
 
-def _spec(entry: Any, path: str | Path) -> LabelSpec:
+def labels_from_entries(entries: Any, source: str) -> list[LabelSpec]:
+    """Reads labels that are given as a list of texts and mappings.
+
+    Args:
+        entries: What stands under `labels` in a label file.
+        source: Where it is from, for error messages.
+
+    Raises:
+        LabelError: It cannot be used; the message says where it is from and what is wrong with it.
+    """
+    if not isinstance(entries, list):
+        raise LabelError(f"{source} needs a list of labels")
+    return as_specs([_spec(entry, source) for entry in entries])
+
+
+def _spec(entry: Any, source: str) -> LabelSpec:
     if isinstance(entry, str):
         return LabelSpec(entry)
     if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
-        raise LabelError(f"the label file {path} has the entry {entry!r}; expected a string or a mapping with 'name'")
+        raise LabelError(f"{source} has the entry {entry!r}; expected a string or a mapping with 'name'")
     unknown = sorted(str(key) for key in entry.keys() - _KEYS)
     if unknown:
-        raise LabelError(f"the label {entry['name']!r} in {path} has the unknown key {unknown[0]!r}; known: {_known()}")
+        raise LabelError(
+            f"the label {entry['name']!r} in {source} has the unknown key {unknown[0]!r}; known: {_known()}"
+        )
     entry = {key: value for key, value in entry.items() if value is not None}  # a key left empty is not given
     try:
         return LabelSpec(
@@ -51,7 +85,7 @@ def _spec(entry: Any, path: str | Path) -> LabelSpec:
             color=_color(entry.get("color")),
         )
     except (TypeError, ValueError) as error:
-        raise LabelError(f"the label {entry['name']!r} in {path} has a value that cannot be used: {error}") from error
+        raise LabelError(f"the label {entry['name']!r} in {source} has a value that cannot be used: {error}") from error
 
 
 def _typed(value: Any, kind: type | tuple[type, ...], what: str) -> Any:

@@ -167,6 +167,11 @@ class Camera:
         return self._input.why_silent()
 
     @property
+    def image_topic(self) -> str:
+        """Full name of the topic that its images come from, raw or compressed."""
+        return self._input.topic
+
+    @property
     def activity(self) -> str:
         """What the camera's frames are up to, in a few words."""
         if not self._streaming:

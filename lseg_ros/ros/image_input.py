@@ -42,6 +42,11 @@ class ImageInput:
         """Full name of the topic of raw images."""
         return self._topics[self._transports[0]].removesuffix("/compressed")
 
+    @property
+    def topic(self) -> str:
+        """Full name of the topic that is read now, or was last."""
+        return self._topics[self._transport]
+
     def update(self, wanted: bool) -> None:
         """Subscribes, changes to the other transport, or unsubscribes."""
         transport = self._published() if wanted else None

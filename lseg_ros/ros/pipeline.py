@@ -90,7 +90,12 @@ class Pipeline:
                 model,
                 camera.activity,
                 camera.statistics.snapshot(),
-                {**shown, "dropped": self._worker.dropped(camera)},
+                {
+                    "camera": camera.name,
+                    "image_topic": camera.image_topic,
+                    **shown,
+                    "dropped": self._worker.dropped(camera),
+                },
             )
             for camera in self.cameras
         ]

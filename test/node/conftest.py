@@ -1,6 +1,7 @@
 """The node under test, in this process, with a segmenter that names colours."""
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -10,6 +11,9 @@ pytest.importorskip("rclpy", reason="needs ROS 2")
 from fakes import FakeSegmenter  # noqa: E402
 from graph import Graph  # noqa: E402
 from ros_fixtures import domain, graph  # noqa: E402, F401
+
+if find_spec("aiohttp"):  # the extra "console"
+    from console_browser import serve  # noqa: F401
 
 
 @pytest.fixture

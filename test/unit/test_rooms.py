@@ -31,6 +31,7 @@ ALLOWED = {
     "training": {"training", "evaluation", "data", "inference", "images", "model"},
     "recording": {"recording", "inference", "images"},
     "ros": {"ros", "inference", "images", "msg", "srv"},
+    "console": {"console", "ros", "inference", "images"},
     "cli": {"cli", "ros", "recording", "training", "evaluation", "data", "inference", "images", "model"},
 }
 FILES = sorted(p for room in ALLOWED for p in (ROOT / room).rglob("*.py"))

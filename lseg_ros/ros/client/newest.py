@@ -15,7 +15,7 @@ except ImportError:  # Humble
 
 M = TypeVar("M")
 # The executor waits on events too, and trips over one that is destroyed meanwhile.
-_NO_EVENTS = SubscriptionEventCallbacks(use_default_callbacks=False)
+NO_EVENTS = SubscriptionEventCallbacks(use_default_callbacks=False)
 
 
 class Newest(Generic[M]):
@@ -49,7 +49,7 @@ class Newest(Generic[M]):
 
         def subscribe() -> Any:
             profile = _profile(session, topic, latched)
-            return session.node.create_subscription(kind, topic, self._keep, profile, event_callbacks=_NO_EVENTS)
+            return session.node.create_subscription(kind, topic, self._keep, profile, event_callbacks=NO_EVENTS)
 
         self._subscription = session.run(subscribe)
 
@@ -103,12 +103,16 @@ class Newest(Generic[M]):
 
 
 def _profile(session: Session, topic: str, latched: bool) -> QoSProfile:
-    """Reliable where every publisher is: large images get lost on their way to a best-effort reader."""
-    publishers = session.node.get_publishers_info_by_topic(topic)
-    unreliable = any(p.qos_profile.reliability == ReliabilityPolicy.BEST_EFFORT for p in publishers)
     return QoSProfile(
         history=HistoryPolicy.KEEP_LAST,
         depth=1,
-        reliability=ReliabilityPolicy.BEST_EFFORT if unreliable else ReliabilityPolicy.RELIABLE,
+        reliability=reliability(session, topic),
         durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
     )
+
+
+def reliability(session: Session, topic: str) -> ReliabilityPolicy:
+    """Returns reliable where every publisher is: large images get lost on their way to a best-effort reader."""
+    publishers = session.node.get_publishers_info_by_topic(topic)
+    unreliable = any(p.qos_profile.reliability == ReliabilityPolicy.BEST_EFFORT for p in publishers)
+    return ReliabilityPolicy.BEST_EFFORT if unreliable else ReliabilityPolicy.RELIABLE

@@ -1,0 +1,1 @@
+"""The browser console: a page that shows what a node sees, and changes its labels."""
