@@ -74,7 +74,7 @@ def test_these_paint_a_label_alike() -> None:
 
 
 def test_ade20k_has_the_names_of_the_benchmark_in_its_order() -> None:
-    lines = (ROOT / "lseg_ros" / "training" / "labels" / "ade20k.txt").read_text().splitlines()
+    lines = (ROOT / "lseg_ros" / "data" / "labels" / "ade20k.txt").read_text().splitlines()
     specs = read("ade20k")
     assert [(spec.class_id, spec.name) for spec in specs] == [(i, x.split(";")[0]) for i, x in enumerate(lines, 1)]
     for spec, line in zip(specs, lines, strict=True):
