@@ -407,7 +407,7 @@ def test_nothing_is_written_where_no_frame_can_be_read(lseg: Any, tmp_path: Path
     record(tmp_path / "in.mcap", [("/a/image", START + i, m) for i, m in enumerate([broken, empty])])
     done = lseg("in.mcap", "out.mcap", "--topic", "/a/image")
     assert done.status == 1
-    assert done.err.count("is neither JPEG nor PNG") == 2
+    assert "holds numbers such as depth" in done.err and "has no data" in done.err
     assert done.err.splitlines()[-1] == "lseg: in.mcap has no frame that can be segmented; nothing was written"
     assert names(tmp_path) == {"in.mcap", "in_folder"}
 

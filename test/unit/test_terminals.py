@@ -30,7 +30,19 @@ sys.exit(main(sys.argv[1:]))
 def test_a_table_is_printed_on_any_terminal(tiny: Path, tmp_path: Path, encoding: str, labels: str, shown: str) -> None:
     photo, out = tmp_path / "p.png", tmp_path / "q.png"
     assert cv2.imwrite(str(photo), np.full((48, 64, 3), 90, np.uint8))
-    command = [sys.executable, "-c", CODE, "segment", photo, "-o", out, "--labels", labels, "--model", tiny]
+    command: list[str | Path] = [
+        sys.executable,
+        "-c",
+        CODE,
+        "segment",
+        photo,
+        "-o",
+        out,
+        "--labels",
+        labels,
+        "--model",
+        tiny,
+    ]
     path = os.pathsep.join(
         (*map(str, (Path(__file__).parents[2], Path(__file__).parents[1])), os.environ["PYTHONPATH"])
     )
