@@ -93,9 +93,7 @@ def node_arguments(model: str) -> Iterator[list[str]]:
             checkpoint = Path(folder) / "random.safetensors"
             save_model(network(model), checkpoint, "none")
             source = f"checkpoint:={checkpoint}"
-        # Reliable, for each image is shown once, and a large one may get lost on its way.
-        reliable = "qos_overrides./image.subscription.reliability:=reliable"
-        yield ["-p", source, "-p", f"labels:={labels(LABELS)}", "-p", reliable]
+        yield ["-p", source, "-p", f"labels:={labels(LABELS)}"]
 
 
 @contextmanager
@@ -137,6 +135,14 @@ class Client:
         self._node.destroy_node()
         rclpy.shutdown()
 
+    def subscribe(self, kind: Any, topic: str, on_message: Callable[[Any], None]) -> None:
+        """Reads a topic besides those that it reads anyway."""
+        self._node.create_subscription(kind, topic, on_message, 10)
+
+    def stop_camera(self) -> None:
+        """Is no camera any more."""
+        self._node.destroy_publisher(self._camera)
+
     def first_mask(self) -> float:
         """Seconds from now to a mask, with an image ten times a second."""
         start = time.monotonic()
@@ -158,16 +164,16 @@ class Client:
         message = self._message(rgb)
         start = time.monotonic()
         self._camera.publish(message)
-        self._until(lambda: len(self._arrived) == 2 and bool(self._infos), "a mask")
+        self.until(lambda: len(self._arrived) == 2 and bool(self._infos), "a mask")
         info = self._infos[-1]
         return 1e3 * (max(self._arrived.values()) - start), dict(zip(info.stages, info.stage_ms, strict=True))
 
     def set_labels(self, names: list[str]) -> float:
         """Milliseconds from the request to the answer."""
-        self._until(self._change.service_is_ready, "set_labels")
+        self.until(self._change.service_is_ready, "set_labels")
         start = time.monotonic()
         future = self._change.call_async(SetLabels.Request(labels=names))
-        self._until(future.done, "an answer of set_labels")
+        self.until(future.done, "an answer of set_labels")
         taken = 1e3 * (time.monotonic() - start)
         if not future.result().success:
             raise RuntimeError(f"set_labels was refused: {future.result().message}")
@@ -177,10 +183,11 @@ class Client:
     def publish_p50_ms(self) -> float:
         """Of the node's stage that its FrameInfo comes too early for."""
         self._publish_ms.clear()
-        self._until(lambda: bool(self._publish_ms), "diagnostics")
+        self.until(lambda: bool(self._publish_ms), "diagnostics")
         return self._publish_ms[-1]
 
-    def _until(self, condition: Callable[[], bool], what: str) -> None:
+    def until(self, condition: Callable[[], bool], what: str) -> None:
+        """Lets messages arrive until a condition holds; raises TimeoutError where it never does."""
         if not self._spin(_TIMEOUT, condition):
             raise TimeoutError(f"waited {_TIMEOUT:g} s for {what}")
 

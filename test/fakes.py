@@ -49,12 +49,10 @@ class FakeSegmenter:
                 raise LabelError(f"the label {label.name[:20]!r} is too long")
         return planned
 
-    def set_labels(
-        self, labels: Sequence[str | LabelSpec], class_ids: Sequence[int] | None = None, *, force: bool = False
-    ) -> LabelSet:
+    def commit(self, planned: LabelSet) -> None:
         self.threads.add(threading.get_ident())
-        self.labels = self.plan(labels, class_ids, force=force)
-        return self.labels
+        assert planned.version == self.labels.version + 1
+        self.labels = planned
 
     def embed(self, rgb: NDArray[np.uint8]) -> FakeEmbedding:
         self.threads.add(threading.get_ident())

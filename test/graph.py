@@ -2,7 +2,7 @@
 
 import threading
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -52,10 +52,22 @@ class Graph:
         # Else its participant lives in the domain of further tests until Python collects garbage.
         self.context.destroy()
 
-    def start(self, make_segmenter: Callable[..., Any], namespace: str = "", **parameters: object) -> LsegNode:
-        """Starts the node under test with these parameters."""
+    def start(
+        self,
+        make_segmenter: Callable[..., Any],
+        namespace: str = "",
+        arguments: Sequence[str] = (),
+        **parameters: object,
+    ) -> LsegNode:
+        """Starts the node under test with these parameters and arguments, such as -r image:=/camera/image."""
         overrides = [Parameter(name, value=value) for name, value in parameters.items()]
-        self.node = LsegNode(make_segmenter, context=self.context, namespace=namespace, parameter_overrides=overrides)
+        self.node = LsegNode(
+            make_segmenter,
+            context=self.context,
+            namespace=namespace,
+            parameter_overrides=overrides,
+            cli_args=["--ros-args", *arguments],
+        )
         if not self.node.start():
             raise ValueError(self.node.failure)
         self._node_executor = SingleThreadedExecutor(context=self.context)

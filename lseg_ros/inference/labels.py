@@ -6,7 +6,7 @@ label's id keeps its meaning for as long as any other is free; only the same lab
 """
 
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 Color = tuple[int, int, int]
@@ -72,7 +72,7 @@ class LabelSet:
         for i, label in enumerate(self.labels):
             if label.name == name:
                 return i
-        raise ValueError(f"there is no label {name!r}; there are: {', '.join(self.names)}")
+        raise ValueError(f"there is no label {name!r}; there are: {listed(self.names)}")
 
 
 @dataclass(frozen=True)
@@ -233,6 +233,22 @@ def _check_text(specs: Sequence[LabelSpec]) -> None:
             raise LabelError(f"the threshold of {spec.name!r} is {spec.threshold:g}; it must be between 0 and 1")
     if all(spec.background for spec in specs):
         raise LabelError("all labels are background, so every pixel would be unknown; add one that is not")
+
+
+def listed(names: Collection[str], most: int = 50) -> str:
+    """Returns names for a log, in quotes, so that commas inside one can be told; of very many, only the first."""
+    shown = ", ".join(repr(name) for name in list(names)[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+
+
+def split_phrase(names: Sequence[str]) -> str:
+    """Returns the phrase that was probably meant by a list of single characters, or an empty string.
+
+    Command lines split a text into its letters where a list belongs: `{labels: path}` instead of `{labels: [path]}`.
+    """
+    phrase = "".join(names)
+    is_split = len(names) > 1 and all(len(name) == 1 for name in names) and phrase.isascii()
+    return phrase if is_split else ""
 
 
 def check_phrases(phrases: Sequence[str]) -> None:

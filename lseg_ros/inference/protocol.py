@@ -66,10 +66,8 @@ class SegmenterLike(Protocol):
     ) -> LabelSet:
         """The next label set, or LabelError; changes nothing and may be called from any thread."""
 
-    def set_labels(
-        self, labels: Sequence[str | LabelSpec], class_ids: Sequence[int] | None = None, *, force: bool = False
-    ) -> LabelSet:
-        """Puts labels in force, or LabelError."""
+    def commit(self, planned: LabelSet) -> None:
+        """Puts in force what `plan` has returned; where that fails, the old labels stay."""
 
     def embed(self, rgb: NDArray[np.uint8]) -> Any:
         """HxWx3 uint8 RGB -> an `EmbeddingLike`."""

@@ -132,7 +132,7 @@ class Segmenter:
     def plan(
         self, labels: Sequence[str | LabelSpec], class_ids: Sequence[int] | None = None, *, force: bool = False
     ) -> LabelSet:
-        """What `set_labels` would put in force; changes nothing.
+        """What `set_labels` would put in force; changes nothing. `commit` puts it in force.
 
         Raises:
             LabelError: the list is refused.
@@ -164,6 +164,22 @@ class Segmenter:
             LabelError: the list is refused; the old labels stay in force.
         """
         planned = self.plan(labels, class_ids, force=force)
+        self.commit(planned)
+        return planned
+
+    def commit(self, planned: LabelSet) -> None:
+        """Puts in force what `plan` has returned; where that fails, the old labels stay in force.
+
+        Args:
+            planned: The label set that follows the one in force.
+
+        Raises:
+            ValueError: Other labels came into force since it was planned.
+        """
+        if planned.version != self.labels.version + 1:
+            raise ValueError(
+                f"label set {planned.version} does not follow the one in force, {self.labels.version}; plan it again"
+            )
         groups = [label.prompts for label in planned.labels]
         if len(groups) < 2:  # one label alone would win everywhere, with certainty
             groups += [(phrase,) for phrase in self.contrast]
@@ -171,7 +187,6 @@ class Segmenter:
         counts = [len(group) for group in groups]
         self._competition = Competition(text, counts, planned, self.rules, self.threshold)
         self.labels = planned
-        return planned
 
     def embed(self, rgb: NDArray[np.uint8]) -> ImageEmbedding:
         """HxWx3 uint8 RGB -> its embedding, which does not depend on the labels.

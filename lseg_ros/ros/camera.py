@@ -17,13 +17,17 @@ from lseg_ros.images.messages import ImageError, compressed_to_rgb, to_rgb
 from lseg_ros.inference.protocol import PhraseMatch, SegmenterLike
 from lseg_ros.ros.camera_info import CameraInfoRelay
 from lseg_ros.ros.diagnostics import Statistics
-from lseg_ros.ros.image_input import ImageInput
+from lseg_ros.ros.image_input import ImageInput, beside
 from lseg_ros.ros.labels_first import LabelInfoTopic
+from lseg_ros.ros.last_image import LastImage
 from lseg_ros.ros.outputs import Outputs
 from lseg_ros.ros.parameters import NodeParams
+from lseg_ros.ros.rate_limit import RateLimit
+from lseg_ros.ros.silence import Cause, Silence, SilenceWatch
 
 _FETCH_TIMEOUT = 5.0  # seconds for which an image is waited for that a query or new labels need
 _THROTTLE = 5.0  # seconds between repeated error messages
+_STUCK = 60.0  # seconds after which a frame in work is a warning: it may never end
 
 
 class Incoming(NamedTuple):
@@ -35,12 +39,11 @@ class Incoming(NamedTuple):
 
 @dataclass(frozen=True)
 class Seen:
-    """An image that the network has seen, and when it came (perf_counter)."""
+    """An image that the network has seen."""
 
     header: Header
     rgb: NDArray[np.uint8]
     embedding: Any
-    received: float
 
 
 class Camera:
@@ -60,36 +63,40 @@ class Camera:
         label_info: LabelInfoTopic,
         offer: Callable[["Camera", Incoming], None],
     ) -> None:
-        """
+        """Creates the topics.
+
         Args:
-            name: empty for a node with one camera; else the topics are <name>/image, ~/<name>/mask and so on.
-            label_info: the latched topic that readers of masks need first.
-            offer: hands an image to the worker, which calls `process` with it.
+            node: The node that has the topics.
+            name: Empty for a node with one camera; else the topics are <name>/image, ~/<name>/mask and so on.
+            params: The node's parameters.
+            segmenter: What segments the images.
+            label_info: The latched topic that readers of masks need first.
+            offer: Hands an image to the worker, which calls `process` with it.
 
         Raises:
-            QosError: an override of quality of service cannot be used.
+            QosError: An override of quality of service cannot be used.
         """
         prefix = f"{name}/" if name else ""
         self.name, self.statistics = name, Statistics()
         self._node, self._segmenter, self._offer = node, segmenter, offer
         self._input = ImageInput(node, f"{prefix}image", params.image_transport, self._on_image)
-        beside = self._input.raw_topic.rsplit("/", 1)[0] + "/camera_info"
-        own = params.camera_info_topic
-        if own and not own.startswith("/"):
-            own = prefix + own
-        self._info = CameraInfoRelay(node, own or beside, f"~/{prefix}camera_info")
+        self._info = CameraInfoRelay(node, self._camera_info_topic(prefix, params), f"~/{prefix}camera_info")
         try:
             self.outputs = Outputs(node, prefix, params, label_info)
         except Exception:
             self._info.close()
             raise
-        self._streaming = self._active = False
-        self._lock = threading.Lock()  # over the two below
-        self._seen: Seen | None = None
-        self._fetch: Future[Seen | None] | None = None
-        self._fetch_until = 0.0
-        self._turn = 0.0  # when the latest image that was not skipped was due
-        self._silent_since = self._warn_after = 0.0
+        self._streaming = self._active = False  # written by the executor's thread only
+        self._closed = threading.Event()
+        self._last_image: LastImage[Seen] = LastImage()
+        self._rate_limit, self._watch = RateLimit(), SilenceWatch()
+
+    def _camera_info_topic(self, prefix: str, params: NodeParams) -> str:
+        own = params.camera_info_topic
+        if own:
+            return own if own.startswith("/") else prefix + own
+        folder = self._input.raw_topic.rsplit("/", 1)[0]
+        return beside(self._node, f"{prefix}camera_info", f"{folder}/camera_info")
 
     @property
     def _params(self) -> NodeParams:
@@ -99,68 +106,63 @@ class Camera:
 
     def poll(self, *, active: bool, enabled: bool) -> None:
         """Called several times a second: subscribes and unsubscribes, gives up waiting, forgets old images."""
-        now = time.perf_counter()
         self._active, self._streaming = active, active and enabled
-        with self._lock:
-            self._seen = self._fresh(now) if active else None
-            waiting = self._fetch
-            if now > self._fetch_until or not active:
-                self._fetch = None
-            fetching = self._fetch is not None
-        if waiting is not None and not fetching:
-            waiting.set_result(None)
+        if active:
+            self._last_image.expire(self._params.cache_max_age)
+        else:
+            self._last_image.clear()
         heard = self._streaming and (self._info.wanted or self.outputs.wanted())
         self.outputs.poll(streaming=self._streaming)
-        self._info.update(heard and self._info.wanted)
-        self._input.update(heard or fetching)
-        if heard and self._params.no_image_warning > 0:
-            self._watch(now)
-        else:
-            self._silent_since = 0.0
+        self._info.update(heard and self._info.wanted, self._params.no_image_warning)
+        self._input.update(heard or self._last_image.is_awaited)
+        self._watch.listen(heard)
+        self._report_silence()
+
+    def _report_silence(self) -> None:
+        """Says why no mask comes, after a while and then ever more rarely."""
+        after = self._params.no_image_warning
+        silence = self._watch.silence(after) if after > 0 else None
+        if silence is None:
             self.statistics.silent("")
-
-    def _fresh(self, now: float) -> Seen | None:
-        seen = self._seen
-        return seen if seen is not None and now - seen.received <= self._params.cache_max_age else None
-
-    def _watch(self, now: float) -> None:
-        """Says why no image comes, after a while and then ever more rarely."""
-        if not self._silent_since:
-            self._silent_since, self._warn_after = now, self._params.no_image_warning
-        silent = now - self._silent_since
-        if silent < self._warn_after:
             return
-        self._warn_after = 2 * max(silent, self._params.no_image_warning)
-        figures = self.statistics.snapshot()
-        arrives = figures.failures_in_a_row > 0
-        why = f"images arrive, but {figures.last_error}" if arrives else self._input.why_silent()
-        self.statistics.silent(why)
-        self._node.get_logger().warning(f"nothing to segment for {silent:.0f} s: {why}")
+        if self._watch.to_report(after) is None:
+            return
+        # rclpy remembers a level for each call site, so each level needs a line of its own.
+        if silence.cause is Cause.SLOW_FRAME and silence.seconds < _STUCK:
+            self.statistics.silent("")
+            self._node.get_logger().info(self._why_slow(silence))
+        elif silence.cause is Cause.SLOW_FRAME:
+            self.statistics.silent(self._why_slow(silence))
+            self._node.get_logger().warning(self._why_slow(silence))
+        else:
+            fails = silence.cause is Cause.ALL_FAIL
+            why = f"images arrive, but {self.statistics.snapshot().last_error}" if fails else self._input.why_silent()
+            self.statistics.silent(why)
+            self._node.get_logger().warning(f"nothing to segment for {silence.seconds:.0f} s: {why}")
+
+    def _why_slow(self, silence: Silence) -> str:
+        usage = self._segmenter.usage()
+        backend = f", backend {usage['backend']}" if "backend" in usage else ""
+        where = f"{self._params.model} on {usage['device']}{backend}"
+        first = not self.statistics.snapshot().counts["segmented"]
+        why = "; the first image takes longest, because backends are measured or built with it" if first else ""
+        return f"images arrive; the frame in work takes {silence.seconds:.0f} s so far ({where}){why}"
 
     def _on_image(self, message: Image | CompressedImage) -> None:
-        now = time.perf_counter()
         self.statistics.count("received")
-        period = 1 / self._params.max_rate if self._params.max_rate else 0.0
-        late = now - self._turn - period
-        if late < 0 and self._fetch is None:
-            self._silent_since = 0.0
+        self._watch.arrived()
+        if self._rate_limit.admit(self._params.max_rate, always=self._last_image.is_awaited):
+            self._offer(self, Incoming(message, time.perf_counter()))
+        else:
             self.statistics.count("skipped")
-            return
-        # What was lost by waiting for an image is made good: 20 of 30 images a second are 20, not every other one.
-        self._turn = now - (late if 0 < late < period / 2 else 0.0)
-        self._offer(self, Incoming(message, now))
 
     def fetch(self) -> "Future[Seen | None]":
         """Subscribes until an image has been seen, and returns it; None if that takes too long. From any thread."""
-        with self._lock:
-            if self._fetch is None:
-                self._fetch, self._fetch_until = Future(), time.perf_counter() + _FETCH_TIMEOUT
-            return self._fetch
+        return self._last_image.wait(_FETCH_TIMEOUT)
 
     def last(self) -> Seen | None:
         """The last image, unless it is too old. From any thread."""
-        with self._lock:
-            return self._fresh(time.perf_counter())
+        return self._last_image.get(self._params.cache_max_age)
 
     def why_no_image(self) -> str:
         """What can be known about it."""
@@ -172,16 +174,26 @@ class Camera:
         return self._input.topic
 
     @property
+    def input_topics(self) -> list[str]:
+        """The full names of the topics that it subscribes to while somebody listens."""
+        return [*self._input.topics, self._info.input_topic]
+
+    @property
     def activity(self) -> str:
         """What the camera's frames are up to, in a few words."""
         if not self._streaming:
             return "disabled" if self._active else "inactive"
         if not self._heard():
             return "nobody listens"
+        after = self._params.no_image_warning
+        silence = self._watch.silence(after) if after > 0 else None
+        if silence is not None and silence.cause is Cause.SLOW_FRAME:
+            return self._why_slow(silence)
         return "segmenting" if self.statistics.snapshot().counts["received"] else "waiting for images"
 
     def close(self) -> None:
         """Removes all topics, and ends every wait."""
+        self._closed.set()
         self.poll(active=False, enabled=False)
         self._info.close()
         self.outputs.close()
@@ -190,29 +202,33 @@ class Camera:
 
     def process(self, incoming: Incoming) -> None:
         """Embeds an image, keeps it, and publishes what is listened to."""
-        message, received = incoming
-        if not self._active or not (self._fetch or self._heard()):
+        if not self._active or not (self._last_image.is_awaited or self._heard()):
             return  # whoever wanted it has left while it waited
+        self._watch.begin()
+        success = False
+        try:
+            success = self._process(incoming)
+        finally:
+            self._watch.end(success)
+
+    def _process(self, incoming: Incoming) -> bool:
+        message, received = incoming
         taken = time.perf_counter()
         try:
             rgb = to_rgb(message) if isinstance(message, Image) else compressed_to_rgb(message)
         except ImageError as error:
             self.statistics.error("refused", str(error))
             self._node.get_logger().error(f"image refused: {error}", throttle_duration_sec=_THROTTLE)
-            return
+            return False
         decoded = time.perf_counter()
-        seen = Seen(message.header, rgb, self._segmenter.embed(rgb), received)
-        self._silent_since = 0.0
+        seen = Seen(message.header, rgb, self._segmenter.embed(rgb))
         before = {"wait": 1e3 * (taken - received), "decode": 1e3 * (decoded - taken), **seen.embedding.stage_ms}
-        with self._lock:
-            self._seen = seen
-            fetch, self._fetch = self._fetch, None
-        if fetch is not None:
-            fetch.set_result(seen)
+        self._last_image.put(seen, received)
         if self._heard() or (self._streaming and self.outputs.new_topics()):
             stages = self._publish(seen, before, rescored=False)
             stamp = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
             self.statistics.segmented((self._node.get_clock().now().nanoseconds - stamp) / 1e6, stages)
+        return True
 
     def _heard(self) -> bool:
         return self._streaming and (self.outputs.wanted() or self._info.wanted)
@@ -243,8 +259,8 @@ class Camera:
         return self._segmenter.query(seen.embedding, phrases, (height, width))
 
     def failed(self, error: BaseException) -> None:
-        """Notes that `process` or `rescore` raised; not at the end of ROS, where nothing can be published any more."""
-        if not self._node.context.ok():
+        """Notes that `process` or `rescore` raised; not at the end, where the topics that it needs are gone."""
+        if self._closed.is_set() or not self._node.context.ok():
             return
         self.statistics.error("failed", f"{type(error).__name__}: {error}")
         self._node.get_logger().error(

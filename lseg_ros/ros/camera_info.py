@@ -1,13 +1,12 @@
 """CameraInfo that describes what the node publishes instead of what the camera did."""
 
 from rclpy.node import Node
-from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, RegionOfInterest
 from std_msgs.msg import Header
 
 from lseg_ros.ros import qos
-
-_THROTTLE = 60.0  # seconds between repeated error messages
+from lseg_ros.ros.camera_subscription import CameraSubscription
+from lseg_ros.ros.silence import SilenceWatch
 
 
 def scaled(info: CameraInfo, height: int, width: int, header: Header) -> CameraInfo:
@@ -46,36 +45,50 @@ class CameraInfoRelay:
     """A camera's CameraInfo, taken in while somebody wants ours."""
 
     def __init__(self, node: Node, topic: str, out: str) -> None:
-        """
+        """Creates the topic that goes out.
+
         Args:
-            topic: where the camera's comes from.
-            out: where ours goes.
+            node: The node that has the topics.
+            topic: Where the camera's calibration comes from.
+            out: Where ours goes.
 
         Raises:
-            QosError: an override cannot be used.
+            QosError: An override of quality of service cannot be used.
         """
-        self._node, self._topic = node, topic
-        self._profile = qos.overridden(node, topic, "subscription", qos.IMAGE_IN)
-        self._publisher = node.create_publisher(CameraInfo, out, qos.overridden(node, out, "publisher", qos.OUTPUT))
-        self._subscription: Subscription | None = None
+        self._node = node
+        self._input = CameraSubscription(node, CameraInfo, topic, self._keep)
+        self._publisher = node.create_publisher(CameraInfo, out, qos.output_qos(node, out))
         self._latest: CameraInfo | None = None
+        self._watch = SilenceWatch()
 
     @property
     def wanted(self) -> bool:
         """Whether anybody subscribes to ours."""
         return self._publisher.get_subscription_count() > 0
 
-    def update(self, wanted: bool) -> None:
-        """Subscribes or unsubscribes; a calibration that has come is kept."""
-        if wanted and self._subscription is None:
-            try:
-                self._subscription = self._node.create_subscription(CameraInfo, self._topic, self._keep, self._profile)
-            except Exception as error:  # such as a topic of another type in the same process; it may go
-                what = f"cannot subscribe to {self._topic}: {error}"
-                self._node.get_logger().error(what, throttle_duration_sec=_THROTTLE)
-        elif not wanted and self._subscription is not None:
-            self._node.destroy_subscription(self._subscription)
-            self._subscription = None
+    @property
+    def input_topic(self) -> str:
+        """The full name of the topic that the camera's calibration comes from."""
+        return self._input.topic
+
+    def update(self, wanted: bool, warn_after: float) -> None:
+        """Subscribes or unsubscribes; a calibration that has come is kept.
+
+        Args:
+            wanted: Whether to be subscribed.
+            warn_after: Seconds until a warning says that no calibration comes, while there is none; 0 for never.
+        """
+        self._input.update(wanted)
+        self._watch.listen(wanted and self._latest is None)
+        if warn_after > 0 and self._watch.to_report(warn_after) is not None:
+            out = self._publisher.topic_name
+            self._node.get_logger().warning(f"{out} has readers, and no calibration came: {self._why_silent()}")
+
+    def _why_silent(self) -> str:
+        return self._input.why_silent() or (
+            f"nobody publishes {self._input.topic}; set the parameter camera_info_topic, or remap: "
+            "--ros-args -r camera_info:=/camera/camera_info"
+        )
 
     def _keep(self, info: CameraInfo) -> None:
         self._latest = info
@@ -88,5 +101,5 @@ class CameraInfoRelay:
 
     def close(self) -> None:
         """Removes the topics."""
-        self.update(False)
+        self._input.update(False)
         self._node.destroy_publisher(self._publisher)

@@ -125,3 +125,12 @@ def failed_status(name: str, hardware_id: str, state: str, failure: str) -> Diag
     level = DiagnosticStatus.ERROR if failure else DiagnosticStatus.OK
     values = [KeyValue(key="state", value=state), KeyValue(key="last_error", value=failure)]
     return DiagnosticStatus(name=name, hardware_id=hardware_id, level=level, message=failure or state, values=values)
+
+
+def with_warning(status: DiagnosticStatus, warning: str) -> DiagnosticStatus:
+    """Returns a status that is at least a warning, and says why beside what it says already."""
+    if status.level == DiagnosticStatus.OK:
+        status.level, status.message = DiagnosticStatus.WARN, f"{warning} ({status.message})"
+    else:
+        status.message += f"; {warning}"
+    return status

@@ -7,9 +7,8 @@ from dataclasses import fields
 from typing import Any
 
 import rclpy
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.duration import Duration
-from rclpy.exceptions import NotInitializedException, ParameterException
+from rclpy.exceptions import NotInitializedException
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
@@ -19,8 +18,10 @@ from sensor_msgs.msg import CameraInfo, Image
 from lseg_ros.images.photos import RGB, SourceError
 from lseg_ros.images.playback import Camera, frames
 from lseg_ros.images.sources import expand
+from lseg_ros.ros.given_parameters import ParameterError, declare_given, unread
 from lseg_ros.ros.image_msgs import image_msg
 from lseg_ros.ros.logs import loggable
+from lseg_ros.ros.parameter_files import files_for_others
 
 # Reliable, because that serves best-effort subscribers too; depth 1, because an old frame is of no use to anyone.
 _QOS = QoSProfile(
@@ -59,7 +60,7 @@ class ImagePlayer(Node):
 
     Raises:
         SourceError: On construction, when nothing can be played.
-        ParameterException: On construction, when a parameter has the wrong type or is out of range.
+        ParameterError: On construction, when a parameter has the wrong type or is out of range.
     """
 
     def __init__(self, **node_options: Any) -> None:
@@ -69,6 +70,8 @@ class ImagePlayer(Node):
         self._frame_id: str = self._declare("frame_id", "camera")
         self._fov: float = math.radians(self._declare("fov_deg", 60.0))
         camera = Camera(**{field.name: self._declare(field.name, field.default) for field in fields(Camera)})
+        for sentence in unread(self, overrides=False):
+            self._warn(sentence)
 
         self._images = self.create_publisher(Image, "image", _QOS)
         self._infos = self.create_publisher(CameraInfo, "camera_info", _QOS)
@@ -85,14 +88,7 @@ class ImagePlayer(Node):
         self.get_logger().warning(loggable(text))
 
     def _declare(self, name: str, default: Any) -> Any:
-        descriptor = ParameterDescriptor(description=_HELP[name], read_only=True)
-        if name in _RANGES:
-            low, high = _RANGES[name]
-            if isinstance(default, float):
-                descriptor.floating_point_range = [FloatingPointRange(from_value=low, to_value=high, step=0.0)]
-            else:
-                descriptor.integer_range = [IntegerRange(from_value=int(low), to_value=int(high), step=1)]
-        return self.declare_parameter(name, default, descriptor).value
+        return declare_given(self, name, default, description=_HELP[name], limits=_RANGES.get(name), read_only=True)
 
     def _publish(self) -> None:
         if self._next is None:
@@ -133,10 +129,12 @@ def main(args: list[str] | None = None) -> int:
     rclpy.init(args=args)
     try:
         player = ImagePlayer()
+        for sentence in files_for_others(sys.argv if args is None else args, player.get_fully_qualified_name()):
+            player.get_logger().warning(sentence)
         rclpy.spin_until_future_complete(player, player.finished)
         if player.finished.done():
             player.finished.result()
-    except (SourceError, ParameterException) as error:
+    except (SourceError, ParameterError) as error:
         rclpy.logging.get_logger("image_player").fatal(loggable(str(error)))
         return 1
     except (KeyboardInterrupt, ExternalShutdownException):

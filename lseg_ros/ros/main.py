@@ -1,6 +1,7 @@
 """The executable `lseg_node`."""
 
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -17,7 +18,9 @@ from rclpy.signals import (
 
 from lseg_ros.inference.protocol import SegmenterLike
 from lseg_ros.ros.node import LsegNode
+from lseg_ros.ros.parameter_files import files_for_others
 from lseg_ros.ros.parameters import DEFAULT_MODEL, NodeParams, read
+from lseg_ros.ros.remaps import remaps_without_effect
 
 
 def build_segmenter(params: NodeParams) -> SegmenterLike:
@@ -87,10 +90,15 @@ def main(args: list[str] | None = None) -> int:
     try:
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
         node = LsegNode(build_segmenter)
+        for sentence in files_for_others(sys.argv if args is None else args, node.get_fully_qualified_name()):
+            node.get_logger().warning(sentence)
         if node.get_parameter("build_only").value:
             return _build_only(node)
         if not node.start():
             return 1
+        if node.pipeline is not None:
+            for sentence in remaps_without_effect(sys.argv if args is None else args, node, node.pipeline.input_topics):
+                node.get_logger().warning(sentence)
         install_signal_handlers()
         rclpy.spin(node)
     except (KeyboardInterrupt, ExternalShutdownException):

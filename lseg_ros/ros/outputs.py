@@ -32,6 +32,7 @@ _KINDS = {
     "frame_info": FrameInfo,
 }
 _LARGE_MESSAGE = 16 * 2**20  # bytes
+_FIRST_IMAGES = 100 * 2**20  # bytes; the default ten labels of an image of 1920x1080 take 80 MB
 _REPEAT_WARNING = 60.0  # seconds
 
 
@@ -54,7 +55,7 @@ class Outputs:
         # The last messages of topics with readers, to be filled again: a large buffer costs more to get than to fill.
         self._filled: dict[Publisher, Image] = {}
         topics = {name: f"~/{prefix}{name}" for name in _KINDS}
-        profiles = {name: qos.overridden(node, topic, "publisher", qos.OUTPUT) for name, topic in topics.items()}
+        profiles = {name: qos.output_qos(node, topic) for name, topic in topics.items()}
         self._publishers = {
             name: node.create_publisher(kind, topics[name], profiles[name]) for name, kind in _KINDS.items()
         }
@@ -147,7 +148,7 @@ class Outputs:
             publisher.publish(message)
         self._filled = {p: m for p, m in messages if isinstance(m, Image) and p.get_subscription_count()}
         stages |= {"publish": 1e3 * (time.perf_counter() - scored - held)}
-        self._publish_first_images(header, segmentation)
+        self._publish_first_images(header, segmentation, rgb)
         return stages
 
     def _heard(self, name: str) -> bool:
@@ -189,13 +190,25 @@ class Outputs:
         score = _to_bytes(score) if self.params.score_encoding == "mono8" else score
         return self._fill(self._scores[name], score, self.params.score_encoding, header)
 
-    def _publish_first_images(self, header: Header, segmentation: SegmentationLike) -> None:
-        """Of new labels' topics that nobody reads yet: latched, for whoever learns of a topic and then subscribes."""
-        for name in self._scores:
-            if name in self._silent:
-                publisher, message = self._score_image(name, header, segmentation)
-                publisher.publish(message)
-                self._silent.discard(name)
+    def _publish_first_images(self, header: Header, segmentation: SegmentationLike, rgb: NDArray[np.uint8]) -> None:
+        """Publishes to new labels' topics that nobody reads yet.
+
+        They are latched, for whoever learns of a topic and then subscribes. For many labels they would take gigabytes;
+        then a topic gets its first image when somebody reads it.
+        """
+        new = [name for name in self._scores if name in self._silent]
+        self._silent.clear()
+        height, width = self.params.output_size or rgb.shape[:2]
+        size = len(self._scores) * height * width * (1 if self.params.score_encoding == "mono8" else 4)
+        if new and size > _FIRST_IMAGES:
+            self._node.get_logger().info(
+                f"the new topics ~/{self._prefix}score/* get no image before somebody reads them: the latched images "
+                f"of {len(self._scores)} labels would take {size / 2**20:.0f} MB"
+            )
+            return
+        for name in new:
+            publisher, message = self._score_image(name, header, segmentation)
+            publisher.publish(message)
 
     def _channels(self, header: Header, segmentation: SegmentationLike) -> list[tuple[Publisher, object]]:
         """~/channel_info and ~/scores, the list before the image that it explains."""

@@ -4,13 +4,14 @@
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
 from rclpy.node import Node
 from rclpy.parameter import Parameter
+
+from lseg_ros.ros.given_parameters import ParameterError, declare_given, fitted, unknown_parameters
 
 DEFAULT_MODEL = "lseg_mini"
 # As in lseg_ros.inference.backends.base, which imports torch: a wrong parameter is to be told before that.
@@ -73,10 +74,6 @@ TABLE = (
 ENTRIES = {entry.name: entry for entry in TABLE}
 
 
-class ParameterError(ValueError):
-    """Parameters that the node cannot start with; names all that are wrong."""
-
-
 @dataclass(frozen=True)
 class NodeParams:
     """The parameters at one moment; see `TABLE`. Sizes are (height, width), or None."""
@@ -121,9 +118,18 @@ def declare(node: Node) -> NodeParams:
     wrong = []
     for entry in TABLE:
         try:
-            node.declare_parameter(entry.name, entry.default, _descriptor(entry))
-        except Exception as error:  # rclpy has one exception for each way in which an override can be wrong
-            wrong.append(f"parameter {entry.name!r} cannot be used: {error}")
+            declare_given(
+                node,
+                entry.name,
+                entry.default,
+                description=entry.description,
+                limits=entry.limits,
+                items=entry.items,
+                read_only=entry.changes == "never",
+                constraints=_constraints(entry),
+            )
+        except ParameterError as error:
+            wrong.append(str(error))
     if not wrong:
         wrong = problems(_values(node))
     if wrong:
@@ -144,42 +150,57 @@ def read(node: Node) -> NodeParams:
     return NodeParams(**values)
 
 
-def problems_of_change(node: Node, parameters: list[Parameter], *, configured: bool) -> list[str]:
-    """Why these changes of declared parameters are refused together, one sentence each."""
+def with_decimals(parameters: Sequence[Parameter]) -> list[Parameter]:
+    """Returns changes with a decimal for each whole number that was given where a decimal belongs."""
+    return [
+        Parameter(p.name, value=float(p.value)) if _is_decimal(p.name) and type(p.value) is int else p
+        for p in parameters
+    ]
+
+
+def _is_decimal(name: str) -> bool:
+    return name in ENTRIES and isinstance(ENTRIES[name].default, float)
+
+
+def problems_of_change(node: Node, parameters: Sequence[Parameter], *, configured: bool) -> list[str]:
+    """Returns why these changes are refused together, one sentence each.
+
+    Args:
+        node: A node that has declared all parameters.
+        parameters: The changes, with decimals where they belong.
+        configured: Whether the node is past `configure`, so that some parameters are fixed.
+    """
+    unknown = unknown_parameters(node, [p.name for p in parameters])
     deleted = [p.name for p in parameters if p.name in ENTRIES and p.type_ == Parameter.Type.NOT_SET]
-    if deleted:
-        return [f"parameter {name!r} cannot be deleted; set it to its default" for name in deleted]
+    if unknown or deleted:
+        return unknown + [f"parameter {name!r} cannot be deleted; set it to its default" for name in deleted]
     before = _values(node)
     changed = {p.name: p.value for p in parameters if p.name in ENTRIES}
-    fixed = [
-        f"parameter {name!r} can only change while the node is unconfigured"
-        for name, value in changed.items()
-        if configured and ENTRIES[name].changes != "live" and value != before[name]
-    ]
+    fixed = []
+    for name, value in changed.items():
+        when = ENTRIES[name].changes
+        if when == "never":
+            fixed.append(f"parameter {name!r} is fixed at the start; start the node again to change it")
+        elif configured and when == "unconfigured" and value != before[name]:
+            fixed.append(f"parameter {name!r} can only change while the node is unconfigured")
     return fixed + problems(before | changed)
 
 
 def problems(values: Mapping[str, Any]) -> list[str]:
-    """What is wrong with the values of all parameters, one sentence each. Ranges are rclpy's to check."""
+    """What is wrong with the values of all parameters, one sentence each."""
     wrong = [sentence for entry in TABLE if (sentence := _problem(entry, values[entry.name]))]
     return wrong or _contradictions(values)
 
 
 def _problem(entry: Entry, value: Any) -> str:
-    if isinstance(entry.default, list):
-        return _list_problem(entry, value)
+    try:
+        value = fitted(entry.name, value, entry.default, limits=entry.limits, items=entry.items)
+    except ParameterError as error:
+        return str(error)
+    if entry.name == "labels" and not value:
+        return "parameter 'labels' is empty; give at least one label"
     if entry.choices and value not in entry.choices:
         return f"parameter {entry.name!r} is {value!r}; it must be one of {', '.join(entry.choices)}"
-    return ""
-
-
-def _list_problem(entry: Entry, value: Any) -> str:
-    # An empty list has no type of its own and arrives as another, or not at all.
-    if value is None or (not isinstance(value, (str, bool, int, float)) and len(value) == 0):
-        return f"parameter {entry.name!r} is empty; give at least one label" if entry.name == "labels" else ""
-    what = "strings" if entry.items is str else "whole numbers"
-    if isinstance(value, (str, bool, int, float)) or any(type(item) is not entry.items for item in value):
-        return f"parameter {entry.name!r} is {value!r}; it must be a list of {what}"
     return ""
 
 
@@ -209,43 +230,8 @@ def _values(node: Node) -> dict[str, Any]:
     return {entry.name: node.get_parameter(entry.name).value for entry in TABLE}
 
 
-def was_given(node: Node, name: str) -> bool:
-    """Whether a parameter was set from outside when the node started."""
-    return name in node._parameter_overrides  # rclpy has no public way to ask
-
-
-def _descriptor(entry: Entry) -> ParameterDescriptor:
-    descriptor = ParameterDescriptor(description=entry.description, read_only=entry.changes == "never")
+def _constraints(entry: Entry) -> str:
     constraints = ["one of " + ", ".join(entry.choices)] if entry.choices else []
     if entry.changes == "unconfigured":
         constraints.append("changes only while the node is unconfigured")
-    descriptor.additional_constraints = "; ".join(constraints)
-    # An empty list comes with another type, so the type of lists is checked here.
-    descriptor.dynamic_typing = isinstance(entry.default, list)
-    if entry.limits is not None:
-        low, high = entry.limits
-        if isinstance(entry.default, int):
-            descriptor.integer_range = [IntegerRange(from_value=int(low), to_value=int(high), step=1)]
-        else:
-            descriptor.floating_point_range = [FloatingPointRange(from_value=low, to_value=high, step=0.0)]
-    return descriptor
-
-
-def on_change(
-    node: Node, validate: Callable[[list[Parameter]], SetParametersResult], apply: Callable[[list[Parameter]], None]
-) -> None:
-    """Calls `validate` before parameters change and `apply` after they have."""
-    node.add_on_set_parameters_callback(validate)
-    if hasattr(node, "add_post_set_parameters_callback"):
-        node.add_post_set_parameters_callback(apply)
-        return
-    # Humble has no such callback; there, all changes from outside come through this method.
-    change = node.set_parameters_atomically
-
-    def change_and_apply(parameters: list[Parameter]) -> SetParametersResult:
-        result = change(parameters)
-        if result.successful:
-            apply(parameters)
-        return result
-
-    vars(node)["set_parameters_atomically"] = change_and_apply
+    return "; ".join(constraints)

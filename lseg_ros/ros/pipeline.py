@@ -11,13 +11,14 @@ from rclpy.duration import Duration
 from rclpy.node import Node
 
 from lseg_ros import msg as lseg_msgs
-from lseg_ros.inference.label_file import read_label_file
-from lseg_ros.inference.labels import LabelSpec
+from lseg_ros.inference.labels import listed
 from lseg_ros.inference.protocol import SegmenterLike
 from lseg_ros.ros import qos
 from lseg_ros.ros.camera import Camera, Incoming
 from lseg_ros.ros.diagnostics import status
+from lseg_ros.ros.given_parameters import nearest
 from lseg_ros.ros.label_msgs import label_info_msg, label_set_msg
+from lseg_ros.ros.label_parameters import LabelChange
 from lseg_ros.ros.labels_first import LabelInfoTopic
 from lseg_ros.ros.parameters import NodeParams
 from lseg_ros.ros.worker import Worker, WorkerStopped
@@ -34,17 +35,17 @@ class Pipeline:
     That is why no frame mixes two label sets.
     """
 
-    def __init__(
-        self, node: Node, segmenter: SegmenterLike, params: NodeParams, specs: list[LabelSpec], label_file: str
-    ) -> None:
+    def __init__(self, node: Node, segmenter: SegmenterLike, params: NodeParams, first: LabelChange) -> None:
         """Creates the topics, and puts the first labels in force.
 
         Args:
-            specs: these labels.
-            label_file: the file that they come from, or empty.
+            node: The node that has the topics.
+            segmenter: What segments the images; it may bring a history of labels and their ids.
+            params: The node's parameters.
+            first: The first labels.
 
         Raises:
-            ValueError: labels or overrides of quality of service that cannot be used; nothing is left behind.
+            ValueError: Labels or overrides of quality of service that cannot be used; nothing is left behind.
         """
         self._node, self.segmenter, self.params = node, segmenter, params
         self.label_set, self.label_file = lseg_msgs.LabelSet(), ""
@@ -57,7 +58,7 @@ class Pipeline:
         try:
             for name in params.cameras or [""]:
                 self.cameras.append(Camera(node, name, params, segmenter, self._label_info, self._worker.offer))
-            self.submit(partial(self._put_in_force, specs, label_file, force=False)).result()
+            self.change(first).result()
         except BaseException:
             self.close()
             raise
@@ -100,11 +101,29 @@ class Pipeline:
             for camera in self.cameras
         ]
 
+    @property
+    def input_topics(self) -> set[str]:
+        """The full names of the topics that the cameras subscribe to while somebody listens."""
+        return {topic for camera in self.cameras for topic in camera.input_topics}
+
     def set_params(self, params: NodeParams) -> None:
         """Puts changed live parameters in force, but for labels and threshold, which are the worker's to change."""
+        score_labels = self.params.score_labels
         self.params = params
         for camera in self.cameras:
             camera.outputs.params = params
+        if params.score_labels != score_labels:
+            self._check_score_labels()
+
+    def change(self, change: LabelChange) -> "Future[lseg_msgs.LabelSet]":
+        """Puts labels, a threshold or both in force before the next frame, all or nothing.
+
+        The last images are scored again under them.
+
+        Returns:
+            The set that is then in force, or the LabelError that says why the change is refused.
+        """
+        return self.submit(partial(self._change, change))
 
     def submit(self, job: Callable[[], Result]) -> "Future[Result]":
         """Runs a job on the worker, before the next frame."""
@@ -122,47 +141,37 @@ class Pipeline:
 
     # The worker's thread
 
-    def load_labels(self, path: str) -> None:
-        """Puts the labels of a file in force; raises LabelError."""
-        self.change_labels(read_label_file(path), path)
-
-    def change_labels(self, specs: list[LabelSpec], label_file: str = "", *, force: bool = False) -> lseg_msgs.LabelSet:
-        """Puts labels in force, all or nothing, and has the last images scored again; raises LabelError."""
-        self._put_in_force(specs, label_file, force=force)
-        labels = self.segmenter.labels
-        self._node.get_logger().info(f"labels, version {labels.version}: {', '.join(labels.names)}")
-        self._rescore_next()
+    def _change(self, change: LabelChange) -> lseg_msgs.LabelSet:
+        # What can fail comes before what cannot be taken back.
+        if change.specs is not None:
+            planned = self.segmenter.plan(change.specs, force=change.force)
+            try:
+                for camera in self.cameras:
+                    camera.outputs.add_topics(planned)
+                self.segmenter.commit(planned)
+            finally:
+                for camera in self.cameras:
+                    camera.outputs.drop_topics(self.segmenter.labels)
+            self.label_file = change.label_file
+            names = listed(planned.names)
+            self._node.get_logger().info(f"segmenting into {names} (label set {planned.version})")
+            self._check_score_labels()
+        if change.threshold is not None:
+            self.segmenter.threshold = change.threshold
+        self._announce()
+        for camera in self.cameras:
+            self.submit(camera.rescore).add_done_callback(partial(self._report, camera))
         return self.label_set
 
-    def change_threshold(self, threshold: float, change_labels: Callable[[], object] | None = None) -> None:
-        """Puts another threshold in force, and has the last images scored again.
-
-        Args:
-            change_labels: changes the labels in the same step: both are announced at once. What it raises is raised;
-                the threshold is in force all the same.
-        """
-        self.segmenter.threshold = threshold
-        before = self.label_set
-        try:
-            if change_labels is not None:
-                change_labels()
-        finally:
-            if self.label_set is before:  # nothing was announced
-                self._announce()
-                self._rescore_next()
-
-    def _put_in_force(self, specs: list[LabelSpec], label_file: str, *, force: bool) -> None:
-        # What can fail comes before what cannot be taken back.
-        try:
-            planned = self.segmenter.plan(specs, force=force)
-            for camera in self.cameras:
-                camera.outputs.add_topics(planned)
-            self.segmenter.set_labels(specs, force=force)
-        finally:
-            for camera in self.cameras:
-                camera.outputs.drop_topics(self.segmenter.labels)
-        self.label_file = label_file
-        self._announce()
+    def _check_score_labels(self) -> None:
+        """Warns of names in `score_labels` that no label has: their channels are left out."""
+        names = self.segmenter.labels.names
+        for name in self.params.score_labels:
+            if name not in names:
+                self._node.get_logger().warning(
+                    f"score_labels has {name!r}, and no label in force has this name, so ~/scores has no channel for "
+                    f"it{nearest(name, names)}"
+                )
 
     def _announce(self) -> None:
         """Latches the labels in force, and gives readers a moment to take them before any mask that needs them."""
@@ -174,10 +183,6 @@ class Pipeline:
         for publisher in (self._labels_publisher, self._label_info.publisher):
             if publisher.get_subscription_count():
                 publisher.wait_for_all_acked(_ACK_TIMEOUT)
-
-    def _rescore_next(self) -> None:
-        for camera in self.cameras:
-            self.submit(camera.rescore).add_done_callback(partial(self._report, camera))
 
     @staticmethod
     def _report(camera: Camera, done: "Future[None]") -> None:

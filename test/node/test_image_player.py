@@ -175,10 +175,11 @@ def test_nothing_to_play_is_refused_on_construction(player: Callable[..., module
         player(sources=[str(photo)])
 
 
-def start(listener: Listener, *parameters: str) -> subprocess.Popen[str]:
+def start(listener: Listener, *parameters: str, file: Path | None = None) -> subprocess.Popen[str]:
     root = str(Path(module.__file__).parents[2])
     search = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
     arguments = [argument for parameter in parameters for argument in ("-p", parameter)]
+    arguments += [] if file is None else ["--params-file", str(file)]
     return subprocess.Popen(
         [sys.executable, "-m", "lseg_ros.ros.image_player", "--ros-args", *arguments],
         env={**os.environ, "PYTHONPATH": search, "ROS_DOMAIN_ID": str(listener.domain)},
@@ -226,7 +227,11 @@ def test_only_what_rclpy_raises_is_taken_for_a_signal(
         ([], "nothing to play"),
         (["sources:=['{folder}/photo.png']", "pan:=true"], "panning needs a window"),
         (["sources:=['{folder}/photo.png']", "rate:=0.0"], "rate"),
-        (["sources:=['{folder}/photo.png']", "rate:=fast"], "rate"),
+        (
+            ["sources:=['{folder}/photo.png']", "rate:=fast"],
+            "parameter 'rate' is 'fast'; it must be a number from 0.01",
+        ),
+        (["sources:={folder}/photo.png"], "it must be a list of strings, such as [{folder}/photo.png]"),
     ],
 )
 def test_what_cannot_be_played_is_said_in_one_line(
@@ -237,8 +242,22 @@ def test_what_cannot_be_played_is_said_in_one_line(
     output, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1, output
     fatal = [line for line in output.splitlines() if "[FATAL]" in line]
-    assert len(fatal) == 1 and sentence in fatal[0], output
+    assert len(fatal) == 1 and sentence.format(folder=photo.parent) in fatal[0], output
     assert "Traceback" not in output
+
+
+def test_whole_numbers_are_taken_and_what_nobody_reads_is_named(
+    listener: Listener, photo: Path, tmp_path: Path
+) -> None:
+    parameters = tmp_path / "parameters.yaml"
+    parameters.write_text("player:\n  ros__parameters:\n    rate: 5.0\n")
+    arguments = [f"sources:=['{photo}']", "rate:=20", "hold:=0", "loop:=false", "fps:=3", "lop:=false"]
+    process = start(listener, *arguments, file=parameters)
+    output, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0 and "at 20 Hz" in output, output
+    assert "the parameter 'lop' was given, and is not known and not used; did you mean 'loop'?" in output
+    assert "the parameter 'fps' was given" in output
+    assert "parameters.yaml are for /image_player; it has some for /player" in output
 
 
 def test_the_process_ends_by_itself_without_loop(listener: Listener, photo: Path) -> None:

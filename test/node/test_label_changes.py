@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import COLORS
+from fakes import COLORS, FakeSegmenter
 from graph import LATCHED, Graph, image, pixels, stripes
 from lseg_ros.msg import FrameInfo, LabelSet
 from lseg_ros.srv import GetLabels, SetLabels
@@ -15,7 +15,7 @@ from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image
 from vision_msgs.msg import LabelInfo
 
-from lseg_ros.inference.labels import LabelError
+from lseg_ros.inference.label_file import read_label_file
 
 SCENE = stripes(*COLORS.values(), width=4)
 
@@ -111,20 +111,39 @@ def test_labels_and_threshold_that_are_set_together_are_announced_together(
         assert info.threshold == threshold and "white" in {c.class_name for c in info.class_map}
 
 
-def test_a_threshold_is_in_force_though_the_file_beside_it_went(
+def test_labels_and_threshold_that_fail_together_change_nothing(
+    graph: Graph,
+    lseg: Callable[..., None],
+    segmenter: FakeSegmenter,
+    monkeypatch: pytest.MonkeyPatch,
+    label_file: Path,
+) -> None:
+    lseg()
+
+    def fail(planned: object) -> None:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(segmenter, "commit", fail)
+    done, reason = set_atomically(graph, threshold=0.5, label_file=str(label_file))
+    assert not done and "out of memory" in reason
+    assert names_in_force(graph) == ["red", "green", "blue"] and segmenter.threshold == 0.0
+    assert parameters(graph) == (["red", "green", "blue"], "") and graph.node is not None
+    assert graph.node.get_parameter("threshold").value == 0.0
+
+
+def test_a_label_file_is_read_once_for_a_change(
     graph: Graph, lseg: Callable[..., None], monkeypatch: pytest.MonkeyPatch, label_file: Path
 ) -> None:
     lseg()
-    infos = graph.collect(LabelInfo, "lseg/label_info", LATCHED)
-    graph.next(infos)
+    read: list[str] = []
 
-    def gone(path: Path) -> None:
-        raise LabelError(f"{path} cannot be read")
+    def recording(path: str) -> object:
+        read.append(path)
+        return read_label_file(path)
 
-    monkeypatch.setattr("lseg_ros.ros.pipeline.read_label_file", gone)  # which the check before was not
+    monkeypatch.setattr("lseg_ros.ros.label_parameters.read_label_file", recording)
     assert set_atomically(graph, threshold=0.5, label_file=str(label_file)) == (True, "")
-    assert graph.next(infos).threshold == 0.5
-    assert names_in_force(graph) == ["red", "green", "blue"]
+    assert read == [str(label_file)] and names_in_force(graph) == ["red", "white"]
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -165,3 +184,35 @@ def test_all_agree_under_concurrent_changes(
     graph.until(lambda: bool(masks), "a mask")  # which comes behind its FrameInfo
     assert {info.label_version for info in infos} <= set(versions)
     assert set(pixels(masks[-1]).ravel()) <= set(range(1, len(COLORS) + 1)) | {255}
+
+
+@pytest.mark.parametrize(
+    ("names", "success", "end"),
+    [
+        (
+            list("path"),
+            True,
+            "in force; each of them is one letter: did you mean {labels: [path]}, with brackets?",
+        ),
+        (list("street"), False, "did you mean {labels: [street]}, with brackets?"),
+        (list("fire door"), False, "did you mean {labels: [fire door]}, with brackets?"),
+        (["道", "路"], True, "2 labels in force"),
+        (["a"], True, "1 labels in force"),
+        (["path", "x"], True, "2 labels in force"),
+    ],
+)
+def test_a_phrase_that_came_as_letters_is_asked_about(
+    graph: Graph, lseg: Callable[..., None], names: list[str], success: bool, end: str
+) -> None:
+    lseg()
+    answer = graph.call(SetLabels, "set_labels", SetLabels.Request(labels=names))
+    assert answer.success == success and answer.message.endswith(end), answer.message
+
+
+def test_the_log_tells_labels_with_commas_apart(
+    graph: Graph, lseg: Callable[..., None], capfd: pytest.CaptureFixture[str]
+) -> None:
+    lseg(labels=["person, dog, or cat", "red"])
+    assert "segmenting into 'person, dog, or cat', 'red' (label set 1)" in capfd.readouterr().err
+    assert graph.call(SetLabels, "set_labels", SetLabels.Request(labels=["a, b", "c"])).success
+    assert "segmenting into 'a, b', 'c' (label set 2)" in capfd.readouterr().err

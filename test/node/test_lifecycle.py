@@ -18,6 +18,8 @@ from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image
 from std_srvs.srv import SetBool
 
+from lseg_ros.inference.labels import LabelSet as InForce
+
 RED, WHITE = COLORS["red"], COLORS["white"]
 PATHS = {
     "unconfigured": [],
@@ -159,11 +161,11 @@ def test_a_change_that_a_cleanup_waits_for_is_remembered(graph: Graph) -> None:
     entered, go_on = threading.Event(), threading.Event()
 
     class Slow(FakeSegmenter):
-        def set_labels(self, *arguments: Any, **more: Any) -> LabelSet:
+        def commit(self, planned: InForce) -> None:
             if self.labels.version == 1:
                 entered.set()
                 assert go_on.wait(PATIENCE)
-            return super().set_labels(*arguments, **more)
+            super().commit(planned)
 
     node = graph.start(lambda params: Slow(), autostart=False, labels=["red"])
     assert change(graph, "configure")

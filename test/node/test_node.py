@@ -10,6 +10,8 @@ import pytest
 from diagnostic_msgs.msg import DiagnosticArray
 from fakes import COLORS, FakeSegmenter
 from graph import LATCHED, Graph, image, pixels, stripes
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
 from lseg_ros.msg import ChannelInfo, FrameInfo, Label, LabelSet
 from lseg_ros.srv import GetLabels, SetLabels
 from rcl_interfaces.srv import SetParameters
@@ -253,7 +255,7 @@ def test_labels_that_fail_late_are_not_half_applied(
     def fail(*arguments: object, **options: object) -> None:
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr(segmenter, "set_labels", fail)
+    monkeypatch.setattr(segmenter, "commit", fail)
     response = graph.call(SetLabels, "set_labels", SetLabels.Request(labels=["white"]))
     assert not response.success and "out of memory" in response.message
     assert graph.ask(GetLabels, "get_labels", GetLabels.Request()).label_set == response.label_set
@@ -537,3 +539,43 @@ def test_an_empty_contrast_is_one(graph: Graph) -> None:
 
     graph.start(make, contrast=[], labels=["red"])
     assert contrasts == [[]]
+
+
+def test_first_images_of_many_labels_are_left_out(
+    graph: Graph, lseg: Callable[..., None], capfd: pytest.CaptureFixture[str]
+) -> None:
+    labels = ["red"] + [f"label {i}" for i in range(59)]
+    lseg(labels=labels, output_size=[1000, 500])  # 120 MB for 60 labels
+    masks = graph.collect(Image, "lseg/mask")
+    graph.send(image(stripes(RED), stamp=1))
+    graph.next(masks)
+    unread = graph.collect(Image, "lseg/score/red", LATCHED)
+    assert "the latched images of 60 labels would take 114 MB" in capfd.readouterr().err
+    # Whoever reads such a topic gets the next image.
+    graph.send(image(stripes(RED), stamp=2))
+    assert graph.next(unread).header.stamp.sec == 2
+    # Few labels get theirs, as ever.
+    assert graph.call(SetLabels, "set_labels", SetLabels.Request(labels=["white", "red"])).success
+    assert graph.next(graph.collect(Image, "lseg/score/white", LATCHED)).header.stamp.sec == 2
+
+
+def test_a_frame_that_outlives_the_topics_is_no_error(
+    graph: Graph,
+    lseg: Callable[..., None],
+    segmenter: FakeSegmenter,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("lseg_ros.ros.pipeline._STOP_TIMEOUT", 0.1)
+    lseg()
+    graph.collect(Image, "lseg/mask")
+    segmenter.gate.clear()
+    graph.send(image(stripes(RED)))
+    graph.until(segmenter.entered.is_set, "a frame in flight")
+    assert graph.node is not None and graph.node.pipeline is not None
+    worker = graph.node.pipeline._worker
+    graph.call(ChangeState, "lseg/change_state", ChangeState.Request(transition=Transition(label="shutdown")))
+    segmenter.gate.set()
+    assert worker.stop(30)
+    log = capfd.readouterr().err
+    assert "the frame in flight takes longer than 0.1 s; leaving it" in log and "ERROR" not in log

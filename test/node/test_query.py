@@ -104,3 +104,12 @@ def test_a_region_ends_at_half_of_the_best_score() -> None:
     score[5, 6] = 0.8  # as good, elsewhere
     assert region(score, 1, 1) == RegionOfInterest(x_offset=1, y_offset=1, width=2, height=2)
     assert region(np.zeros((3, 4), np.float32), 0, 0) == RegionOfInterest(width=4, height=3)
+
+
+def test_a_phrase_that_came_as_letters_is_asked_about(graph: Graph, lseg: Callable[..., None]) -> None:
+    lseg()
+    answer = ask(graph, *"door")
+    graph.send(image(stripes(RED)))
+    graph.until(answer.done, "the answer")
+    end = "each of them is one letter: did you mean {phrases: [door]}, with brackets?"
+    assert answer.result().success and answer.result().message.endswith(end)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from fakes import COLORS, FakeSegmenter
-from graph import LATCHED, Graph, image, pixels, stripes
+from graph import LATCHED, RELIABLE, Graph, image, pixels, stripes
 from lseg_ros.msg import ChannelInfo, FrameInfo, LabelSet
 from lseg_ros.srv import Query, SetLabels
 from numpy.typing import NDArray
@@ -302,16 +302,29 @@ def test_it_names_the_quality_of_service_that_does_not_fit(graph: Graph, lseg: C
     assert "set the parameter qos_overrides./image.subscription.reliability to best_effort" in last_message(reports)
 
 
+def test_it_names_a_topic_that_is_no_image(graph: Graph, lseg: Callable[..., None]) -> None:
+    lseg(no_image_warning=0.2)
+    graph.client.create_publisher(CompressedImage, "image", 1)
+    reports = graph.collect(DiagnosticArray, "diagnostics")
+    graph.collect(Image, "lseg/mask")
+    reason = "client publishes /image as sensor_msgs/msg/CompressedImage, and sensor_msgs/msg/Image is needed"
+    graph.until(lambda: reason in last_message(reports), reason)
+
+
 @pytest.mark.parametrize(
-    ("kind", "reason"),
+    ("offered", "override", "reason"),
     [
-        (Image, "may be too large for best effort"),
-        (CompressedImage, "client publishes /image as sensor_msgs/msg/CompressedImage"),
+        ("reliable", None, "does it send at all?"),
+        ("best_effort", None, "too large for best effort: make client reliable, or publish compressed images"),
+        ("reliable", "best_effort", "leave out the parameter qos_overrides./image.subscription.reliability"),
     ],
 )
-def test_it_says_what_else_may_be_wrong(graph: Graph, lseg: Callable[..., None], kind: type, reason: str) -> None:
-    lseg(no_image_warning=0.2)
-    graph.client.create_publisher(kind, "image", 1)
+def test_advice_fits_the_quality_of_service(
+    graph: Graph, lseg: Callable[..., None], offered: str, override: str | None, reason: str
+) -> None:
+    overrides = {} if override is None else {"qos_overrides./image.subscription.reliability": override}
+    lseg(no_image_warning=0.2, **overrides)
+    graph.client.create_publisher(Image, "image", {"reliable": RELIABLE, "best_effort": BEST_EFFORT}[offered])
     reports = graph.collect(DiagnosticArray, "diagnostics")
     graph.collect(Image, "lseg/mask")
     graph.until(lambda: reason in last_message(reports), reason)
@@ -324,7 +337,7 @@ def test_it_says_that_all_images_are_refused(
     graph.collect(Image, "lseg/mask")
     bad = image(stripes(RED))
     bad.encoding = "32FC1"
-    graph.send(bad)
+    graph.client.create_timer(0.02, lambda: graph.send(bad))
     graph.until(lambda: "images arrive, but image encoding '32FC1' is not" in capfd.readouterr().err, "the reason")
 
 
@@ -341,7 +354,7 @@ def test_an_override_holds_for_its_topic_alone(graph: Graph) -> None:
         ("image.subscription.reliability", "sometimes", "is 'sometimes'; it must be reliable or best_effort"),
         ("image.subscription.history", "keep_all", "must be keep_last"),
         ("lseg/mask.publisher.depth", 0, "is 0; it must be from 1"),
-        ("lseg/mask.publisher.depth", "deep", "cannot be used"),
+        ("lseg/mask.publisher.depth", "deep", "is 'deep'; it must be a whole number from 1 to 1000"),
     ],
 )
 def test_overrides_that_the_node_does_not_start_with(graph: Graph, policy: str, value: object, reason: str) -> None:

@@ -68,7 +68,7 @@ def test_scores_sum_to_one_and_the_winner_is_the_mask() -> None:
     assert_same_mask(result.mask, scores.argmax(0) + 1, ties(scores))
     np.testing.assert_allclose(result.confidence, scores.max(0), atol=1e-5)
     assert result.mask.shape == result.confidence.shape == (60, 100)
-    with pytest.raises(ValueError, match="there is no label 'tree'; there are: road, grass"):
+    with pytest.raises(ValueError, match="there is no label 'tree'; there are: 'road', 'grass'"):
         result.scores("tree")
 
 

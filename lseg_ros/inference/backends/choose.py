@@ -83,12 +83,15 @@ class FastestBackend:
             onnx_of(request)
         self._request = request
         self._chosen: Backend | None = None
+        self._measuring = False  # written by the thread that runs it, read by any
         self._failed: BackendError | None = None
 
     @property
     def name(self) -> str:
         """The backend's that was chosen."""
-        return "auto, not measured yet" if self._chosen is None else self._chosen.name
+        if self._chosen is not None:
+            return self._chosen.name
+        return "auto, being measured" if self._measuring else "auto, not measured yet"
 
     @property
     def recordable(self) -> bool:
@@ -100,11 +103,14 @@ class FastestBackend:
         if self._failed is not None:  # not again for each image
             raise self._failed
         if self._chosen is None:
+            self._measuring = True
             try:
                 self._chosen = _remembered(self._request, images) or _fastest(self._request, images)
             except BackendError as error:
                 self._failed = error
                 raise
+            finally:
+                self._measuring = False
         return self._chosen(images)
 
 

@@ -1,0 +1,154 @@
+"""How many images of a camera in another process reach the node, and what to do where some do not.
+
+    python -m benchmarks.arrival                        # a quarter of an hour at most
+    python -m benchmarks.arrival --images 640x480 --rates 30 --seconds 3
+
+The node segments what it can meanwhile, with `lseg_mini`. An image has arrived when the node's subscription has got it,
+whether it is segmented or replaced by a newer one. Prints a table in Markdown.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+
+from diagnostic_msgs.msg import DiagnosticArray
+from tqdm import tqdm
+
+from benchmarks.node import Client, node_arguments, running
+
+IMAGES = ("640x480", "1280x720", "1920x1080")
+RATES = (15.0, 30.0)
+RELIABILITIES = ("reliable", "best_effort")
+_ENOUGH = 0.99  # of the images of a reliable camera
+_FRAGMENTS = 2 * 2**20  # bytes; the kernel's buffer for what comes over UDP that holds an image or so
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """What became of the images of one camera.
+
+    Attributes:
+        image: Width and height, as in 640x480.
+        rate: Images a second, as the camera was asked to send them.
+        reliability: What the camera offered: reliable or best_effort.
+        sent: Images that the camera has sent.
+        rate_sent: Images a second that it managed to send.
+        publish_ms: The longest time in milliseconds for which the camera was held up.
+        received: Images that reached the node.
+        segmented: Images of those that were segmented.
+    """
+
+    image: str
+    rate: float
+    reliability: str
+    sent: int
+    rate_sent: float
+    publish_ms: float
+    received: int
+    segmented: int
+
+    @property
+    def share(self) -> float:
+        """How many of the images arrived, from 0 to 1."""
+        return self.received / self.sent
+
+
+class Counter:
+    """Reads the node's counts from its diagnostics."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._reports: list[dict[str, str]] = []
+        client.subscribe(DiagnosticArray, "/diagnostics", self._on_report)
+
+    def _on_report(self, message: DiagnosticArray) -> None:
+        self._reports.append({value.key: value.value for value in message.status[0].values})
+
+    def counts(self) -> tuple[int, int]:
+        """Received and segmented images, from a report that is made after this call and that the next one confirms."""
+        while True:
+            self._reports.clear()
+            self._client.until(lambda: len(self._reports) > 2, "diagnostics")
+            counts = [(int(r["received"]), int(r["segmented"])) for r in self._reports[-2:]]
+            if counts[0] == counts[1]:
+                return counts[0]
+
+
+def measure(counter: Counter, image: str, rate: float, reliability: str, seconds: float) -> Arrival:
+    """Runs one camera, from its start to its end."""
+    before = counter.counts()
+    command = [sys.executable, "-m", "benchmarks.camera", *image.split("x"), str(rate), reliability, str(seconds)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=seconds + 120)
+    sent, taken, longest = map(float, done.stdout.split())
+    received, segmented = (after - b for after, b in zip(counter.counts(), before, strict=True))
+    return Arrival(image, rate, reliability, int(sent), sent / taken, longest, received, segmented)
+
+
+def table(arrivals: list[Arrival]) -> str:
+    """Returns the figures as a table in Markdown."""
+    lines = [
+        "| image | camera | rate asked | rate sent | arrived | segmented | longest `publish` |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for x in arrivals:
+        lines.append(
+            f"| {x.image} | {x.reliability.replace('_', ' ')} | {x.rate:g} Hz | {x.rate_sent:.1f} Hz | "
+            f"{x.received} of {x.sent} ({100 * x.share:.0f} %) | {x.segmented} | {x.publish_ms:.0f} ms |"
+        )
+    return "\n".join(lines)
+
+
+def advice(arrivals: list[Arrival]) -> list[str]:
+    """Returns what to do, for what did not arrive; nothing where all did."""
+    lost = [x for x in arrivals if x.share < _ENOUGH]
+    found = []
+    if any(x.reliability == "best_effort" for x in lost):
+        found.append("Make the camera reliable: its best-effort images get lost, and the node follows what it offers.")
+    if lost:
+        transports = os.environ.get("FASTDDS_BUILTIN_TRANSPORTS", "not set")
+        found.append(
+            "Start camera and node with FASTDDS_BUILTIN_TRANSPORTS=LARGE_DATA (Fast DDS 2.14 and newer, so Jazzy and "
+            f"newer), which takes large messages another way. Here it is {transports}."
+        )
+        rmem = int(Path("/proc/sys/net/core/rmem_max").read_text())
+        if rmem < _FRAGMENTS:
+            found.append(
+                f"Between machines: sudo sysctl -w net.core.rmem_max=8388608. Here it is {rmem}, less than an image."
+            )
+        found.append("Or publish compressed images: the node reads image/compressed where it is published alone.")
+    slow = [x for x in arrivals if x.rate_sent < 0.95 * x.rate]
+    if slow:
+        found.append(
+            f"In {len(slow)} of {len(arrivals)} cases the camera itself did not get the time to send at its rate; the "
+            "machine is too busy for it."
+        )
+    return found
+
+
+def main() -> int:
+    """Returns the exit status: 1 where too few images of a reliable camera arrive."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.arrival", description=__doc__.splitlines()[0])
+    parser.add_argument("--images", nargs="+", choices=IMAGES, default=IMAGES, help="sizes")
+    parser.add_argument("--rates", nargs="+", type=float, default=RATES, help="images a second")
+    parser.add_argument("--seconds", type=float, default=5.0, help="how long each camera sends (default: 5)")
+    options = parser.parse_args()
+    cases = list(product(options.images, options.rates, RELIABILITIES))
+    arrivals = []
+    with node_arguments("lseg_mini") as arguments, Client() as client, running(arguments):
+        client.first_mask()
+        client.stop_camera()
+        counter = Counter(client)
+        for image, rate, reliability in tqdm(cases, desc="arrival", unit="camera", disable=None):
+            arrivals.append(measure(counter, image, rate, reliability, options.seconds))
+    print(table(arrivals))
+    for line in advice(arrivals):
+        print(f"- {line}")
+    return int(any(x.share < _ENOUGH for x in arrivals if x.reliability == "reliable"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

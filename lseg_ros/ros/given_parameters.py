@@ -1,0 +1,167 @@
+"""Parameters that are given to a node when it starts: read and checked here, and named where nobody reads them."""
+
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+# What rclpy may read in some distributions and states: no fault of whoever gives it.
+_RCLPYS_OWN = ("use_sim_time", "start_type_description_service")
+_RCLPYS_TOPICS = ("/clock", "/parameter_events", "/rosout")
+_QOS = "qos_overrides."
+
+
+class ParameterError(ValueError):
+    """Parameters that the node cannot start with; names all that are wrong."""
+
+
+def given_parameters(node: Node) -> Mapping[str, Parameter]:
+    """Returns what was given at start, by name; rclpy has no public way to ask."""
+    return node._parameter_overrides
+
+
+def declare_given(
+    node: Node,
+    name: str,
+    default: Any,
+    *,
+    description: str,
+    limits: tuple[float, float] | None = None,
+    items: type = str,
+    read_only: bool = False,
+    constraints: str = "",
+) -> Any:
+    """Declares one parameter, with the value that was given at start or else its default.
+
+    Args:
+        node: The node that has the parameter.
+        name: The parameter's name.
+        default: Its value where none was given; the parameter has this type.
+        description: One sentence for `ros2 param describe`.
+        limits: The least and the greatest number, both allowed.
+        items: The type of a list's items.
+        read_only: Whether it stays as it is after the start.
+        constraints: What else a value must be, for `ros2 param describe`.
+
+    Returns:
+        The value.
+
+    Raises:
+        ParameterError: The value that was given has another type, or is out of its limits.
+    """
+    given = given_parameters(node).get(name)
+    value = default if given is None else fitted(name, given.value, default, limits=limits, items=items)
+    descriptor = ParameterDescriptor(description=description, read_only=read_only, additional_constraints=constraints)
+    # An empty list has no type of its own, so rclpy would take it for another type than that of a list with items.
+    descriptor.dynamic_typing = isinstance(default, list)
+    if limits is not None:
+        low, high = limits
+        if isinstance(default, float):
+            descriptor.floating_point_range = [FloatingPointRange(from_value=low, to_value=high, step=0.0)]
+        else:
+            descriptor.integer_range = [IntegerRange(from_value=int(low), to_value=int(high), step=1)]
+    node.declare_parameter(name, value, descriptor, ignore_override=True)
+    return value
+
+
+def fitted(name: str, value: Any, default: Any, *, limits: tuple[float, float] | None = None, items: type = str) -> Any:
+    """Returns a value in the type of the default. A whole number is taken where a decimal belongs.
+
+    Args:
+        name: The parameter's name, for the message.
+        value: The value, as rclpy has it.
+        default: Any value of the right type.
+        limits: The least and the greatest number, both allowed.
+        items: The type of a list's items.
+
+    Raises:
+        ParameterError: The value is of another type, or out of its limits; one sentence.
+    """
+    if isinstance(default, list):
+        return _fitted_list(name, value, items)
+    if isinstance(default, float) and type(value) is int:
+        value = float(value)
+    if type(value) is not type(default):
+        raise ParameterError(f"parameter {name!r} is {_shown(value)}; it must be {_kind(default, value, limits)}")
+    if limits is not None and not limits[0] <= value <= limits[1]:  # so put, it refuses what is not a number too
+        raise ParameterError(f"parameter {name!r} is {value:g}; it must be from {limits[0]:g} to {limits[1]:g}")
+    return value
+
+
+def _fitted_list(name: str, value: Any, items: type) -> list[Any]:
+    is_list = not isinstance(value, (str, bool, int, float, type(None)))
+    if value is None or (is_list and len(value) == 0):  # an empty list arrives as another type, or not at all
+        return []
+    if not is_list or any(type(item) is not items for item in value):
+        kind = "a list of strings" if items is str else "a list of whole numbers"
+        advice = ""
+        if isinstance(value, str) and items is str:
+            advice = f", such as [{value}]"
+        elif items is str and is_list:
+            advice = ", each in quotes where YAML would take it for something else"
+        raise ParameterError(f"parameter {name!r} is {_shown(value)}; it must be {kind}{advice}")
+    return list(value)
+
+
+def _kind(default: Any, value: Any, limits: tuple[float, float] | None) -> str:
+    if isinstance(default, bool):
+        return "true or false"
+    if isinstance(default, str):
+        quotes = f" in quotes, such as '\"{_shown(value)}\"'" if isinstance(value, (bool, int, float)) else ""
+        return f"a string{quotes}"
+    span = "" if limits is None else f" from {limits[0]:g} to {limits[1]:g}"
+    return f"a whole number{span}" if isinstance(default, int) else f"a number{span}"
+
+
+def _shown(value: Any) -> str:
+    """Shows a value as people write it in YAML, not as Python does."""
+    if value is None:
+        return "empty"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (str, int, float)):
+        return repr(value)
+    return f"[{', '.join(_shown(item) for item in value)}]"
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Returns the end of a sentence that asks whether the nearest known name was meant; empty where none is near."""
+    found = get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {found[0]!r}?" if found else ""
+
+
+def unread(node: Node, *, overrides: bool) -> list[str]:
+    """Returns a sentence for each parameter that was given at start and that nobody reads.
+
+    Args:
+        node: A node that has declared its parameters.
+        overrides: Whether to look at the overrides of quality of service, or at all other parameters. Overrides are
+            declared when topics are created, which may be much later.
+    """
+    # Also rclpy's own, which it declares by itself.
+    known = [name for name in node._parameters if name.startswith(_QOS) == overrides]
+    sentences = []
+    for name in given_parameters(node):
+        if node.has_parameter(name) or name.startswith(_QOS) != overrides or _is_rclpys(name):
+            continue
+        meant = nearest(name, known)
+        if not meant:
+            meant = f"; `ros2 param list {node.get_fully_qualified_name()}` shows those that are"
+        sentences.append(f"the parameter {name!r} was given, and is not known and not used{meant}")
+    return sentences
+
+
+def _is_rclpys(name: str) -> bool:
+    return name in _RCLPYS_OWN or name.startswith(tuple(f"{_QOS}{topic}." for topic in _RCLPYS_TOPICS))
+
+
+def unknown_parameters(node: Node, names: Iterable[str]) -> list[str]:
+    """Returns a sentence for each name that no parameter of a node has."""
+    return [
+        f"there is no parameter {name!r}{nearest(name, node._parameters)}"
+        for name in names
+        if not node.has_parameter(name)
+    ]

@@ -1,0 +1,90 @@
+"""The parameters `labels`, `label_file` and `threshold`: what a change of them asks for, and how they follow."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from lseg_ros.inference.label_file import read_label_file
+from lseg_ros.inference.labels import LabelError, LabelSet, LabelSpec, as_specs
+
+
+@dataclass(frozen=True)
+class LabelChange:
+    """What is asked for: other labels, another threshold, or both at once.
+
+    Attributes:
+        specs: The labels; None where they stay as they are.
+        label_file: The file that they come from, or empty.
+        threshold: The threshold of all labels; None where it stays as it is.
+        force: Whether ids may move, and be used again within the quarantine.
+    """
+
+    specs: list[LabelSpec] | None = None
+    label_file: str = ""
+    threshold: float | None = None
+    force: bool = False
+
+
+def change_of(values: Mapping[str, Any], labels: LabelSet, threshold: float) -> LabelChange | None:
+    """Returns what new values of parameters ask for, or None where they ask for what is in force already.
+
+    Args:
+        values: The values that are to be set, by name.
+        labels: The labels in force.
+        threshold: The threshold in force.
+
+    Raises:
+        LabelError: The file cannot be read, or labels and a file are set together.
+    """
+    specs = specs_of(values)
+    label_file = values.get("label_file") or ""
+    if not label_file and specs is not None and not _asks_for_others(values["labels"], labels):
+        specs = None
+    wanted = values.get("threshold", threshold)
+    if specs is None and wanted == threshold:
+        return None
+    return LabelChange(specs, label_file, None if wanted == threshold else wanted)
+
+
+def specs_of(values: Mapping[str, Any]) -> list[LabelSpec] | None:
+    """Returns the labels among new values of parameters, or None where there are none.
+
+    Raises:
+        LabelError: The file cannot be read, or labels and a file are set together.
+    """
+    if "labels" in values and values.get("label_file"):
+        raise LabelError("labels and label_file are set together; set one of them")
+    if values.get("label_file"):
+        return read_label_file(values["label_file"])
+    return as_specs(values["labels"]) if "labels" in values else None
+
+
+def _asks_for_others(names: list[str], labels: LabelSet) -> bool:
+    """Whether a list of names asks for something else than the labels in force, prompts and all."""
+    plain = all(x.prompts == (x.name,) and not x.threshold and not x.background for x in labels.labels)
+    return not (plain and list(names) == labels.names)
+
+
+def store_labels(node: Node, labels: LabelSet, label_file: str) -> None:
+    """Makes the parameters say which labels are in force.
+
+    This goes past the node's own `set_parameters_atomically`, where changes from outside come in, and so changes
+    nothing else.
+
+    Args:
+        node: The node that has the parameters.
+        labels: The labels in force.
+        label_file: The file that they come from, or empty.
+    """
+    values = {"labels": labels.names, "label_file": label_file}
+    changed = [Parameter(name, value=value) for name, value in values.items() if _differs(node, name, value)]
+    if changed:
+        node.set_parameters(changed)
+
+
+def _differs(node: Node, name: str, value: Any) -> bool:
+    before = node.get_parameter(name).value
+    return (list(before or []) if isinstance(value, list) else before) != value

@@ -1,0 +1,170 @@
+"""The node's services: labels, queries, and on and off."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future as WorkerFuture
+from functools import partial
+from typing import Protocol, TypeVar
+
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.node import Node
+from rclpy.task import Future
+from std_srvs.srv import SetBool
+
+from lseg_ros import msg as lseg_msgs
+from lseg_ros.inference.labels import LabelError, check_phrases, split_phrase
+from lseg_ros.ros import qos
+from lseg_ros.ros.label_msgs import specs_from_request
+from lseg_ros.ros.label_parameters import LabelChange
+from lseg_ros.ros.pipeline import Pipeline
+from lseg_ros.ros.query_msgs import fill_answer
+from lseg_ros.ros.worker import WorkerStopped
+from lseg_ros.srv import GetLabels, Query, SetLabels
+
+Result = TypeVar("Result")
+
+
+class NotNow(RuntimeError):
+    """What was asked for needs another state of the node, or an image; one sentence."""
+
+
+class Segmentation(Protocol):
+    """What the services need of the node."""
+
+    @property
+    def state(self) -> str:
+        """The state of the node's life: unconfigured, inactive, active or shut down."""
+
+    @property
+    def pipeline(self) -> Pipeline | None:
+        """What segments, from configure to cleanup."""
+
+    def enable(self, enabled: bool) -> None:
+        """Takes images, once the node is active, or takes none."""
+
+    def labels_changed(self) -> None:
+        """Makes the parameters follow the labels in force."""
+
+
+class Services:
+    """Answers requests. Every callback is on the executor's thread and waits without blocking it."""
+
+    def __init__(self, node: Node, segmentation: Segmentation, cameras: Sequence[str]) -> None:
+        """Creates the services.
+
+        Args:
+            node: The node that has them.
+            segmentation: What they talk to.
+            cameras: The names of the cameras; empty where there is one.
+        """
+        self._node, self._segmentation = node, segmentation
+        self._told_how_to_keep_labels = False
+
+        def create(kind: type, name: str, callback: Callable, *, waits: bool = False) -> None:
+            # Of its own, where a change or an image is awaited: images and parameters go on meanwhile.
+            group = MutuallyExclusiveCallbackGroup() if waits else None
+            node.create_service(kind, name, callback, qos_profile=qos.SERVICE, callback_group=group)
+
+        create(SetLabels, "set_labels", self._on_set_labels, waits=True)
+        create(GetLabels, "get_labels", self._on_get_labels)
+        create(SetBool, "~/enable", self._on_enable)
+        for i, name in enumerate(cameras or [""]):
+            create(Query, f"~/{name}/query" if name else "~/query", partial(self._on_query, i), waits=True)
+
+    async def _on_set_labels(self, request: SetLabels.Request, response: SetLabels.Response) -> SetLabels.Response:
+        question = _question(request.labels, "labels")
+        try:
+            pipeline = self._ready()
+            specs = specs_from_request(request)
+            # The set that this request made: another one may be in force by the time this goes on.
+            change = pipeline.change(LabelChange(specs, request.label_file, force=request.force))
+            response.label_set = await self._done(change)
+            response.success, response.message = True, f"{len(specs)} labels in force{question}"
+            if not request.label_file:
+                self._say_how_to_keep_labels()
+        except Exception as error:
+            response.success, response.message = False, self._refusal(error, "a change of labels") + question
+            response.label_set = self._label_set
+        self._segmentation.labels_changed()
+        return response
+
+    def _say_how_to_keep_labels(self) -> None:
+        """Says, once, what a node that is started again does not know."""
+        if not self._told_how_to_keep_labels:
+            self._told_how_to_keep_labels = True
+            self._node.get_logger().info(
+                "labels that are set by service end with the node; to keep them, start it with a label_file"
+            )
+
+    def _on_get_labels(self, request: GetLabels.Request, response: GetLabels.Response) -> GetLabels.Response:
+        response.label_set = self._label_set
+        return response
+
+    def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        if self._segmentation.state == "shut down":
+            response.success, response.message = False, "the node is shut down; start it again"
+            return response
+        self._segmentation.enable(request.data)
+        response.success, response.message = True, "enabled" if request.data else "disabled"
+        if self._segmentation.state != "active":
+            state = self._segmentation.state
+            response.message += f"; that takes effect once the node is active, and it is {state}"
+        return response
+
+    async def _on_query(self, camera: int, request: Query.Request, response: Query.Response) -> Query.Response:
+        question = _question(request.phrases, "phrases")
+        try:
+            pipeline = self._ready(active=True)
+            source = pipeline.cameras[camera]
+            phrases = [phrase.strip() for phrase in request.phrases]
+            check_phrases(phrases)
+            seen = source.last() or await self._done(source.fetch())
+            if seen is None:
+                raise NotNow(f"no image yet: {source.why_no_image()}")
+            matches = await self._done(pipeline.submit(partial(source.query, seen, phrases)))
+            fill_answer(response, seen.header, matches, with_scores=not request.without_scores)
+            response.message += question
+        except Exception as error:
+            response.success, response.message = False, self._refusal(error, "a query") + question
+        return response
+
+    def _ready(self, *, active: bool = False) -> Pipeline:
+        """Returns the pipeline, or raises NotNow saying which transition it takes."""
+        state, pipeline = self._segmentation.state, self._segmentation.pipeline
+        if state == "shut down":
+            raise NotNow("the node is shut down; start it again")
+        if pipeline is None:
+            raise NotNow("the node is unconfigured; configure it first")
+        if active and state != "active":
+            raise NotNow("the node is inactive; activate it first")
+        return pipeline
+
+    @property
+    def _label_set(self) -> lseg_msgs.LabelSet:
+        pipeline = self._segmentation.pipeline
+        return lseg_msgs.LabelSet() if pipeline is None else pipeline.label_set
+
+    def _refusal(self, error: Exception, what: str) -> str:
+        """Returns the sentence for the caller; what is no fault of the caller's is logged too."""
+        if not isinstance(error, (LabelError, NotNow, WorkerStopped)):
+            self._node.get_logger().error(f"{what} failed: {type(error).__name__}: {error}")
+        return " ".join(str(error).split())
+
+    async def _done(self, running: "WorkerFuture[Result]") -> Result:
+        """Waits without blocking the executor; returns or raises what the worker's job does."""
+        executor = self._node.executor
+        done: Future = Future(executor=executor)
+
+        def finish(_: object) -> None:
+            done.set_result(None)
+            if executor is not None:
+                executor.wake()
+
+        running.add_done_callback(finish)
+        await done
+        return running.result()
+
+
+def _question(texts: Sequence[str], field: str) -> str:
+    """Returns the end of an answer, where a phrase seems to have been split into its letters."""
+    phrase = split_phrase(list(texts))
+    return f"; each of them is one letter: did you mean {{{field}: [{phrase}]}}, with brackets?" if phrase else ""
