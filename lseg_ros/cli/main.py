@@ -14,6 +14,7 @@ from lseg_ros.cli import (
     enable,
     evaluate,
     export,
+    features,
     info,
     labels,
     models,
@@ -25,7 +26,7 @@ from lseg_ros.cli import (
 )
 
 _COMMANDS = (
-    *(segment, bag, convert, export, models, info, train, evaluate),
+    *(segment, bag, features, convert, export, models, info, train, evaluate),
     *(labels, query, enable, status, watch),  # of a running node
 )
 _BROKEN_PIPE = 141  # the exit status that shells give programs that the signal of a broken pipe has ended

@@ -8,6 +8,7 @@ from lseg_ros.files import from_home
 from lseg_ros.model.variants import Variant, from_json
 
 if TYPE_CHECKING:
+    from lseg_ros.inference.labels import IdRules
     from lseg_ros.inference.segmenter import Segmenter
 
 VARIANT_HELP = (
@@ -24,6 +25,11 @@ def add_segmenter_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threshold", type=float, default=0.0, help="confidence, 0 to 1, below which a pixel is unknown"
     )
+    add_model_options(parser)
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the model and what runs it: all that `unlabelled_segmenter_of` reads."""
     parser.add_argument("--model", default="lseg_mini", help="variant or weights file (default: lseg_mini)")
     parser.add_argument("--variant", help=VARIANT_HELP)
     parser.add_argument("--input-size", type=int, help="longest side in pixels that the network sees")
@@ -45,7 +51,6 @@ def segmenter_of(options: argparse.Namespace, device: str | None = None) -> "Seg
     Raises:
         ValueError, FileNotFoundError: an option cannot be used.
     """
-    from lseg_ros import Segmenter, load_model
     from lseg_ros.inference.label_file import read_label_file
     from lseg_ros.inference.labels import IdRules, as_specs
 
@@ -53,18 +58,27 @@ def segmenter_of(options: argparse.Namespace, device: str | None = None) -> "Seg
     rules = IdRules()
     if max([len(labels), *(label.class_id or 0 for label in labels)]) >= rules.unknown_id:
         rules = IdRules(max_id=65535, unknown_id=65535)  # and masks of 16 bits
-    segmenter = Segmenter(
+    segmenter = unlabelled_segmenter_of(options, device, threshold=options.threshold, rules=rules)
+    segmenter.set_labels(labels)
+    return segmenter
+
+
+def unlabelled_segmenter_of(
+    options: argparse.Namespace, device: str | None = None, *, threshold: float = 0.0, rules: "IdRules | None" = None
+) -> "Segmenter":
+    """As `segmenter_of`, with no labels yet."""
+    from lseg_ros import Segmenter, load_model
+
+    return Segmenter(
         load_model(options.model, variant_option(options.variant)),
         options.device if device is None else device,
         options.precision,
         options.input_size,
         backend=options.backend,
         exported=options.exported,
-        threshold=options.threshold,
+        threshold=threshold,
         rules=rules,
     )
-    segmenter.set_labels(labels)
-    return segmenter
 
 
 def user_path(text: str) -> Path:

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from lseg_ros.cli.describe import table, warn
+from lseg_ros.cli.memory import enough_memory
 from lseg_ros.cli.options import add_segmenter_options, segmenter_of, user_path
 
 if TYPE_CHECKING:
@@ -16,9 +17,6 @@ if TYPE_CHECKING:
     from lseg_ros.inference.labels import LabelSet
     from lseg_ros.inference.postprocess import Segmentation
 
-# PyTorch has no class of its own for what does not fit into main memory: in such an error, and where even the number
-# of bytes is too large.
-_TOO_LARGE = ("can't allocate memory", "not enough memory", "Storage size calculation overflowed")
 
 _DESCRIPTION = """\
 Segments photos, folders of photos and videos by free text.
@@ -73,19 +71,11 @@ def run(options: argparse.Namespace) -> int:
         if target.masks.exists():
             raise ValueError(f"{target.masks} is there already; remove it, or choose another output")
 
-    import torch  # the inputs are in order
-
     pixels: Counter[int] = Counter()
-    try:
-        segmenter = segmenter_of(options)
+    with enough_memory():
+        segmenter = segmenter_of(options)  # the inputs are in order
         segment = segmenter.segment_multiscale if options.multiscale else segmenter.segment
         failed = _segment_all(planned, segment, options, pixels)
-    except torch.cuda.OutOfMemoryError as error:
-        raise ValueError("the GPU has too little memory; try a smaller --input-size, or --device cpu") from error
-    except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and not any(sign in str(error) for sign in _TOO_LARGE):
-            raise
-        raise ValueError("there is too little memory; try a smaller --input-size") from error
     if pixels:
         print(_shares(segmenter.labels, segmenter.rules.unknown_id, pixels))
     return 1 if failed else 0

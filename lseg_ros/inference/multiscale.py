@@ -6,9 +6,14 @@ Source: PyTorch-Encoding's MultiEvalModule as the original LSeg uses it for its 
 from collections.abc import Callable
 from math import ceil
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from lseg_ros.inference.preprocess import Geometry, Size, to_input
 from lseg_ros.model.decoder import upsample
+from lseg_ros.model.variants import Variant
 
 SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
 BASE = 520  # longest side in pixels at scale 1
@@ -18,7 +23,38 @@ STRIDE = CROP * 2 // 3
 Score = Callable[[Tensor], Tensor]
 
 
-def multiscale_logits(score: Score, image: Tensor, black: Tensor, *, flip: bool = True) -> Tensor:
+def multiscale(
+    score: Score, rgb: NDArray[np.uint8], variant: Variant, device: torch.device, *, coarse: bool = False
+) -> tuple[Tensor, Geometry]:
+    """What a network finds in an image, the mean over all passes.
+
+    Args:
+        score: [1,3,CROP,CROP] normalised -> [1,N,h,w], of any resolution.
+        rgb: HxWx3 uint8.
+        variant: says how images are normalised.
+        device: of the network.
+        coarse: give the result about the resolution that `score` has, rather than the image's.
+
+    Returns:
+        [1,N,h,w] float32 and the sizes that go with it.
+    """
+    size = (rgb.shape[0], rgb.shape[1])
+    whole = Geometry(size, size, size)
+    black = torch.tensor([-m / s for m, s in zip(variant.mean, variant.std, strict=True)], device=device)
+    output = size
+    if coarse:
+        cells = max(score(torch.zeros(1, 3, CROP, CROP, device=device)).shape[2:])
+        output = _scaled(size, ceil(BASE * cells / CROP))
+
+    def enlarged(window: Tensor) -> Tensor:
+        return upsample(score(window).float(), (window.shape[2], window.shape[3]))
+
+    return multiscale_logits(enlarged, to_input(rgb, whole, variant, device), black, size=output) / passes(), whole
+
+
+def multiscale_logits(
+    score: Score, image: Tensor, black: Tensor, *, flip: bool = True, size: Size | None = None
+) -> Tensor:
     """Logits of an image, summed over all passes.
 
     Args:
@@ -26,15 +62,16 @@ def multiscale_logits(score: Score, image: Tensor, black: Tensor, *, flip: bool 
         image: [1,3,H,W] normalised.
         black: [3] the normalised value of black, for padding.
         flip: also score the mirror image of each window.
+        size: height and width of the result; None for the image's.
 
     Returns:
-        [1,N,H,W] float32; divided by `passes(flip)` it is comparable to a single pass.
+        [1,N,*size] float32; divided by `passes(flip)` it is comparable to a single pass.
     """
-    size = (image.shape[2], image.shape[3])
+    whole = (image.shape[2], image.shape[3])
     total: Tensor | float = 0.0
     for scale in SCALES:
-        resized = upsample(image, _scaled(size, ceil(BASE * scale)))
-        total = total + upsample(_sliding(_with_mirror(score) if flip else score, resized, black), size)
+        resized = upsample(image, _scaled(whole, ceil(BASE * scale)))
+        total = total + upsample(_sliding(_with_mirror(score) if flip else score, resized, black), size or whole)
     assert isinstance(total, Tensor)
     return total
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -20,16 +20,16 @@ from lseg_ros.inference.backends.choose import backend_for, precision_for
 from lseg_ros.inference.competition import Competition
 from lseg_ros.inference.cuda_graphs import Recorder, free_cached, full_memory_said
 from lseg_ros.inference.devices import device_named
+from lseg_ros.inference.features import feature_map
 from lseg_ros.inference.gpu_frames import GpuFrames, WinnersOfProgram
 from lseg_ros.inference.labels import IdRules, LabelError, LabelSet, LabelSpec, as_specs, assign, check_phrases
-from lseg_ros.inference.multiscale import multiscale_logits, passes
+from lseg_ros.inference.multiscale import multiscale
 from lseg_ros.inference.numerics import float32_products
 from lseg_ros.inference.postprocess import Segmentation, Winners, WinnersOfLogits, best_prompt, segmentation_of
 from lseg_ros.inference.preprocess import Geometry, Size, check_rgb, geometry, to_input
 from lseg_ros.inference.protocol import PhraseMatch
 from lseg_ros.inference.stage_times import StageClock
 from lseg_ros.inference.upsampling import best_labels, resized, shares
-from lseg_ros.model.decoder import upsample
 from lseg_ros.model.fused_encoder_decoder import FusedEncoderDecoder
 from lseg_ros.model.net import TORCH_TYPES, LSegNet
 
@@ -129,6 +129,11 @@ class Segmenter:
         self._text_of: dict[str, Tensor] = {}
         self._competition = Competition(torch.empty(0), (), self.labels, self.rules, threshold)
 
+    @property
+    def net(self) -> LSegNet:
+        """The network. On a GPU its weights may lie in main memory, and what runs has others."""
+        return self._net
+
     def plan(
         self, labels: Sequence[str | LabelSpec], class_ids: Sequence[int] | None = None, *, force: bool = False
     ) -> LabelSet:
@@ -149,6 +154,14 @@ class Segmenter:
             self._net.check_phrase(phrase)
         except ValueError as error:
             raise LabelError(f"{phrase[:40]!r} cannot be used: {error}") from error
+
+    def _checked(self, phrases: Sequence[str]) -> list[str]:
+        """The phrases without space around them; raises LabelError where one cannot be used."""
+        phrases = [spec.name for spec in as_specs(phrases)]
+        check_phrases(phrases)
+        for phrase in phrases:
+            self._check_length(phrase)
+        return phrases
 
     def set_labels(
         self, labels: Sequence[str | LabelSpec], class_ids: Sequence[int] | None = None, *, force: bool = False
@@ -249,10 +262,7 @@ class Segmenter:
             LabelError: no labels were set, or a phrase cannot be used.
         """
         self._check_labels()
-        phrases = [spec.name for spec in as_specs(phrases)]
-        check_phrases(phrases)
-        for phrase in phrases:
-            self._check_length(phrase)
+        phrases = self._checked(phrases)
         rivals = [label.prompts for label in self.labels.labels] + [(contrast,) for contrast in self.contrast]
         with (
             torch.inference_mode(),
@@ -305,23 +315,57 @@ class Segmenter:
         """
         check_rgb(rgb)
         self._check_labels()
-        size = (rgb.shape[0], rgb.shape[1])
-        whole = Geometry(size, size, size)
-        variant = self._net.variant
-        black = torch.tensor([-m / s for m, s in zip(variant.mean, variant.std, strict=True)], device=self.device)
-        with torch.inference_mode(), self._said_if_full(size[1], size[0]):
-            image = to_input(rgb, whole, variant, self.device)
-            logits = multiscale_logits(self._window_logits, image, black) / passes()
-        return segmentation_of(logits, self.labels, whole, self.output_size or size, self.rules, self.threshold)
+        height, width = rgb.shape[:2]
+        with torch.inference_mode(), self._said_if_full(width, height):
+            logits, sizes = multiscale(self._window_logits, rgb, self._net.variant, self.device)
+        return segmentation_of(logits, self.labels, sizes, self.output_size or sizes.image, self.rules, self.threshold)
 
     def _window_logits(self, window: Tensor) -> Tensor:
-        """[1,3,H,W] -> [1,N,H,W] for the labels in force."""
+        """[1,3,H,W] -> [1,N,h,w] for the labels in force."""
+        return self._logits(self._window(window), self._competition)
+
+    def embed_multiscale(self, rgb: NDArray[np.uint8]) -> ImageEmbedding:
+        """HxWx3 uint8 RGB -> its embedding by the passes of `segment_multiscale`, of which it is the mean: it holds
+        vectors of a length up to 1. Raises ValueError as `embed` does.
+        """
+        check_rgb(rgb)
+        height, width = rgb.shape[:2]
+        with torch.inference_mode(), self._said_if_full(width, height):
+            coordinates, sizes = multiscale(self._window, rgb, self._net.variant, self.device, coarse=True)
+        return ImageEmbedding(coordinates, self._basis, sizes)
+
+    def features_at(self, image: ImageEmbedding, points: ArrayLike) -> NDArray[np.float32]:
+        """Vectors of single pixels in the space of the text, interpolated between the cells of the embedding.
+
+        A vector's product with a row of `encode_text` is the cosine that `query` and the labels' scores begin with.
+
+        Args:
+            image: of this segmenter.
+            points: [N,2] of (u, v), column and row in pixels of the image.
+
+        Returns:
+            [N,D] float32, of a length up to 1.
+
+        Raises:
+            ValueError: not such an array, or a point is outside of the image.
+        """
+        with torch.inference_mode():
+            return feature_map(image).at(points) @ image.basis.cpu().numpy().T
+
+    def encode_text(self, phrases: Sequence[str]) -> NDArray[np.float32]:
+        """N phrases -> [N,D] float32 unit rows in the space of the pixels; the labels stay as they are.
+
+        Raises:
+            LabelError: there is no phrase, or one cannot be used.
+        """
+        return self._net.encode_text(self._checked(phrases)).cpu().numpy()
+
+    def _window(self, window: Tensor) -> Tensor:
+        """[1,3,H,W] -> [1,R,h,w] unit vectors; PyTorch runs the network."""
         with float32_products(self.device, tf32=self.precision == "tf32"):
             if self._backend.recordable:
-                coordinates = self._backend(window)
-            else:
-                coordinates = self._encoder(window, TORCH_TYPES.get(self.precision, torch.float32))
-        return upsample(self._logits(coordinates, self._competition).float(), (window.shape[2], window.shape[3]))
+                return self._backend(window)
+            return self._encoder(window, TORCH_TYPES.get(self.precision, torch.float32))
 
     def _logits(self, coordinates: Tensor, competition: Competition) -> Tensor:
         """[1,R,h,w] -> [1,N,h,w] for a list of labels, the best prompt of each."""

@@ -111,8 +111,12 @@ class LSegNet(nn.Module):
         Raises:
             ValueError: H or W is no multiple of 32.
         """
+        return functional.normalize(self.pixel_vectors(images, precision).float(), dim=1)
+
+    def pixel_vectors(self, images: Tensor, precision: torch.dtype = torch.float32) -> Tensor:
+        """As `encode_image`, before the vectors are made unit vectors."""
         check_size(images.shape[-2], images.shape[-1])
-        return functional.normalize(self.decoder(encode_pyramid(self.encoder, images, precision)).float(), dim=1)
+        return self.decoder(encode_pyramid(self.encoder, images, precision))
 
     def logits(self, embedding: Tensor, text: Tensor) -> Tensor:
         """Scores texts at decoder resolution: cosine times 1/0.07, then the head block if there is one.

@@ -84,13 +84,17 @@ class Recording:
         reader = self._reader
         return {"messages": reader.message_count, "start": reader.start_time, "end": reader.end_time}
 
+    def image_topics(self) -> list[str]:
+        """The topics that hold images, sorted."""
+        return sorted({c.topic for c in self._reader.connections if c.msgtype in (IMAGE, COMPRESSED_IMAGE)})
+
     def images(self, topics: Sequence[str]) -> list[Connection]:
         """The connections of image topics; raises BagError where one is missing or holds no images."""
         types = {connection.topic: connection.msgtype for connection in self._reader.connections}
         for topic in topics:
             if types.get(topic) in (IMAGE, COMPRESSED_IMAGE):
                 continue
-            found = [name for name, kind in sorted(types.items()) if kind in (IMAGE, COMPRESSED_IMAGE)]
+            found = self.image_topics()
             has = f"the image topics there are: {', '.join(found)}" if found else "it has no image topics"
             wrong = f"in {self.path}, {topic} is {types[topic]}" if topic in types else f"{self.path} has no {topic}"
             raise BagError(f"{wrong}; {has}")
