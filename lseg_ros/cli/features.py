@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lseg_ros.cli.memory import enough_memory
-from lseg_ros.cli.options import add_model_options, user_path, unlabelled_segmenter_of
+from lseg_ros.cli.options import add_model_options, unlabelled_segmenter_of, user_path
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

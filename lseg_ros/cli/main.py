@@ -22,11 +22,12 @@ from lseg_ros.cli import (
     segment,
     status,
     train,
+    verify,
     watch,
 )
 
 _COMMANDS = (
-    *(segment, bag, features, convert, export, models, info, train, evaluate),
+    *(segment, bag, features, convert, export, models, info, verify, train, evaluate),
     *(labels, query, enable, status, watch),  # of a running node
 )
 _BROKEN_PIPE = 141  # the exit status that shells give programs that the signal of a broken pipe has ended

@@ -88,7 +88,7 @@ def recognise(state: Mapping[str, Tensor], path: Path) -> Variant:
     nearest = max(shared, key=lambda name: shared[name])
     raise CheckpointError(
         f"{path} is no variant known here ({', '.join(VARIANTS)}); the nearest is {nearest}, where "
-        f"{'; '.join(_differences(_relevant(state, VARIANTS[nearest]), expectations[nearest]))}. If it is "
+        f"{'; '.join(differences(_relevant(state, VARIANTS[nearest]), expectations[nearest]))}. If it is "
         "another network, give its numbers as the variant: heads and taps are not in its weights"
     )
 
@@ -133,7 +133,7 @@ def _fill(net: LSegNet, state: Mapping[str, Tensor], path: Path) -> None:
     """Gives the network the file's tensors as float32, or raises CheckpointError naming those that do not fit."""
     own = own_state(net)
     state = _relevant(state, net.variant)
-    problems = _differences(state, {key: tuple(tensor.shape) for key, tensor in own.items()})
+    problems = differences(state, {key: tuple(tensor.shape) for key, tensor in own.items()})
     problems += [
         f"{key} holds {str(state[key].dtype).removeprefix('torch.')}"
         for key, tensor in own.items()
@@ -151,7 +151,7 @@ def _fill(net: LSegNet, state: Mapping[str, Tensor], path: Path) -> None:
             parameter.requires_grad_(False)
 
 
-def _differences(state: Mapping[str, Tensor], expected: Mapping[str, tuple[int, ...]]) -> list[str]:
+def differences(state: Mapping[str, Tensor], expected: Mapping[str, tuple[int, ...]]) -> list[str]:
     """Lists the first five tensors that are missing, unexpected or of another shape."""
     problems = [f"{k} is missing" for k in expected if k not in state]
     problems += [f"{k} is unexpected" for k in state if k not in expected]

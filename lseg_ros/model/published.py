@@ -1,0 +1,118 @@
+"""Whether tensors are those of the published network: what can be told from a file alone."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lseg_ros.model.keymap import from_original
+from lseg_ros.model.variants import Variant
+from lseg_ros.model.weights import differences, expected_shapes
+
+_CLIP_SCALE = math.log(100)  # where the training of CLIP stops it, and where all of OpenAI's models ended
+_UNUSED_UNIT = "scratch.refinenet4.resConfUnit1."  # in the checkpoint, and never run
+_SPREAD = (1e-4, 1.0)  # standard deviations that matrices and kernels of trained networks have
+_LISTED = 3  # tensors, at most
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was checked.
+
+    ok: as in the published file. text: what was found, in one line.
+    """
+
+    ok: bool
+    text: str
+
+
+def check_tensors(state: Mapping[str, Tensor], variant: Variant, tensors: int, numbers: int) -> list[Finding]:
+    """Compares a checkpoint with what is known of the published one.
+
+    Args:
+        state: all tensors of the file, as `read_weights` gives them.
+        variant: the network that it should hold.
+        tensors: how many the published file has, those included that LSeg does not use.
+        numbers: how many all of them hold.
+    """
+    state = {key.removeprefix("net."): tensor for key, tensor in state.items()}
+    return [
+        _names(state, variant, tensors, numbers),
+        _finite(state),
+        _batches(state),
+        _scale(state),
+        _spread(state),
+        _precision(state),
+    ]
+
+
+def _names(state: Mapping[str, Tensor], variant: Variant, tensors: int, numbers: int) -> Finding:
+    used, _ = from_original(state)
+    problems = differences(used, expected_shapes(variant))
+    if problems:
+        return Finding(False, f"names and shapes are not those of {variant.name}: {'; '.join(problems)}")
+    found = sum(tensor.numel() for tensor in state.values())
+    text = f"names and shapes are those of {variant.name}: {len(state)} tensors, {found / 1e6:.2f} M numbers"
+    if (len(state), found) != (tensors, numbers):
+        return Finding(False, f"{text}; the published file has {tensors} and {numbers / 1e6:.2f} M")
+    return Finding(True, text)
+
+
+def _finite(state: Mapping[str, Tensor]) -> Finding:
+    bad = [key for key, tensor in state.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
+    return Finding(not bad, f"numbers are not finite in {_some(bad)}" if bad else "all numbers are finite")
+
+
+def _batches(state: Mapping[str, Tensor]) -> Finding:
+    """Batch normalisation counts batches: alike wherever it ran, and not at all where it never did."""
+    counts = {key: int(tensor) for key, tensor in state.items() if key.endswith("num_batches_tracked")}
+    used = {count for key, count in counts.items() if not key.startswith(_UNUSED_UNIT)}
+    unused = {count for key, count in counts.items() if key.startswith(_UNUSED_UNIT)}
+    if used in (set(), {0}):
+        return Finding(False, "it was never trained: batch normalisation has counted no batch")
+    if len(used) > 1 or not unused <= {0}:
+        return Finding(False, f"batch normalisation has counted {sorted(used | unused)} batches, in one network")
+    return Finding(True, f"it was trained on {used.pop()} batches, by the counts of batch normalisation")
+
+
+def _scale(state: Mapping[str, Tensor]) -> Finding:
+    scale = state.get("clip_pretrained.logit_scale")
+    if scale is None:
+        return Finding(False, "CLIP's own scale is missing")
+    found = f"CLIP's own scale is {float(scale):.4f}"
+    if abs(float(scale) - _CLIP_SCALE) > 0.01:
+        return Finding(False, f"{found}; in OpenAI's models it is {_CLIP_SCALE:.4f}")
+    return Finding(True, f"{found}, as in OpenAI's models")
+
+
+def _spread(state: Mapping[str, Tensor]) -> Finding:
+    spreads = {
+        key: tensor.float().std().item()
+        for key, tensor in state.items()
+        if tensor.is_floating_point() and tensor.dim() > 1 and tensor.numel() > tensor.shape[0]
+    }
+    # What is no number is told of elsewhere.
+    odd = [key for key, spread in spreads.items() if spread < _SPREAD[0] or spread > _SPREAD[1]]
+    plain = [key for key, tensor in state.items() if key.endswith("bn1.weight") and bool((tensor == tensor[0]).all())]
+    plain = [key for key in plain if not key.startswith(_UNUSED_UNIT)]
+    if odd:
+        values = ", ".join(f"{key} {spreads[key]:.2g}" for key in odd[:_LISTED])
+        return Finding(False, f"{len(odd)} matrices spread as no trained ones do ({values})")
+    if plain:
+        return Finding(False, f"weights are all alike in {_some(plain)}, as before any training")
+    return Finding(True, f"{len(spreads)} matrices spread as those of trained networks do")
+
+
+def _precision(state: Mapping[str, Tensor]) -> Finding:
+    half = [key for key, tensor in state.items() if tensor.dtype == torch.float16]
+    if half and all(key.startswith("clip_pretrained.") for key in half):
+        return Finding(True, "CLIP is in float16 and the rest in float32, as its authors saved it")
+    kinds = ", ".join(sorted({str(tensor.dtype).removeprefix("torch.") for tensor in state.values()}))
+    return Finding(False, f"numbers are {kinds}; the published file has CLIP in float16 and the rest in float32")
+
+
+def _some(names: list[str]) -> str:
+    rest = len(names) - _LISTED
+    return ", ".join(names[:_LISTED]) + (f" and {rest} more" if rest > 0 else "")
