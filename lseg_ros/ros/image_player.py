@@ -22,6 +22,7 @@ from lseg_ros.ros.given_parameters import ParameterError, declare_given, unread
 from lseg_ros.ros.image_msgs import image_msg
 from lseg_ros.ros.logs import loggable
 from lseg_ros.ros.parameter_files import files_for_others
+from lseg_ros.ros.startup import StartError, initialise
 
 # Reliable, because that serves best-effort subscribers too; depth 1, because an old frame is of no use to anyone.
 _QOS = QoSProfile(
@@ -126,15 +127,15 @@ class ImagePlayer(Node):
 
 def main(args: list[str] | None = None) -> int:
     """Run until interrupted, or until everything was played once; returns the exit status."""
-    rclpy.init(args=args)
     try:
+        initialise(args)
         player = ImagePlayer()
         for sentence in files_for_others(sys.argv if args is None else args, player.get_fully_qualified_name()):
             player.get_logger().warning(sentence)
         rclpy.spin_until_future_complete(player, player.finished)
         if player.finished.done():
             player.finished.result()
-    except (SourceError, ParameterError) as error:
+    except (SourceError, StartError, ParameterError) as error:
         rclpy.logging.get_logger("image_player").fatal(loggable(str(error)))
         return 1
     except (KeyboardInterrupt, ExternalShutdownException):

@@ -17,10 +17,12 @@ from rclpy.signals import (
 )
 
 from lseg_ros.inference.protocol import SegmenterLike
+from lseg_ros.ros.logs import loggable
 from lseg_ros.ros.node import LsegNode
 from lseg_ros.ros.parameter_files import files_for_others
 from lseg_ros.ros.parameters import DEFAULT_MODEL, NodeParams, read
 from lseg_ros.ros.remaps import remaps_without_effect
+from lseg_ros.ros.startup import initialise
 
 
 def build_segmenter(params: NodeParams) -> SegmenterLike:
@@ -88,7 +90,7 @@ def main(args: list[str] | None = None) -> int:
         signal.signal(number, interrupt)
     node = None
     try:
-        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+        initialise(args, signal_handler_options=SignalHandlerOptions.NO)
         node = LsegNode(build_segmenter)
         for sentence in files_for_others(sys.argv if args is None else args, node.get_fully_qualified_name()):
             node.get_logger().warning(sentence)
@@ -106,7 +108,7 @@ def main(args: list[str] | None = None) -> int:
     except (ValueError, FileNotFoundError) as error:
         if node is not None:
             raise
-        get_logger("lseg").fatal(f"cannot start: {error}")
+        get_logger("lseg").fatal(loggable(f"cannot start: {error}"))
         return 1
     finally:
         ending.append(0)

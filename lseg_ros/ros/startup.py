@@ -1,0 +1,82 @@
+"""Starting ROS in a process: what `rclpy.init` refuses, in one sentence."""
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import rclpy
+import yaml
+
+_PLACE = re.compile(r",? at \S+:\d+")  # in rcl's source
+_TYPES = {"bool": "true or false", "integer": "a number", "double": "a number", "string": "a word"}
+
+
+class StartError(ValueError):
+    """ROS cannot start with these arguments or in this environment; one sentence."""
+
+
+def initialise(args: list[str] | None, **options: Any) -> None:
+    """Calls `rclpy.init`.
+
+    Args:
+        args: The command line; None for that of the process.
+        options: Further arguments of `rclpy.init`.
+
+    Raises:
+        StartError: It cannot be done.
+    """
+    try:
+        rclpy.init(args=args, **options)
+    except UnicodeError as error:
+        raise StartError("an argument is no UTF-8, which ROS needs; rename the file that it names") from error
+    # Its compiled half raises RuntimeErrors of several classes, and older releases other ones.
+    except (RuntimeError, ValueError) as error:
+        raise StartError(sentence(error)) from error
+
+
+def sentence(error: Exception) -> str:
+    """What `rclpy.init` complains about, and what to do."""
+    text = _PLACE.sub("", " ".join(str(error).split())).removeprefix("failed to initialize rcl: ")
+    if found := re.search(r"Couldn't parse params file: '--params-file (.*?)'\. Error: (.*)", text):
+        return _of_file(Path(found[1]), found[2])
+    if found := re.search(r"Couldn't parse parameter override rule: '(?:-p|--param) (.*?)'\. Error: (.*)", text):
+        rule, reason = found.groups()
+        if ":=" not in rule:
+            return f"the parameter {rule!r} has no value; write -p {rule}:=VALUE"
+        return f"the parameter {rule!r} cannot be read: {_of_value(reason)}"
+    if "logging" in text and "directory" in text:
+        folder = os.environ.get("ROS_LOG_DIR") or os.environ.get("ROS_HOME")
+        where = f"the folder for logs, {folder}, cannot be made" if folder else "there is no home folder for logs"
+        return f"{where}; set ROS_LOG_DIR to a folder that can be written"
+    if type(error).__name__ == "UnknownROSArgsError":
+        return f"ROS does not know these arguments: {text}"
+    return text.replace("Couldn't parse", "cannot read").rstrip(" .")
+
+
+def _of_file(path: Path, reason: str) -> str:
+    """What is wrong with a parameter file; `reason` is rcl's."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        return f"the parameter file {path} cannot be read: {error.strerror}"
+    except UnicodeDecodeError:
+        return f"the parameter file {path} is no text in UTF-8"
+    except yaml.YAMLError as error:
+        return f"the parameter file {path} is no YAML: {' '.join(str(error).split())}"
+    if line := re.search(r"do not belong at line_num (\d+)", reason):
+        return f"the parameter file {path}, line {line[1]}: {_of_value(reason)}"
+    sections = content.values() if isinstance(content, dict) else []
+    if not any("ros__parameters" in str(section) for section in sections):
+        return f"the parameter file {path} has no parameters: it needs NODE: {{ros__parameters: {{NAME: VALUE}}}}"
+    return f"the parameter file {path} cannot be read: {reason.rstrip(' .')}"
+
+
+def _of_value(reason: str) -> str:
+    found = re.search(r"Value type '(\w+)' do not belong", reason)
+    if not found:
+        return f"its value is no YAML ({reason.rstrip(' .')}); put it into quotes"
+    if found[1] == "string":
+        return "a list has words beside numbers, or beside true and false; if all are texts, put them into quotes"
+    kind = _TYPES.get(found[1], found[1])
+    return f"a list of texts has a word that YAML reads as {found[1]}, {kind}; put it into quotes"
