@@ -60,8 +60,11 @@ class Scorer:
         Returns:
             [H,W] indices of `words`.
         """
-        # Numbers serve as names, because the original's list of ADE20K has one word twice and names must differ.
-        specs = [LabelSpec(f"{place}", place, (word,)) for place, word in enumerate(words)]
+        # The original's list of ADE20K has one word twice. Of words that are read alike the first one wins everywhere.
+        first: dict[tuple[int, ...], LabelSpec] = {}
+        for place, word in enumerate(words):
+            first.setdefault(self.net.text_encoder.tokens(word), LabelSpec(f"{place}", place, (word,)))
+        specs = list(first.values())
         self.segmenter.set_labels(specs, force=True)
         return self.segmenter.segment_multiscale(rgb).mask.astype(np.uint8)
 

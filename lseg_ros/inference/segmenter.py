@@ -1,5 +1,6 @@
 """Segmenter: an RGB image and labels in, a `Segmentation` out."""
 
+import logging
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -28,10 +29,13 @@ from lseg_ros.inference.numerics import float32_products
 from lseg_ros.inference.postprocess import Segmentation, Winners, WinnersOfLogits, best_prompt, segmentation_of
 from lseg_ros.inference.preprocess import Geometry, Size, check_rgb, geometry, to_input
 from lseg_ros.inference.protocol import PhraseMatch
+from lseg_ros.inference.reading import check_told_apart, remarks, without_same
 from lseg_ros.inference.stage_times import StageClock
 from lseg_ros.inference.upsampling import best_labels, resized, shares
 from lseg_ros.model.fused_encoder_decoder import FusedEncoderDecoder
 from lseg_ros.model.net import TORCH_TYPES, LSegNet
+
+logger = logging.getLogger(__name__)
 
 _TEXT_CACHE = 4096  # phrases
 
@@ -146,6 +150,7 @@ class Segmenter:
         for label in planned.labels:
             for prompt in label.prompts:
                 self._check_length(prompt)
+        check_told_apart(planned, self._net.text_encoder)
         return planned
 
     def _check_length(self, phrase: str) -> None:
@@ -195,11 +200,14 @@ class Segmenter:
             )
         groups = [label.prompts for label in planned.labels]
         if len(groups) < 2:  # one label alone would win everywhere, with certainty
-            groups += [(phrase,) for phrase in self.contrast]
+            alone = [prompt for group in groups for prompt in group]
+            groups += without_same([(phrase,) for phrase in self.contrast], alone, self._net.text_encoder)
         text = self._encode_text([prompt for group in groups for prompt in group])
         counts = [len(group) for group in groups]
         self._competition = Competition(text, counts, planned, self.rules, self.threshold)
         self.labels = planned
+        for sentence in remarks(planned, self._net.text_encoder):
+            logger.warning("%s", sentence)
 
     def embed(self, rgb: NDArray[np.uint8]) -> ImageEmbedding:
         """HxWx3 uint8 RGB -> its embedding, which does not depend on the labels.
@@ -269,7 +277,8 @@ class Segmenter:
             float32_products(self.device, tf32=False),
             self._said_if_full(output[1], output[0]),
         ):
-            return [self._match(image, p, [r for r in rivals if p not in r], output) for p in phrases]
+            reader = self._net.text_encoder
+            return [self._match(image, p, without_same(rivals, [p], reader), output) for p in phrases]
 
     def _match(self, image: ImageEmbedding, phrase: str, rivals: list[tuple[str, ...]], output: Size) -> PhraseMatch:
         groups = [*rivals, (phrase,)]

@@ -41,6 +41,14 @@ class TextEncoder(nn.Module):
         """
         raise NotImplementedError
 
+    def tokens(self, phrase: str) -> tuple[int, ...]:
+        """Returns what the encoder reads of a phrase. Phrases of equal tokens have equal vectors."""
+        return tuple(phrase.encode("utf-8", "surrogatepass"))
+
+    def knows(self, phrase: str) -> bool:
+        """Tells whether all of a phrase is in the encoder's vocabulary."""
+        return True
+
     def forward(self, phrases: Sequence[str]) -> Tensor:
         """Encodes phrases.
 
@@ -99,6 +107,10 @@ class Clip(TextEncoder):
             ValueError: It does not.
         """
         self._encode(phrase)
+
+    def tokens(self, phrase: str) -> tuple[int, ...]:
+        """Returns the tokens of a phrase, without start and end. Bytes have tokens, so none is unknown."""
+        return tuple(self.tokenizer.encode(phrase))
 
     def _encode(self, phrase: str) -> list[int]:
         tokens = [self.tokenizer.sot_token_id, *self.tokenizer.encode(phrase), self.tokenizer.eot_token_id]
@@ -175,6 +187,14 @@ class MiniLm(TextEncoder):
         tokens = len(self.tokenizer.encode(phrase))
         if tokens > self.max_tokens:
             raise too_long(phrase, tokens, self.max_tokens)
+
+    def tokens(self, phrase: str) -> tuple[int, ...]:
+        """Returns the tokens of a phrase, without start and end. Case, accents and marks without width have none."""
+        return tuple(self.tokenizer.encode(phrase, add_special_tokens=False).ids)
+
+    def knows(self, phrase: str) -> bool:
+        """Tells whether all of a phrase is in the vocabulary, which is made of English text."""
+        return self.tokenizer.token_to_id("[UNK]") not in self.tokens(phrase)
 
     def forward(self, phrases: Sequence[str]) -> Tensor:
         """Encodes N phrases as [N,384] float32 rows of length 1."""
