@@ -20,6 +20,7 @@ from lseg_ros.ros.given_parameters import given_parameters, unread
 from lseg_ros.ros.label_memory import LabelMemory
 from lseg_ros.ros.label_parameters import LabelChange, change_of, specs_of, store_labels
 from lseg_ros.ros.logs import forward_logs
+from lseg_ros.ros.managed import ConfigureWatch
 from lseg_ros.ros.neighbors import Neighbors
 from lseg_ros.ros.parameters import NodeParams, declare, problems_of_change, read, with_decimals
 from lseg_ros.ros.pipeline import Pipeline
@@ -59,6 +60,7 @@ class LsegNode(LifecycleNode):
         self._memory = LabelMemory("labels" in given_parameters(self))
         Services(self, self, self._params.cameras)
         self._neighbors = Neighbors(self, ("set_labels", "get_labels"))
+        self._configure_watch = ConfigureWatch(self)
         self._diagnostics_publisher = self.create_publisher(DiagnosticArray, "/diagnostics", qos.OUTPUT)
         # Of the wall clock: a paused simulation still has subscribers that come and go.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -242,7 +244,8 @@ class LsegNode(LifecycleNode):
         # Status names have no namespace, so this tells the robots apart that share a domain.
         for status in message.status:
             status.values.insert(0, KeyValue(key="node", value=self.get_fully_qualified_name()))
-        warning = self._neighbors.check()
-        if warning:
-            message.status = [with_warning(status, warning) for status in message.status]
+        others_turn = self._state == "unconfigured" and not self._params.autostart and not self.failure
+        for warning in (self._neighbors.check(), self._configure_watch.look(waiting=others_turn)):
+            if warning:
+                message.status = [with_warning(status, warning) for status in message.status]
         self._diagnostics_publisher.publish(message)
