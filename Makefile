@@ -1,9 +1,10 @@
 # tools/make_env.py chooses the interpreter to make .venv from, and the ROS 2 to install where none is sourced;
 # `make env PYTHON=python3.12 ROS=jazzy` names them.
-.PHONY: help env test lint demo bench gpu tables site clean
+.PHONY: help env ros2 test lint demo bench gpu tables site clean
 
 help:
 	@echo "make env    what is missing for all the others: Python packages, ROS 2 where there is none, the built package"
+	@echo "make ros2   launch and the ros2 command, where ROS 2 came with make env; needs a network, or LSEG_ROS2_SOURCES=..."
 	@echo "make demo   segments real photographs with the installed node and writes demo_out/"
 	@echo "make test   ruff, mypy and all tests"
 	@echo "make lint   ruff and mypy only"
@@ -15,6 +16,9 @@ help:
 
 env:
 	@PYTHON="$(PYTHON)" ROS="$(ROS)" python3 tools/make_env.py
+
+ros2: env
+	@LSEG_ROS2_SOURCES="$(LSEG_ROS2_SOURCES)" .venv/bin/python tools/make_ros2.py
 
 # Every check runs, whatever the ones before it found; one that fails, fails the target.
 LINT = ruff check || failed=1; ruff format --check || failed=1; mypy || failed=1

@@ -23,6 +23,7 @@ from lseg_ros.ros.image_msgs import image_msg
 from lseg_ros.ros.logs import loggable
 from lseg_ros.ros.parameter_files import files_for_others
 from lseg_ros.ros.startup import StartError, initialise
+from lseg_ros.ros.usage import parse_no_arguments
 
 # Reliable, because that serves best-effort subscribers too; depth 1, because an old frame is of no use to anyone.
 _QOS = QoSProfile(
@@ -127,6 +128,13 @@ class ImagePlayer(Node):
 
 def main(args: list[str] | None = None) -> int:
     """Run until interrupted, or until everything was played once; returns the exit status."""
+    parse_no_arguments(
+        "image_player",
+        "Publishes photos, folders of photos and videos as a camera would: `image` and `camera_info`.",
+        'sources:="[photos/, clip.mp4]"',
+        _HELP,
+        args,
+    )
     try:
         initialise(args)
         player = ImagePlayer()

@@ -20,9 +20,10 @@ from lseg_ros.inference.protocol import SegmenterLike
 from lseg_ros.ros.logs import loggable
 from lseg_ros.ros.node import LsegNode
 from lseg_ros.ros.parameter_files import files_for_others
-from lseg_ros.ros.parameters import DEFAULT_MODEL, NodeParams, read
+from lseg_ros.ros.parameters import DEFAULT_MODEL, ENTRIES, NodeParams, read
 from lseg_ros.ros.remaps import remaps_without_effect
 from lseg_ros.ros.startup import initialise
+from lseg_ros.ros.usage import parse_no_arguments
 
 
 def build_segmenter(params: NodeParams) -> SegmenterLike:
@@ -78,6 +79,14 @@ def _build_only(node: LsegNode) -> int:
 
 def main(args: list[str] | None = None) -> int:
     """Runs the node until SIGINT or SIGTERM; returns the exit status."""
+    parse_no_arguments(
+        "lseg_node",
+        "Segments camera images by words. docs/node.md has its topics and services; `lseg labels`, `lseg query` and\n"
+        "`lseg status` talk to it while it runs, and `lseg watch` shows what it makes.",
+        'labels:="[path, grass, door]"',
+        {name: entry.description for name, entry in ENTRIES.items()},
+        args,
+    )
     ending: list[int] = []
 
     def interrupt(number: int, frame: object) -> None:

@@ -171,7 +171,9 @@ class Session:
                 elif now - seen > _GONE_AFTER:
                     raise NoAnswer(f"the node went away before {name} answered")
                 if now > deadline:
-                    raise NoAnswer(f"{name} did not answer within {timeout:g} s; the node may be busy, or stuck")
+                    raise NoAnswer(
+                        f"{name} did not answer within {timeout:g} s; the node may be loading its model, or be stuck"
+                    )
         finally:
             self.run(lambda: [client.remove_pending_request(future) for future in pending])
 

@@ -1,0 +1,38 @@
+"""What the executables say to --help. A node takes its parameters from ROS, so there are no options of its own."""
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from itertools import takewhile
+
+_HOW = """\
+How parameters are given:
+  {name} --ros-args -p {example}
+  {name} --ros-args --params-file my.yaml
+How topics are chosen:
+  {name} --ros-args -r image:=/camera/image_raw -r __ns:=/robot1
+"""
+
+
+def parse_no_arguments(
+    name: str, what: str, example: str, parameters: Mapping[str, str], args: Sequence[str] | None = None
+) -> None:
+    """Answers --help, and refuses what is neither that nor for ROS; either ends the program.
+
+    Args:
+        name: Of the executable.
+        what: What it does, in a few lines.
+        example: A parameter and a value, as in `-p`.
+        parameters: Names, and a word on each.
+        args: The command line behind the program's name; None for that of this process.
+    """
+    width = max(map(len, parameters))
+    table = "\n".join(f"  {key.ljust(width)}  {text}" for key, text in parameters.items())
+    parser = argparse.ArgumentParser(
+        prog=name,
+        description=what,
+        epilog=f"{_HOW.format(name=name, example=example)}\nParameters:\n{table}\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage=f"{name} [--help] [--ros-args ...]",
+    )
+    parser.parse_args(list(takewhile(lambda word: word != "--ros-args", sys.argv[1:] if args is None else args)))
