@@ -80,7 +80,7 @@ def run_tests(results: dict[str, Any]) -> None:
     if find_spec("pytest") is None:
         raise LeftOut("pytest is not installed")
     command = [sys.executable, "-m", "pytest", "test/gpu", "-m", "gpu", "-q", "-o", "addopts=--import-mode=importlib"]
-    command += ["-o", "faulthandler_exit_on_timeout=false", "-p", "no:cacheprovider"]
+    command += ["-p", "no:cacheprovider"]
     try:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=TESTS)
         output, status = done.stdout + done.stderr, done.returncode

@@ -17,7 +17,6 @@ import torch
 from benchmarks.__main__ import measure
 from benchmarks.gpu import LeftOut
 from benchmarks.gpu.precision import decide
-from benchmarks.gpu.training import steps_a_second
 from benchmarks.inputs import labels, photos
 from benchmarks.machine import now
 from lseg_ros import Segmenter, load_model
@@ -95,6 +94,8 @@ def processes(results: dict[str, Any]) -> None:
 
 def training(results: dict[str, Any]) -> None:
     """Steps a second of `lseg_mini`, 8 crops of 320 pixels."""
+    from benchmarks.gpu.training import steps_a_second
+
     results["gpu"]["training"] = {**now(), **steps_a_second()}
 
 

@@ -14,10 +14,12 @@ if TYPE_CHECKING:
 
     from lseg_ros.images.photos import RGB
     from lseg_ros.inference.segmenter import Segmenter
+    from lseg_ros.model.fused_encoder_decoder import FusedEncoderDecoder
     from lseg_ros.model.net import LSegNet
 
 _PICTURES = 100  # for calibration, at most
 _HELD_OUT = 5  # of so many pictures one is not calibrated with, but measured on
+_LEAST_COSINE = 0.99  # of coordinates in float16 with those in float32, mean over pixels
 _LARGEST = 1e-3  # difference of coordinates, which are at most 1, that an export may have
 _LABELS = "sky, building, tree, grass, road, sidewalk, floor, wall, person, car"
 
@@ -28,6 +30,9 @@ Labels are not part of it: they may change at any time.
   input   images       [1,3,height,width] float32, RGB, normalised as `lseg info` says; both sides multiples of 32
   output  coordinates  [1,R,rows,columns] float32, unit vectors; the model's own basis
                        (lseg_ros.model.fused_encoder_decoder) leads from there to the text's vectors
+
+With --precision float16 the numbers in the file are float16, but for layer norms and softmax, as TensorRT wants them.
+The file is then for one size of images, that of --image.
 
 With --calibrate the file is in int8, and what that costs is measured on those pictures that were not calibrated with.
 Give the file to the node as `exported`, or to `lseg segment --backend auto` as --exported.
@@ -46,6 +51,12 @@ def add_to(commands: Any) -> None:
     parser.add_argument("output", type=user_path, help="the file to write, *.onnx")
     parser.add_argument("--variant", help=VARIANT_HELP)
     parser.add_argument(
+        "--precision", default="float32", choices=("float32", "float16"), help="of the numbers (default: float32)"
+    )
+    parser.add_argument(
+        "--image", type=_image_size, metavar="WIDTHxHEIGHT", help="the camera's, for float16 (default: a square)"
+    )
+    parser.add_argument(
         "--calibrate", nargs="+", metavar="PHOTO", help="photos, or folders of them, like those that will be segmented"
     )
     parser.add_argument("--labels", default=_LABELS, help=f"for measuring what int8 costs (default: {_LABELS})")
@@ -63,6 +74,10 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError(f"{options.output} must end in .onnx, the format that is written")
     if options.output.exists() and not options.force:
         raise ValueError(f"{options.output} is there already; choose another name, or give --force")
+    if options.precision == "float16" and options.calibrate:
+        raise ValueError("--calibrate makes int8; leave out --precision")
+    if options.image is not None and options.precision != "float16":
+        raise ValueError("--image is for --precision float16; a float32 file takes images of any size")
     photos = [path for path in expand(options.calibrate, warn) if not is_video(path)] if options.calibrate else []
     if options.calibrate and len(photos) < 2:
         raise ValueError("calibration needs at least 2 photos, better 30 or more; give more of them, or folders")
@@ -80,6 +95,12 @@ def run(options: argparse.Namespace) -> int:
     net = load_model(options.model, variant_option(options.variant))
     encoder = FusedEncoderDecoder(net).eval()
     plain = Segmenter(net, "cpu", input_size=options.input_size)
+    if options.precision == "float16":
+        with replacing(options.output) as part:
+            _float16(encoder, plain, part, options.image or (plain.input_size, plain.input_size))
+            mark(part, encoder)
+        print(f"{options.output}: {megabytes(options.output.stat().st_size)}")
+        return 0
     with replacing(options.output) as part:
         export_onnx(encoder, part)
         exported = Segmenter(net, "cpu", input_size=options.input_size, backend="onnxruntime", exported=part)
@@ -93,6 +114,37 @@ def run(options: argparse.Namespace) -> int:
         mark(part, encoder)
     print(f"{options.output}: {megabytes(options.output.stat().st_size)}")
     return 0
+
+
+def _image_size(text: str) -> tuple[int, int]:
+    """WIDTHxHEIGHT as width and height."""
+    width, _, height = text.partition("x")
+    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no size such as 640x480")
+    return int(width), int(height)
+
+
+def _float16(encoder: "FusedEncoderDecoder", plain: "Segmenter", path: Path, image: tuple[int, int]) -> None:
+    """Writes the file in float16 for images of a width and height, and prints how far it is from PyTorch."""
+    import numpy as np
+
+    from lseg_ros.inference.backends.onnx_float16 import export_float16
+    from lseg_ros.inference.preprocess import geometry
+    from lseg_ros.inference.segmenter import Segmenter
+
+    width, height = image
+    size = geometry((height, width), plain.input_size).padded
+    export_float16(encoder, path, size)
+    backend = {"backend": "onnxruntime", "exported": path, "input_size": plain.input_size}
+    exported = Segmenter(plain._net, "cpu", **backend)  # type: ignore[arg-type]
+    y, x = np.mgrid[:height, :width]
+    rgb = np.stack([x % 256, y % 256, (x // 40 + y // 40) % 2 * 200], axis=-1).astype(np.uint8)
+    one, other = (segmenter.embed(rgb).coordinates for segmenter in (plain, exported))
+    cosine = float((one * other).sum(1).mean())
+    if not cosine >= _LEAST_COSINE:
+        raise ValueError(f"the ONNX in float16 has a cosine of {cosine:.3f} with PyTorch; please report this model")
+    seen = f"{size[1]}x{size[0]} in the network"
+    print(f"float16, for images of {width}x{height} ({seen}): cosine {cosine:.5f} with PyTorch")
 
 
 def _picture(size: int, photo: Path | None) -> "RGB":

@@ -10,6 +10,7 @@ from torch import Tensor
 from lseg_ros.data.common import IGNORE
 from lseg_ros.evaluation.text_features import in_chunks
 from lseg_ros.inference.labels import LabelSpec
+from lseg_ros.inference.numerics import float32_products
 from lseg_ros.inference.preprocess import Geometry
 from lseg_ros.inference.segmenter import ImageEmbedding, Segmenter
 from lseg_ros.inference.upsampling import Best, best_labels
@@ -50,7 +51,7 @@ class Scorer:
         return self._best(image, text).index.cpu().numpy()
 
     def _best(self, image: ImageEmbedding, text: Tensor) -> Best:
-        with torch.inference_mode():
+        with torch.inference_mode(), float32_products(self.segmenter.device, tf32=False):
             logits = self.net.logits(image.coordinates, text @ image.basis)
             return best_labels(logits, image.sizes, image.sizes.image)
 

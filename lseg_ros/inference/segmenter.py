@@ -391,5 +391,6 @@ class Segmenter:
             self._text_of.clear()
         new = [p for p in dict.fromkeys(phrases) if p not in self._text_of]
         if new:
-            self._text_of |= dict(zip(new, self._net.encode_text(new) @ self._basis, strict=True))
+            features = self._net.encode_text(new).to(self.device)
+            self._text_of |= dict(zip(new, features @ self._basis, strict=True))
         return torch.stack([self._text_of[p] for p in phrases])

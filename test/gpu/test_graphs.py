@@ -254,9 +254,9 @@ def test_a_full_card_is_a_sentence_and_room_is_taken_again(cuda: torch.device) -
 
 def test_nothing_is_left_behind_by_twenty_segmenters(cuda: torch.device) -> None:
     rgb = RNG.integers(0, 256, (240, 320, 3), dtype=np.uint8)
-    held = []
+    held, net = [], load_model("lseg_mini")
     for _ in range(20):
-        segmenter = Segmenter(load_model("lseg_mini"), cuda)
+        segmenter = Segmenter(copy.deepcopy(net), cuda)
         segmenter.set_labels(["road", "grass"])
         segmenter.segment(rgb).mask  # noqa: B018
         segmenter.release()

@@ -12,7 +12,7 @@ from lseg_ros import Segmenter
 from lseg_ros.cli.main import main
 from lseg_ros.images.photos import read_photo
 from lseg_ros.inference.backends.base import Request
-from lseg_ros.inference.backends.onnx_files import export_onnx, is_quantised
+from lseg_ros.inference.backends.onnx_files import export_onnx, precision_of
 from lseg_ros.inference.backends.onnxruntime import OnnxRuntimeBackend
 from lseg_ros.inference.backends.openvino import OpenVinoBackend
 from lseg_ros.model.fused_encoder_decoder import FusedEncoderDecoder
@@ -103,7 +103,7 @@ def test_export_is_checked_and_says_so(weights: Path, tmp_path: Path, capsys: py
     assert export(weights, out) == 0
     said = capsys.readouterr().out
     assert "differ from PyTorch's by" in said and str(out) in said
-    assert not is_quantised(out)
+    assert precision_of(out) == "float32"
     assert [path.name for path in tmp_path.glob("*.onnx")] == ["out.onnx"]
     segmenter = Segmenter(tiny_net(), "cpu", backend="onnxruntime", exported=out)
     assert segmenter.precision == "float32"
@@ -118,7 +118,7 @@ def test_int8_is_calibrated_and_its_cost_is_told(
     said = capsys.readouterr().out
     assert "calibrated on 5 pictures: on 2 others" in said
     assert "of the pixels keep their label" in said and "of their range" in said
-    assert is_quantised(out)
+    assert precision_of(out) == "int8"
     rgb = read_photo(photos / "0.png")
     plain = Segmenter(tiny_net(), "cpu").embed(rgb).coordinates
     for backend in ("onnxruntime", "openvino", "auto"):

@@ -72,6 +72,17 @@ def test_a_python_without_torch_is_named(monkeypatch: pytest.MonkeyPatch, capsys
     assert f"{sys.executable} has no torch, timm; name a Python that has: make gpu PYTHON=" in told
 
 
+def test_it_needs_little_more_than_the_network() -> None:
+    """What is missing where PyTorch is and nothing of the project's own."""
+    missing = "skimage sklearn matplotlib jinja2 tensorboard rclpy onnx onnxruntime openvino pytest rosbags"
+    block = f"import sys\nfor name in {missing.split()}: sys.modules[name] = None\n"
+    code = (
+        block + "import benchmarks.gpu.__main__, benchmarks.gpu.parts, benchmarks.gpu.results, benchmarks.gpu.training"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_parts_that_cannot_run_are_told_and_the_others_go_on(capsys: pytest.CaptureFixture[str]) -> None:
     results: dict[str, Any] = {"gpu": {"left_out": [], "failed": []}}
 

@@ -18,7 +18,13 @@ from lseg_ros.files import replacing
 from lseg_ros.inference.backends.base import BACKENDS, PRECISIONS, Backend, BackendError, Request, first_line
 from lseg_ros.inference.backends.cache import cache_folder, stored
 from lseg_ros.inference.backends.eager import EagerBackend
-from lseg_ros.inference.backends.onnx_files import forget_onnx, is_quantised, onnx_of, weights_key
+from lseg_ros.inference.backends.onnx_files import (
+    forget_onnx,
+    onnx_of,
+    precision_of,
+    size_of,
+    weights_key,
+)
 from lseg_ros.inference.numerics import AUTO_ON_GPU, float32_products
 
 logger = logging.getLogger(__name__)
@@ -56,17 +62,18 @@ def precision_for(name: str, backend: str, device: torch.device, exported: Path 
     """
     if name not in PRECISIONS:
         raise BackendError(f"precision {name!r} is not known; use {', '.join(PRECISIONS)}")
-    quantised = exported is not None and exported.is_file() and is_quantised(exported)
+    held = "float32" if exported is None or not exported.is_file() else precision_of(exported)
     if name == "auto":
-        if quantised:
-            return "int8"
+        if held != "float32":
+            return held
         # A float32 file stays what it is but for TensorRT, which builds an engine from it.
         as_written = backend == "onnxruntime" or (backend == "auto" and exported is not None)
         return AUTO_ON_GPU if device.type == "cuda" and not as_written else "float32"
-    if exported is not None and quantised != (name == "int8"):
+    # What runs a float32 file may compute in another type, but for int8.
+    if exported is not None and name != held and "int8" in (held, name) or held == "float16" != name:
         raise BackendError(
-            f"{exported} holds {'int8' if quantised else 'float32'}, and precision {name} was asked for; leave out the "
-            "precision, or export the file again"
+            f"{exported} holds {held}, and precision {name} was asked for; leave out the precision, or export the file "
+            "again"
         )
     return name
 
@@ -124,7 +131,8 @@ def candidates(request: Request) -> list[str]:
     names = []
     if request.device.type == "cpu" and find_spec("openvino"):
         names.append("openvino")
-    if request.precision in ("float32", "int8") and find_spec("onnxruntime"):
+    float16 = request.precision == "float16" and request.exported is not None
+    if (request.precision in ("float32", "int8") or float16) and find_spec("onnxruntime"):
         names.append("onnxruntime")
     if request.exported is None:  # else the file is what was asked for
         names.append("torch")
@@ -146,9 +154,13 @@ def _new(name: str, request: Request) -> Backend:
         from lseg_ros.inference.backends.openvino import OpenVinoBackend
 
         return OpenVinoBackend(request)
+    if name == "tensorrt":
+        from lseg_ros.inference.backends.tensorrt import TensorRtBackend
+
+        return TensorRtBackend(request)
     from lseg_ros.inference.backends.onnxruntime import OnnxRuntimeBackend
 
-    return OnnxRuntimeBackend(request, tensorrt=name == "tensorrt")
+    return OnnxRuntimeBackend(request)
 
 
 def _checked(name: str, request: Request) -> Backend:
@@ -157,7 +169,7 @@ def _checked(name: str, request: Request) -> Backend:
         try:
             backend = _new(name, request)
             if name not in ("torch", "tensorrt"):  # whose engines would take minutes for a picture of this size
-                picture = _picture(request.device)
+                picture = _picture(request)
                 _compare(backend(picture), _exact(request, picture), request)
             return backend
         except (BackendError, ImportError):
@@ -178,11 +190,13 @@ def _exact(request: Request, images: Tensor) -> Tensor:
         return coordinates
 
 
-def _picture(device: torch.device) -> Tensor:
-    """[1,3,64,96] with slopes, an edge and a spot, from -1 to 1."""
-    height, width = _CHECK_SIZE
+def _picture(request: Request) -> Tensor:
+    """[1,3,64,96], or of the size that an exported file takes, with slopes, an edge and a spot, from -1 to 1."""
+    exported = request.exported
+    size = None if exported is None or not exported.is_file() else size_of(exported)
+    height, width = size or _CHECK_SIZE
     y, x = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
-    return torch.stack([x, y * x.abs(), ((x * x + y * y) < 0.3).float()])[None].to(device)
+    return torch.stack([x, y * x.abs(), ((x * x + y * y) < 0.3).float()])[None].to(request.device)
 
 
 class _DifferError(RuntimeError):

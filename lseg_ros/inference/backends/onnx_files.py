@@ -25,14 +25,18 @@ from lseg_ros.model.fused_encoder_decoder import FusedEncoderDecoder
 
 logger = logging.getLogger(__name__)
 
+Size = tuple[int, int]  # height, width
+
 _FORMAT = "1"  # of what is stored; part of the names of stored files
 _OPSET = 17  # understood by every ONNX Runtime and OpenVINO that runs on Python 3.10 or newer
 _ABANDONED = 86400  # seconds; what another process has been writing for longer is left over from a kill
 _TRACED = (256, 320)  # height and width of the image with which the graph is recorded; any other may follow
 
-_KEY = "lseg_weights"
-# The entry of a map as protobuf writes it: key, and behind it the tag of the value, its length, and the value.
+_KEY, _TYPE, _SIZE = "lseg_weights", "lseg_precision", "lseg_size"
+# Entries of a map as protobuf writes them: key, and behind it the tag of the value, its length, and the value.
 _ENTRY = re.compile(_KEY.encode() + rb"\x12\x18([0-9a-f]{24})")
+_IN_FLOAT16 = re.compile(_TYPE.encode() + rb"\x12\x07(float16)")
+_OF_SIZE = re.compile(_SIZE.encode() + rb"\x12.([0-9]+x[0-9]+)", re.DOTALL)
 # Computed from weights, so the last bits are the machine's.
 _COMPUTED = ("basis", "head.", "encoder.reassemble.", "decoder.project.")
 
@@ -52,8 +56,15 @@ class _Images(nn.Module):
         return coordinates
 
 
-def export_onnx(encoder: FusedEncoderDecoder, path: Path) -> None:
-    """Writes the encoder as ONNX, in float32, BatchNorms folded; `path` is replaced at the end."""
+def export_onnx(encoder: FusedEncoderDecoder, path: Path, size: Size | None = None) -> None:
+    """Writes the encoder as ONNX, in float32, BatchNorms folded.
+
+    Args:
+        encoder: in eval mode.
+        path: the file, which is replaced at the end.
+        size: the only height and width of images that it takes, multiples of 32; None for any.
+    """
+    free = {"images": {2: "height", 3: "width"}, "coordinates": {2: "rows", 3: "columns"}}
     device = encoder.basis.device
     # torch's newer exporter needs onnxscript and several seconds for the same graph. Before it was there, exporting
     # had no such option.
@@ -62,11 +73,11 @@ def export_onnx(encoder: FusedEncoderDecoder, path: Path) -> None:
         warnings.simplefilter("ignore")  # what recording fixes, it may fix: the checks of sizes, and the batch of one
         torch.onnx.export(
             _Images(encoder).eval(),
-            (torch.zeros(1, 3, *_TRACED, device=device),),
+            (torch.zeros(1, 3, *(size or _TRACED), device=device),),
             str(part),
             input_names=["images"],
             output_names=["coordinates"],
-            dynamic_axes={"images": {2: "height", 3: "width"}, "coordinates": {2: "rows", 3: "columns"}},
+            dynamic_axes=None if size else free,
             opset_version=_OPSET,
             **options,
         )
@@ -89,13 +100,18 @@ def onnx_of(request: Request) -> Path:
             "int8 needs a file that was calibrated on your images: run `lseg export MODEL OUT.onnx --calibrate FOLDER` "
             "and give OUT.onnx as `exported`"
         )
-    found = stored(_name(request.encoder))
+    return kept(_name(request.encoder), lambda path: export_onnx(request.encoder, path))
+
+
+def kept(name: str, make: Callable[[Path], None]) -> Path:
+    """A file of the cache, made where it is missing; raises BackendError where it cannot be made."""
+    found = stored(name)
     if found is not None:
         return found
     try:
-        path = cache_folder() / _name(request.encoder)
+        path = cache_folder() / name
         remove_leftovers(path.parent, _ABANDONED)
-        export_onnx(request.encoder, path)
+        make(path)
     except OSError as error:
         raise BackendError(
             f"{error.filename or 'the cache'} cannot be written: {error.strerror}; "
@@ -118,9 +134,26 @@ def forget_onnx(request: Request) -> bool:
     return False
 
 
-def is_quantised(path: Path) -> bool:
-    """Whether an ONNX holds int8: the names of its operators stand in it as they are."""
-    return _search(path, re.compile(b"(QuantizeLinear)")) is not None
+def precision_of(path: Path) -> str:
+    """What an ONNX holds: int8, float16 or float32."""
+    if _search(path, re.compile(b"(QuantizeLinear)")) is not None:  # names of operators stand in it as they are
+        return "int8"
+    return "float32" if _search(path, _IN_FLOAT16) is None else "float16"
+
+
+def size_of(path: Path) -> Size | None:
+    """The height and width of the only images that an ONNX in float16 takes; None for any."""
+    found = _search(path, _OF_SIZE)
+    if found is None:
+        return None
+    height, width = map(int, found.split(b"x"))
+    return height, width
+
+
+def mark_float16(model: Any, size: Size) -> None:
+    """Writes into a loaded ONNX that it is in float16, for images of that height and width."""
+    model.metadata_props.add(key=_TYPE, value="float16")
+    model.metadata_props.add(key=_SIZE, value=f"{size[0]}x{size[1]}")
 
 
 def mark(path: Path, encoder: FusedEncoderDecoder) -> None:

@@ -1,45 +1,61 @@
-"""ONNX Runtime on the CPU, on CUDA, and with TensorRT.
+"""ONNX Runtime on the CPU and on CUDA.
 
-The last two were never run: no GPU was at hand.
+The latter was never run: no GPU was at hand.
 """
 
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from lseg_ros.inference.backends.base import BackendError, PerShape, Request, Shape, allow, library
-from lseg_ros.inference.backends.onnx_files import onnx_of
+from lseg_ros.inference.backends.onnx_files import onnx_of, precision_of
 
 _CPU = "CPUExecutionProvider"
 _CUDA = "CUDAExecutionProvider"
-_TENSORRT = "TensorrtExecutionProvider"
 
 
 class OnnxRuntimeBackend:
     """The encoder in a session of ONNX Runtime for each image size, on the device of the request."""
 
-    def __init__(self, request: Request, *, tensorrt: bool = False) -> None:
+    recordable = False  # the library works on a stream of its own
+
+    def __init__(self, request: Request) -> None:
         """
         Args:
             request: what to run, where.
-            tensorrt: build TensorRT's engines, which takes minutes for each image size; they are kept beside the ONNX.
 
         Raises:
             BackendError: ONNX Runtime or its provider is not there, or does not do this.
         """
-        self._device = request.device
-        what = "tensorrt" if tensorrt else "onnxruntime"
-        if tensorrt and self._device.type != "cuda":
-            raise BackendError(f"tensorrt needs a GPU, and the device is {self._device}; use openvino or onnxruntime")
-        allow(what, request.precision, ("float32", "float16", "int8") if tensorrt else ("float32", "int8"))
-        self._library = library("onnxruntime", "onnx")
-        self.name = f"{what} {request.precision}"
+        self._request, self._device = request, request.device
+        known = ["float32", "int8"] if self._device.type == "cpu" else ["float32", "tf32", "int8"]
+        if request.exported is not None and request.exported.is_file() and precision_of(request.exported) == "float16":
+            known = ["float16"]
+        allow("onnxruntime", request.precision, tuple(known))
+        self._start("onnxruntime")
         self._path = onnx_of(request)
-        self._providers = self._choose(tensorrt, request.precision)
-        self._sessions = PerShape(self._session)
 
-    recordable = False  # the library works on a stream of its own
+    def _start(self, name: str) -> None:
+        self._library = library("onnxruntime", "onnx")
+        self.name = f"{name} {self._request.precision}"
+        self._number = {"device_id": self._device.index or 0}
+        self._sessions = PerShape(self._session)
+        wanted = self._wanted
+        here = self._library.get_available_providers()
+        if wanted not in here:
+            raise BackendError(
+                f"this ONNX Runtime has no {wanted} (it has {', '.join(here)}); install onnxruntime-gpu instead of "
+                f"onnxruntime{self._also}"
+            )
+
+    _also = ""  # what has to be installed, too
+
+    @property
+    def _wanted(self) -> str:
+        """The provider that has to run."""
+        return _CPU if self._device.type == "cpu" else _CUDA
 
     def __call__(self, images: Tensor) -> Tensor:
         """As `Backend`."""
@@ -58,32 +74,16 @@ class OnnxRuntimeBackend:
         session.run_with_iobinding(binding)
         return result
 
-    def _choose(self, tensorrt: bool, precision: str) -> list[Any]:
-        """Providers in the order of preference; raises BackendError where the first is not there."""
+    def _file(self, shape: Shape) -> Path:
+        """The ONNX for images of a shape."""
+        return self._path
+
+    def _providers(self, path: Path) -> list[Any]:
+        """Providers for a file, in the order of preference."""
         if self._device.type == "cpu":
             return [_CPU]
-        here = self._library.get_available_providers()
-        wanted = _TENSORRT if tensorrt else _CUDA
-        if wanted not in here:
-            raise BackendError(
-                f"this ONNX Runtime has no {wanted} (it has {', '.join(here)}); install onnxruntime-gpu instead of "
-                "onnxruntime" + (", and TensorRT" if tensorrt else "")
-            )
-        number = {"device_id": self._device.index or 0}
-        if not tensorrt:
-            return [(_CUDA, number), _CPU]
-        engines = self._path.with_suffix(".tensorrt")
-        engines.mkdir(exist_ok=True)
-        options = {
-            **number,
-            "trt_engine_cache_enable": True,
-            "trt_engine_cache_path": str(engines),
-            "trt_timing_cache_enable": True,
-            "trt_timing_cache_path": str(engines),
-            "trt_fp16_enable": precision == "float16",
-            "trt_int8_enable": precision == "int8",
-        }
-        return [(_TENSORRT, options), (_CUDA, number), _CPU]
+        # TF32 is ONNX Runtime's default on CUDA. float32 means exact here.
+        return [(_CUDA, {**self._number, "use_tf32": str(int(self._request.precision == "tf32"))}), _CPU]
 
     def _session(self, shape: Shape) -> Any:
         options = self._library.SessionOptions()
@@ -93,8 +93,16 @@ class OnnxRuntimeBackend:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.add_free_dimension_override_by_name("height", shape[2])
         options.add_free_dimension_override_by_name("width", shape[3])
-        session = self._library.InferenceSession(str(self._path), options, providers=self._providers)
-        wanted = self._providers[0] if isinstance(self._providers[0], str) else self._providers[0][0]
-        if session.get_providers()[0] != wanted:  # it would go on with the next one without a word
-            raise BackendError(f"ONNX Runtime could not start {wanted} and fell back to {session.get_providers()[0]}")
+        path = self._file(shape)
+        session = self._library.InferenceSession(str(path), options, providers=self._providers(path))
+        if session.get_providers()[0] != self._wanted:  # it would go on with the next one without a word
+            raise BackendError(
+                f"ONNX Runtime could not start {self._wanted} and fell back to {session.get_providers()[0]}"
+            )
+        takes = session.get_inputs()[0].shape[2:]
+        if all(isinstance(side, int) for side in takes) and tuple(takes) != tuple(shape[2:]):
+            raise BackendError(
+                f"{path} takes images of {takes[1]}x{takes[0]} as the network sees them, and these become "
+                f"{shape[3]}x{shape[2]}; run `lseg export` again with their size"
+            )
         return session

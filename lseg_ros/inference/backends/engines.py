@@ -1,0 +1,60 @@
+"""What TensorRT has built: an engine may be in another precision than the one that was asked for."""
+
+import json
+import logging
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+logger = logging.getLogger(__name__)
+
+# How TensorRT writes the types of layers; the first that is found counts.
+_TYPES = {
+    "bfloat16": ("bf16", "bfloat16"),
+    "float16": ("fp16", "half", "float16"),
+    "int8": ("int8",),
+    "float32": ("fp32", "float"),
+}
+
+
+def say_precision(folder: Path, asked: str) -> None:
+    """Logs in what types the layers of the engines in a folder are; a warning where few have the one asked for."""
+    counts = engine_types(folder)
+    if counts is None:
+        logger.info("what precision TensorRT's engines have is not known: the Python package tensorrt is not installed")
+    elif not counts:
+        logger.info("what precision TensorRT's engines have is not known: they were built without that knowledge")
+    else:
+        text = ", ".join(f"{count} in {name}" for name, count in counts.most_common())
+        wanted = "float32" if asked == "tf32" else asked
+        level = logging.INFO if counts[wanted] >= sum(counts.values()) / 2 else logging.WARNING
+        logger.log(level, "TensorRT was asked for %s; of its engine's layers there are %s", asked, text)
+
+
+def engine_types(folder: Path) -> Counter[str] | None:
+    """How many layers of the engines in a folder have which type; None where TensorRT's Python package is missing."""
+    try:
+        import tensorrt  # type: ignore[import-not-found,unused-ignore]
+    except ImportError:
+        return None
+    found: Counter[str] = Counter()
+    runtime = tensorrt.Runtime(tensorrt.Logger(tensorrt.Logger.ERROR))
+    for path in folder.glob("*.engine"):
+        engine: Any = runtime.deserialize_cuda_engine(path.read_bytes())
+        if engine is not None:
+            inspector = engine.create_engine_inspector()
+            found += layer_types(inspector.get_engine_information(tensorrt.LayerInformationFormat.JSON))
+    return found
+
+
+def layer_types(information: str) -> Counter[str]:
+    """How many layers have which type, by the JSON of TensorRT's inspector; those that it only names do not count."""
+    found: Counter[str] = Counter()
+    for layer in json.loads(information).get("Layers", []):
+        outputs = layer.get("Outputs", []) if isinstance(layer, dict) else []
+        for output in outputs[:1]:
+            text = str(output.get("Format/Datatype", "")).lower()
+            name = next((name for name, signs in _TYPES.items() if any(sign in text for sign in signs)), None)
+            if name is not None:
+                found[name] += 1
+    return found
