@@ -102,7 +102,7 @@ class OfWidth(HashText):
 def test_no_forbidden_operation(monkeypatch: pytest.MonkeyPatch, *, make: Callable[[], LSegNet], whole: bool) -> None:
     monkeypatch.setattr(upsampling, "_whole_limit", lambda device: 10**9 if whole else 0)
     segmenter, strict = frames_of(make())
-    labels = [LabelSpec("road", prompts=("road", "street")), LabelSpec("sky", threshold=0.5), "x"]
+    labels = [LabelSpec("road", prompts=("road", "street")), LabelSpec("sky", threshold=0.5), LabelSpec("x")]
     segmenter.set_labels(labels)
     assert segmenter.segment(RGB).mask.shape == (60, 100)
     assert [what.partition(" ")[0] for what in strict.checked] == ["preprocessing", "encoder", "scoring"]
