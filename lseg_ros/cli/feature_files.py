@@ -13,9 +13,10 @@ from torch import Tensor
 
 from lseg_ros.files import replacing
 from lseg_ros.images.photos import RGB
+from lseg_ros.inference.embedding import ImageEmbedding
 from lseg_ros.inference.features import checked_points, enlarged, feature_map, unnormalized
 from lseg_ros.inference.preprocess import Size
-from lseg_ros.inference.segmenter import ImageEmbedding, Segmenter
+from lseg_ros.inference.segmenter import Segmenter
 
 _LONGEST_3DGS = 480  # pixels; what Feature-3DGS's own script shrinks larger images to
 _PASSES_3DGS = 8  # that script sums four sizes, each mirrored too; in training, features weigh by their length

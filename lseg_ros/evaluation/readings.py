@@ -16,7 +16,7 @@ from lseg_ros.evaluation.text_features import (
     in_chunks,
     shuffled,
 )
-from lseg_ros.inference.segmenter import ImageEmbedding
+from lseg_ros.inference.embedding import ImageEmbedding
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,11 @@ from torch import Tensor
 
 from lseg_ros.data.common import IGNORE
 from lseg_ros.evaluation.text_features import in_chunks
+from lseg_ros.inference.embedding import ImageEmbedding
 from lseg_ros.inference.labels import LabelSpec
 from lseg_ros.inference.numerics import float32_products
 from lseg_ros.inference.preprocess import Geometry
-from lseg_ros.inference.segmenter import ImageEmbedding, Segmenter
+from lseg_ros.inference.segmenter import Segmenter
 from lseg_ros.inference.upsampling import Best, best_labels
 from lseg_ros.model.net import LSegNet
 

@@ -19,14 +19,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lseg_ros.inference.backends.base import first_line
-
 logger = logging.getLogger(__name__)
 
 _AGAIN = 10.0  # seconds after which recording is tried again where there was too little memory
 _ALMOST_NOTHING = 2**28  # bytes of free memory
 _WARM_UP = 3  # runs before recording: libraries choose their algorithms and get their memory in the first ones
 _recording = Lock()  # one recording at a time in a process
+# Graphs whose recording failed. PyTorch's allocator may go on asking them which memory is theirs, so they stay.
+_unfinished: list[torch.cuda.CUDAGraph] = []
 # The stream of all recordings on a GPU, by its number: cuBLAS keeps tens of MB for every stream that it ever saw.
 _streams: dict[int | None, torch.cuda.Stream] = {}
 
@@ -76,7 +76,8 @@ class Recorder:
             before = torch.cuda.current_stream(self.device)
             # Nothing can be recorded on the default stream. The warm-up runs on the stream of the recording, so that
             # what libraries keep for a stream is there before.
-            aside = _streams.setdefault(self.device.index, torch.cuda.Stream(self.device))
+            aside = _streams.get(self.device.index) or torch.cuda.Stream(self.device)
+            _streams[self.device.index] = aside
             aside.wait_stream(before)
             try:
                 with torch.cuda.stream(aside):
@@ -86,9 +87,11 @@ class Recorder:
                 if self._pool is None:
                     self._pool = torch.cuda.graph_pool_handle()
                 graph = torch.cuda.CUDAGraph()
+                _unfinished.append(graph)
                 # thread_local: what other threads do meanwhile, such as getting memory, does not spoil the recording.
                 with torch.cuda.graph(graph, self._pool, aside, capture_error_mode="thread_local"):
                     body()
+                _unfinished.remove(graph)
             finally:
                 # A recording that fails leaves its own stream as the current one.
                 torch.cuda.set_stream(before)
@@ -111,7 +114,8 @@ def _root(error: BaseException) -> str:
     """The first of the errors that led to this one: the end of a failed recording raises another."""
     while error.__context__ is not None:
         error = error.__context__
-    return first_line(error) if isinstance(error, Exception) else repr(error)
+    # The first line: behind it CUDA's errors have pages of advice to programmers.
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or ['no reason given'])[0][:200]}"
 
 
 def buffer(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:

@@ -1,6 +1,7 @@
-"""Devices by their names."""
+"""Devices by their names, and their memory."""
 
 import re
+from pathlib import Path
 
 import torch
 
@@ -21,3 +22,18 @@ def device_named(name: str) -> torch.device:
             f"device {name!r} was asked for, and torch finds {torch.cuda.device_count()} GPUs here; use auto or cpu"
         )
     return device
+
+
+def memory_of(device: torch.device) -> dict[str, str]:
+    """The device and how much of its memory is in use, as text by name; of a CPU, the process's own."""
+    if device.type != "cuda":
+        # Linux only, as is ROS's support of the distributions that we know; elsewhere the figure is left out.
+        status = Path("/proc/self/status")
+        found = re.search(r"VmRSS:\s+(\d+) kB", status.read_text()) if status.is_file() else None
+        return {"device": "cpu"} | ({"memory_mb": str(int(found[1]) // 1024)} if found else {})
+    free, total = torch.cuda.mem_get_info(device)
+    return {
+        "device": f"{device} ({torch.cuda.get_device_name(device)})",
+        "memory_mb": str(torch.cuda.memory_allocated(device) // 2**20),
+        "device_memory_free_mb": f"{free // 2**20} of {total // 2**20}",
+    }

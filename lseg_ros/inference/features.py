@@ -19,7 +19,7 @@ from lseg_ros.inference.upsampling import resized
 from lseg_ros.model.net import TORCH_TYPES, LSegNet
 
 if TYPE_CHECKING:
-    from lseg_ros.inference.segmenter import ImageEmbedding
+    from lseg_ros.inference.embedding import ImageEmbedding
 
 _CHANNELS = 64  # enlarged at once, so that memory holds few of them as float32
 

@@ -74,12 +74,12 @@ class ImageProgram:
         self._holds = ref(found)
         clock.mark("encode")
         if not self._seen:
-            self._seen = True
             if not bool(torch.isfinite(found).all()):
                 raise BackendError(
                     "numbers in this network get too large for its precision, as those of float16 end at 65504; "
                     "set precision to tf32, bfloat16 or float32"
                 )
+            self._seen = True
         return found
 
     def hold(self, coordinates: Tensor) -> None:

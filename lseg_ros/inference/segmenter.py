@@ -1,11 +1,10 @@
 """Segmenter: an RGB image and labels in, a `Segmentation` out."""
 
 import logging
-import re
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -20,14 +19,15 @@ from lseg_ros.inference.backends.base import Request
 from lseg_ros.inference.backends.choose import backend_for, precision_for
 from lseg_ros.inference.competition import Competition
 from lseg_ros.inference.cuda_graphs import Recorder, free_cached, full_memory_said
-from lseg_ros.inference.devices import device_named
+from lseg_ros.inference.devices import device_named, memory_of
+from lseg_ros.inference.embedding import ImageEmbedding
 from lseg_ros.inference.features import feature_map
 from lseg_ros.inference.gpu_frames import GpuFrames, WinnersOfProgram
 from lseg_ros.inference.labels import IdRules, LabelError, LabelSet, LabelSpec, as_specs, assign, check_phrases
 from lseg_ros.inference.multiscale import multiscale
 from lseg_ros.inference.numerics import float32_products
 from lseg_ros.inference.postprocess import Segmentation, Winners, WinnersOfLogits, best_prompt, segmentation_of
-from lseg_ros.inference.preprocess import Geometry, Size, check_rgb, geometry, to_input
+from lseg_ros.inference.preprocess import Size, check_rgb, geometry, to_input
 from lseg_ros.inference.protocol import PhraseMatch
 from lseg_ros.inference.reading import check_told_apart, remarks, without_same
 from lseg_ros.inference.stage_times import StageClock
@@ -38,30 +38,6 @@ from lseg_ros.model.net import TORCH_TYPES, LSegNet
 logger = logging.getLogger(__name__)
 
 _TEXT_CACHE = 4096  # phrases
-
-
-@dataclass(frozen=True)
-class ImageEmbedding:
-    """An image as the network sees it: score it under any labels, at any time.
-
-    coordinates: [1,R,h,w] unit vectors, in `basis`: [D,R]; see `lseg_ros.model.fused_encoder_decoder`.
-    times: gives `stage_ms`.
-    """
-
-    coordinates: Tensor
-    basis: Tensor
-    sizes: Geometry
-    times: Callable[[], dict[str, float]] = dict
-
-    @property
-    def stage_ms(self) -> dict[str, float]:
-        """How long each stage took, in milliseconds; waits for a GPU to be done with them."""
-        return self.times()
-
-    @property
-    def embedding(self) -> Tensor:
-        """[1,D,h,w] unit vectors in the space of the text."""
-        return functional.conv2d(self.coordinates, self.basis[:, :, None, None])
 
 
 class Segmenter:
@@ -291,18 +267,7 @@ class Segmenter:
 
     def usage(self) -> dict[str, str]:
         """The backend, the device and its memory in use, as text by name; of a CPU, the process's own."""
-        backend = {"backend": self._backend.name}
-        if self.device.type != "cuda":
-            # Linux only, as is ROS's support of the distributions that we know; elsewhere the figure is left out.
-            status = Path("/proc/self/status")
-            found = re.search(r"VmRSS:\s+(\d+) kB", status.read_text()) if status.is_file() else None
-            return backend | {"device": "cpu"} | ({"memory_mb": str(int(found[1]) // 1024)} if found else {})
-        free, total = torch.cuda.mem_get_info(self.device)
-        return backend | {
-            "device": f"{self.device} ({torch.cuda.get_device_name(self.device)})",
-            "memory_mb": str(torch.cuda.memory_allocated(self.device) // 2**20),
-            "device_memory_free_mb": f"{free // 2**20} of {total // 2**20}",
-        }
+        return {"backend": self._backend.name, **memory_of(self.device)}
 
     def release(self) -> None:
         """Gives the network and the device's memory back; the segmenter cannot be used afterwards."""
