@@ -102,6 +102,10 @@ def main() -> int:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps(results, indent=1) + "\n")
     write_report(results, options.out)
+    if options.out.parent == RESULTS:
+        from benchmarks.gpu.results import write_section
+
+        write_section()
     return 0
 
 

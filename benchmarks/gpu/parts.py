@@ -1,5 +1,6 @@
 """The measurements, each of which adds to the results of this GPU."""
 
+import copy
 import gc
 import os
 import subprocess
@@ -66,9 +67,9 @@ def endurance(results: dict[str, Any]) -> None:
 
 def lives(results: dict[str, Any]) -> None:
     """Memory after a segmenter has come and gone, again and again, as by cleanup and configure."""
-    held = []
+    held, net = [], load_model("lseg_mini")
     for _ in range(LIVES):
-        segmenter = Segmenter(load_model("lseg_mini"), "cuda")
+        segmenter = Segmenter(copy.deepcopy(net), "cuda")
         segmenter.set_labels(labels(20))
         segmenter.segment(photos(640, 480)[0]).mask  # noqa: B018
         segmenter.release()

@@ -34,7 +34,7 @@ def merge(results: dict[str, Any]) -> None:
 def write(results: dict[str, Any], path: Path) -> list[str]:
     """Writes README's table, the section on GPUs, and the page beside the file; says what could not be written."""
     report.write_table()
-    DOCS.write_text(_BETWEEN.sub(lambda _: section(), DOCS.read_text(encoding="utf-8")), encoding="utf-8")
+    write_section()
     missing = [name for name in ("jinja2", "matplotlib") if find_spec(name) is None]
     if missing:
         return [
@@ -42,6 +42,11 @@ def write(results: dict[str, Any], path: Path) -> list[str]:
         ]
     path.with_suffix(".html").write_text(report.page(results), encoding="utf-8")
     return []
+
+
+def write_section() -> None:
+    """Writes the document's section on GPUs anew."""
+    DOCS.write_text(_BETWEEN.sub(lambda _: section(), DOCS.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def section(folder: Path | None = None) -> str:

@@ -566,8 +566,8 @@ class Fake:
         return rgb
 
     def score(self, rgb):
-        shares = rgb[..., 0].astype(np.float32) / 255
-        return SimpleNamespace(mask=(rgb[..., 1] > 99).astype(np.uint8) + 1, confidence=shares, labels=self.labels)
+        mask, confidence = (rgb[..., 1] > 99).astype(np.uint8) + 1, np.maximum(rgb[..., 0], 1)
+        return SimpleNamespace(mask=mask, confidence_bytes=confidence, labels=self.labels)
 
 
 bag.segmenter_of, bag.sha256, bag._device = Fake, lambda path: "fake", lambda wanted, worker: wanted
