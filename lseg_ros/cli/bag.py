@@ -75,7 +75,7 @@ def run(options: argparse.Namespace) -> int:
     from lseg_ros.model.weight_files import weights_path
     from lseg_ros.recording.bags import Recording
     from lseg_ros.recording.partial import PartialBag
-    from lseg_ros.recording.segmenting import Job, Outputs, copied_topics
+    from lseg_ros.recording.segmenting import Job, Outputs, what_is_copied
 
     worker = _worker()
     if options.output.exists():
@@ -87,7 +87,7 @@ def run(options: argparse.Namespace) -> int:
         topics = list(dict.fromkeys(options.topic))
         connections = recording.images(topics)
         outputs = Outputs(topics, _outputs(options.outputs))
-        copied = copied_topics(recording, outputs) if options.copy else {}
+        copied = what_is_copied(recording, outputs) if options.copy else None
         segmenter = segmenter_of(options, _device(options.device, worker))
         # All that the messages depend on; what cannot differ between two runs is left out.
         made_with = {
@@ -186,7 +186,8 @@ def _segment(job: "Job", out: Path, copied: Any, worker: _Worker) -> int:
     if refused.total() == frames:
         job.partial.remove()
         raise ValueError(f"{job.recording.path} has no frame that can be segmented; nothing was written")
-    join(job, frames, out, copied)
+    for sentence in join(job, frames, out, copied):
+        print(f"lseg: {sentence}", file=sys.stderr)
     print(f"{out}: {frames - refused.total()} of {frames} frames segmented")
     return 1 if refused else 0
 

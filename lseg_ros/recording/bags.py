@@ -2,16 +2,20 @@
 
 import re
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from sqlite3 import OperationalError
 from typing import NamedTuple
 
+import yaml
 from rosbags.interfaces import Connection, ConnectionExtRosbag2, MessageDefinitionFormat, Qos
-from rosbags.rosbag2 import CompressionFormat, CompressionMode, Reader, StoragePlugin, Writer
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import Stores, TypesysError, get_types_from_idl, get_types_from_msg, get_typestore
 
+from lseg_ros.recording.diagnosis import explain
+from lseg_ros.recording.mcap_files import Extra, McapError, append, extras
+from lseg_ros.recording.mcap_reader import BagReader
 from lseg_ros.recording.messages import COMPRESSED_IMAGE, IMAGE
 
 _STORAGES = {".mcap": StoragePlugin.MCAP, ".db3": StoragePlugin.SQLITE3}
@@ -40,6 +44,19 @@ class Topic:
     qos: tuple[Qos, ...] = ()
 
 
+@dataclass(frozen=True)
+class Extras:
+    """What a recording holds beside topics.
+
+    Attributes:
+        records: Attachments and metadata, which only MCAP files have.
+        custom: rosbag2's custom data.
+    """
+
+    records: tuple[Extra, ...] = ()
+    custom: Mapping[str, str] = field(default_factory=dict)
+
+
 class Recording:
     """A bag that is open for reading; use it in a `with`."""
 
@@ -55,15 +72,18 @@ class Recording:
         if not path.is_dir():
             path.open("rb").close()  # whose errors name the path
             if path.suffix not in _STORAGES:
-                raise BagError(f"{path} is no rosbag2 recording; give a .mcap or .db3 file, or the recording's folder")
+                raise BagError(f"{path} {_other_name(path)}")
         elif not (path / "metadata.yaml").is_file():
             raise BagError(f"{path} has no metadata.yaml; write one with `ros2 bag reindex {path}`")
         self.path = path
         try:
-            self._reader = Reader(path)
+            self._reader = BagReader(path)
             self._reader.open()
         except Exception as error:  # of damaged files the library raises many kinds
-            raise self._damaged(error) from error
+            raise BagError(explain(path, error)) from error
+        self._connections = [c for c in self._reader.connections if _encoding(c) == "cdr"]
+        self.foreign = {c.topic: _encoding(c) for c in self._reader.connections if _encoding(c) != "cdr"}
+        """The topics that are left out, and the encodings of their messages, which are not ROS 2's."""
 
     def __enter__(self) -> "Recording":
         return self
@@ -90,7 +110,8 @@ class Recording:
 
     def images(self, topics: Sequence[str]) -> list[Connection]:
         """The connections of image topics; raises BagError where one is missing or holds no images."""
-        types = {connection.topic: connection.msgtype for connection in self._reader.connections}
+        types = {topic: f"in {encoding}, which is not read" for topic, encoding in self.foreign.items()}
+        types |= {connection.topic: connection.msgtype for connection in self._connections}
         for topic in topics:
             if types.get(topic) in (IMAGE, COMPRESSED_IMAGE):
                 continue
@@ -98,12 +119,12 @@ class Recording:
             has = f"the image topics there are: {', '.join(found)}" if found else "it has no image topics"
             wrong = f"in {self.path}, {topic} is {types[topic]}" if topic in types else f"{self.path} has no {topic}"
             raise BagError(f"{wrong}; {has}")
-        return [connection for connection in self._reader.connections if connection.topic in topics]
+        return [connection for connection in self._connections if connection.topic in topics]
 
     def topics(self) -> dict[str, Topic]:
         """All topics by name, as they would be written again; raises BagError where the bag does not define a type."""
         found: dict[str, Topic] = {}
-        for connection in self._reader.connections:
+        for connection in self._connections:
             if connection.topic not in found:
                 found[connection.topic] = self._topic(connection)
         return found
@@ -130,7 +151,8 @@ class Recording:
 
     def messages(self, connections: Sequence[Connection] = ()) -> Iterator[tuple[Connection, Message]]:
         """The messages of some connections, or of all, by time; raises BagError where the file is damaged."""
-        if not connections and not self._reader.connections:
+        connections = connections or self._connections
+        if not connections:
             return
         messages = self._reader.messages(connections)
         while True:
@@ -139,12 +161,37 @@ class Recording:
             except StopIteration:
                 return
             except Exception as error:
-                raise self._damaged(error) from error
+                raise BagError(explain(self.path, error)) from error
             yield connection, Message(connection.topic, time, data)
 
-    def _damaged(self, error: Exception) -> BagError:
-        advice = "; `mcap recover` may save what it holds" if self.storage == StoragePlugin.MCAP else ""
-        return BagError(f"{self.path} is damaged or was cut short ({' '.join(str(error).split())}){advice}")
+    def extras(self) -> Extras:
+        """What is to be copied beside topics.
+
+        Raises:
+            BagError: A file is damaged.
+        """
+        files = sorted(self.path.glob("*.mcap")) if self.path.is_dir() else [self.path]
+        found, custom = [], dict(self._reader.storage.metadata.custom or {})
+        for file in files if self.storage == StoragePlugin.MCAP else []:
+            try:
+                records, own = extras(file)
+                custom = custom or dict((yaml.safe_load(own) or {}).get("custom_data") or {})
+            except (McapError, AttributeError, TypeError, ValueError, yaml.YAMLError) as error:
+                raise BagError(explain(file, error)) from error
+            found += records
+        return Extras(tuple(found), {str(key): str(value) for key, value in custom.items()})
+
+
+def _encoding(connection: Connection) -> str:
+    assert isinstance(connection.ext, ConnectionExtRosbag2)
+    return connection.ext.serialization_format
+
+
+def _other_name(path: Path) -> str:
+    """What a file is that is called neither .mcap nor .db3."""
+    if path.suffix == ".bag":
+        return "is a ROS 1 recording by its name; convert it with `rosbags-convert`"
+    return "is no rosbag2 recording; give a .mcap or .db3 file, or the recording's folder"
 
 
 def storage_for(out: Path, source: StoragePlugin) -> StoragePlugin:
@@ -153,7 +200,12 @@ def storage_for(out: Path, source: StoragePlugin) -> StoragePlugin:
 
 
 def write_bag(
-    out: Path, storage: StoragePlugin, topics: Iterable[Topic], messages: Iterable[Message], scratch: Path
+    out: Path,
+    storage: StoragePlugin,
+    topics: Iterable[Topic],
+    messages: Iterable[Message],
+    scratch: Path,
+    extras: Extras = Extras(),
 ) -> None:
     """Writes a bag, which takes its name when it is whole.
 
@@ -163,6 +215,7 @@ def write_bag(
         topics: All topics, which the bag has even if they have no messages.
         messages: In the order of their times.
         scratch: An existing folder in the same file system, for what is not whole yet.
+        extras: What the bag is to have beside topics; an SQLite file has no place for attachments and metadata.
 
     Raises:
         OSError: It cannot be written; names `out`.
@@ -171,7 +224,9 @@ def write_bag(
         is_file = out.suffix in _STORAGES
         folder = Path(temporary, "new", out.stem if is_file else out.name)
         try:
-            _write(folder, storage, topics, messages)
+            _write(folder, storage, topics, messages, extras.custom)
+            if storage == StoragePlugin.MCAP and extras.records:
+                append(folder / f"{folder.name}.mcap", extras.records)
             new = folder / out.name if is_file else folder
             if out.exists() and (out.is_dir() or new.is_dir()):  # only a file takes the place of a file in one step
                 out.rename(Path(temporary, "old"))
@@ -184,10 +239,18 @@ def write_bag(
             raise OSError(None, str(error), str(out)) from error
 
 
-def _write(folder: Path, storage: StoragePlugin, topics: Iterable[Topic], messages: Iterable[Message]) -> None:
+def _write(
+    folder: Path,
+    storage: StoragePlugin,
+    topics: Iterable[Topic],
+    messages: Iterable[Message],
+    custom: Mapping[str, str],
+) -> None:
     writer = Writer(folder, version=8, storage_plugin=storage)  # the newer one spells QoS in words, new to Humble
     if storage == StoragePlugin.MCAP:
         writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)  # masks become many times smaller
+    for key, value in custom.items():
+        writer.set_custom_data(key, value)
     with writer:
         connections = {
             topic.name: writer.add_connection(

@@ -8,10 +8,11 @@ from itertools import count, groupby
 from pathlib import Path
 
 from rosbags.interfaces import Connection, Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
+from rosbags.rosbag2 import StoragePlugin
 
 from lseg_ros.images.messages import ImageError
 from lseg_ros.inference.protocol import SegmenterLike
-from lseg_ros.recording.bags import BagError, Message, Recording, Topic, storage_for, write_bag
+from lseg_ros.recording.bags import BagError, Extras, Message, Recording, Topic, storage_for, write_bag
 from lseg_ros.recording.messages import (
     FRAME_INFO,
     IMAGE,
@@ -127,26 +128,62 @@ def segment_sizes(frames: int) -> list[int]:
     return [min(FRAMES, frames - start) for start in range(0, frames, FRAMES)]
 
 
-def copied_topics(recording: Recording, outputs: Outputs) -> dict[str, Topic]:
-    """All topics of a recording, by name; raises BagError where one has the name of an output, or no definition."""
+@dataclass(frozen=True)
+class Copied:
+    """What goes from a recording into the new one, beside what is made.
+
+    Attributes:
+        topics: All topics that can be copied, by name.
+        foreign: The encodings of those that cannot, by name.
+        extras: Attachments, metadata and custom data.
+    """
+
+    topics: Mapping[str, Topic]
+    foreign: Mapping[str, str]
+    extras: Extras
+
+
+def what_is_copied(recording: Recording, outputs: Outputs) -> Copied:
+    """Lists all that a recording holds.
+
+    Raises:
+        BagError: A topic has the name of an output, or no definition; or the recording is damaged.
+    """
     topics = recording.topics()
     for topic in outputs.topics():
         if topic.name in topics:
             raise BagError(f"{recording.path} has {topic.name} already, which would be mixed; leave out --copy")
-    return topics
+    return Copied(topics, recording.foreign, recording.extras())
 
 
-def join(job: Job, frames: int, out: Path, copied: Mapping[str, Topic]) -> None:
+def join(job: Job, frames: int, out: Path, copied: Copied | None) -> list[str]:
     """Writes OUT from the finished segments, and what is copied from the recording.
+
+    Returns:
+        A sentence for each kind of thing that was to be copied and is left out.
 
     Raises:
         OSError: It cannot be written.
         BagError: The recording, or a segment, is damaged.
     """
     messages = job.partial.messages(len(segment_sizes(frames)))
-    if copied:
+    copied, asked = copied or Copied({}, {}, Extras()), copied is not None
+    if asked:
         recorded = (message for _, message in job.recording.messages())
         messages = heapq.merge(recorded, messages, key=lambda message: message.time)
-    topics = [*copied.values(), *job.outputs.topics()]
-    write_bag(out, storage_for(out, job.recording.storage), topics, messages, job.partial.folder)
+    topics = [*copied.topics.values(), *job.outputs.topics()]
+    storage = storage_for(out, job.recording.storage)
+    write_bag(out, storage, topics, messages, job.partial.folder, copied.extras)
     job.partial.remove()
+    return _left_out(copied, storage)
+
+
+def _left_out(copied: Copied, storage: StoragePlugin) -> list[str]:
+    sentences = []
+    if copied.foreign:
+        topics = ", ".join(f"{topic} ({encoding})" for topic, encoding in sorted(copied.foreign.items()))
+        sentences.append(f"not copied, because only messages of ROS 2 are: {topics}")
+    if copied.extras.records and storage != StoragePlugin.MCAP:
+        names = ", ".join(f"{extra.kind} {extra.name}" for extra in copied.extras.records)
+        sentences.append(f"not copied, because only MCAP files have a place for it: {names}")
+    return sentences
