@@ -63,9 +63,11 @@ class Recorder:
             self._pool = None  # the failed recording may have left it in any state
             with suppress(Exception):
                 free_cached(self.device)
-            if is_out_of_memory(error):
+            first = _root(error)
+            if is_out_of_memory(first):
                 self._full_since = time.monotonic()
-            reason = _root(error)
+            # The first line: behind it CUDA's errors have pages of advice to programmers.
+            reason = f"{type(first).__name__}: {(str(first).strip().splitlines() or ['no reason given'])[0][:200]}"
             if reason not in self._said:
                 self._said.add(reason)
                 logger.warning("no CUDA graph of the %s (%s); it runs step by step, which is slower", what, reason)
@@ -110,12 +112,11 @@ class Recorder:
         self._pool = None
 
 
-def _root(error: BaseException) -> str:
+def _root(error: BaseException) -> BaseException:
     """The first of the errors that led to this one: the end of a failed recording raises another."""
     while error.__context__ is not None:
         error = error.__context__
-    # The first line: behind it CUDA's errors have pages of advice to programmers.
-    return f"{type(error).__name__}: {(str(error).strip().splitlines() or ['no reason given'])[0][:200]}"
+    return error
 
 
 def buffer(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
