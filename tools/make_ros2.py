@@ -56,9 +56,9 @@ REQUIREMENTS = ("argcomplete>=3,<4", "catkin_pkg>=1,<2", "lark>=1.1,<2", "packag
 
 
 def main() -> None:
+    if make_env.find_distribution():
+        raise make_env.SetupError("A ROS 2 distribution is sourced, and it has its own `ros2`; nothing to do.")
     with make_env.one_at_a_time():
-        if make_env.find_distribution():
-            raise make_env.SetupError("A ROS 2 distribution is sourced, and it has its own `ros2`; nothing to do.")
         if not make_env.WHEELS_NAME.exists():
             raise make_env.SetupError("There is no ROS 2 in .venv yet: run `make env` first.")
         distribution = make_env.WHEELS_NAME.read_text().strip()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from lseg_ros.ros.client import RemoteNode
 
+_ANSWER_WITHIN = 60.0  # seconds, or as long as --wait says: a node that has just started loads its model first
 _NO_NODE = 3  # the exit status where no node is found, or none answers
 EXIT_STATUS = f"""\
 Exit status: 0 done; 1 the node refused, or something given here cannot be used; 2 the command line is wrong;
@@ -19,7 +20,11 @@ def add_node_options(parser: argparse.ArgumentParser, *, camera: bool = False) -
     """Adds what chooses a node; `camera`: and a camera of it."""
     parser.add_argument("--node", metavar="NAME", help="such as /robot1/lseg; needed only where there are several")
     parser.add_argument(
-        "--wait", type=float, default=5.0, metavar="SECONDS", help="for the node to be found (default: 5)"
+        "--wait",
+        type=float,
+        default=5.0,
+        metavar="SECONDS",
+        help="for the node to be found (default: 5), and to answer (at least 60)",
     )
     if camera:
         parser.add_argument("--camera", default="", metavar="NAME", help="of a node with several cameras")
@@ -50,7 +55,7 @@ def with_node(options: argparse.Namespace, work: Callable[["RemoteNode"], int]) 
             info = choose_node(session, options.node, options.wait)
             if info.count > 1:
                 warn(f"{info.count} nodes are called {info.name}, and any of them may answer; end all but one")
-            return work(RemoteNode(session, info))
+            return work(RemoteNode(session, info, max(options.wait, _ANSWER_WITHIN)))
     except ClientError as error:
         warn(str(error))
         return 1 if isinstance(error, Refused) else _NO_NODE

@@ -1,6 +1,7 @@
 """The installed executables, as processes of their own: camera, node and a client that changes labels."""
 
 import signal
+import subprocess
 from collections import defaultdict
 from functools import partial
 from pathlib import Path
@@ -165,3 +166,24 @@ def test_a_node_that_cannot_start_says_why(
     log = (tmp_path / "lseg_node.log").read_text()
     assert reason in log and "Traceback" not in log
     assert "cannot start" in log
+
+
+def test_the_commands_of_lseg_as_processes_of_their_own(domain: int, start: Start, photo: Path, tmp_path: Path) -> None:
+    """Words, a question and pictures, with nothing but the installed executables."""
+
+    def lseg(*arguments: str, status: int = 0) -> str:
+        done = subprocess.run(["lseg", *arguments], capture_output=True, text=True, timeout=PATIENCE)
+        assert done.returncode == status and "Traceback" not in done.stderr, done.stderr
+        return done.stdout + done.stderr
+
+    start("lseg_node", labels=LISTS[0])
+    start("image_player", sources=[str(photo)], rate=5.0)
+    assert "grass" in lseg("labels", "--wait", str(PATIENCE))
+    assert "person, standing" in lseg("labels", "sky", "person, standing")
+    assert "empty" in lseg("labels", "sky", " ", status=1)
+    assert "door" in lseg("query", "door", "--save", str(tmp_path / "maps"))
+    assert cv2.imread(str(tmp_path / "maps" / "1_door.png")).shape == (120, 160, 3)  # type: ignore[union-attr]
+    lseg("watch", "overlay", "-o", str(tmp_path / "pictures"), "--count", "2")
+    assert len(list((tmp_path / "pictures").iterdir())) == 2
+    assert "/lseg, segmentation: " in lseg("status")
+    assert "no node /other of lseg_ros was found" in lseg("enable", "on", "--node", "/other", status=3)

@@ -1,9 +1,11 @@
 """`make ros2`: what it clones, from where, and what it says where that fails."""
 
+import importlib
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,11 +13,9 @@ TOOLS = Path(__file__).parents[2] / "tools"
 
 
 @pytest.fixture
-def tool(monkeypatch: pytest.MonkeyPatch) -> object:
+def tool(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.syspath_prepend(str(TOOLS))
-    import make_ros2
-
-    return make_ros2
+    return importlib.import_module("make_ros2")
 
 
 def repository(path: Path, tag: str) -> None:
@@ -31,7 +31,7 @@ def repository(path: Path, tag: str) -> None:
             subprocess.run([*git, "tag", tag], check=True)
 
 
-def test_what_is_installed_is_the_pinned_tag_of_another_place(tool, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_what_is_installed_is_the_pinned_tag_of_another_place(tool: Any, tmp_path: Path) -> None:
     repository(tmp_path / "copies" / "ros2" / "launch", "3.8.8")
     repository(tmp_path / "copies" / "osrf" / "osrf_pycommon", "2.1.6")
     tags = {"ros2/launch": "3.8.8", "osrf/osrf_pycommon": "2.1.6"}
@@ -41,7 +41,7 @@ def test_what_is_installed_is_the_pinned_tag_of_another_place(tool, tmp_path: Pa
         assert (clone / "package" / "setup.py").read_text() == "# released\n"
 
 
-def test_a_place_without_the_tag_is_named(tool, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_place_without_the_tag_is_named(tool: Any, tmp_path: Path) -> None:
     repository(tmp_path / "ros2" / "launch", "0.1.0")
     with pytest.raises(tool.make_env.SetupError, match="ros2/launch has no tag 3.8.8: fetch its tags there"):
         tool.clone({"ros2/launch": "3.8.8"}, str(tmp_path), tmp_path / "to")
@@ -49,14 +49,16 @@ def test_a_place_without_the_tag_is_named(tool, tmp_path: Path) -> None:  # type
         tool.clone({"ros2/none": "3.8.8"}, str(tmp_path), tmp_path / "to")
 
 
-def test_without_a_network_one_sentence_says_what_to_do(tool, tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_without_a_network_one_sentence_says_what_to_do(
+    tool: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with pytest.raises(tool.make_env.SetupError, match="No network: git does not reach http://127.0.0.1:9") as caught:
         tool.clone({"ros2/launch": "3.8.8"}, "http://127.0.0.1:9", tmp_path)
     assert "LSEG_ROS2_SOURCES=/path/to/copies" in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_every_distribution_with_wheels_has_the_same_repositories(tool) -> None:  # type: ignore[no-untyped-def]
+def test_every_distribution_with_wheels_has_the_same_repositories(tool: Any) -> None:
     assert tool.TAGS.keys() == set(tool.make_env.WHEELS)
     for tags in tool.TAGS.values():
         assert tags.keys() == tool.PYTHON_PACKAGES.keys() | tool.INTERFACES.keys()

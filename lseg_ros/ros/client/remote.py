@@ -16,8 +16,7 @@ from lseg_ros.ros.label_msgs import label_msg
 from lseg_ros.srv import GetLabels, Query, SetLabels
 
 _TOPIC_TIMEOUT = 2.0  # seconds
-_READ_TIMEOUT = 30.0
-_CHANGE_TIMEOUT = 60.0  # a frame in flight and the text encoder come first, and a small computer is slow
+_ANSWER_TIMEOUT = 60.0  # a model that is loaded and a frame in flight come first, and a small computer is slow
 
 
 class RemoteNode:
@@ -27,8 +26,15 @@ class RemoteNode:
     sentence where it says no.
     """
 
-    def __init__(self, session: Session, info: NodeInfo) -> None:
-        self.session, self._info = session, info
+    def __init__(self, session: Session, info: NodeInfo, patience: float = _ANSWER_TIMEOUT) -> None:
+        """Asks nothing yet.
+
+        Args:
+            session: Whose node asks.
+            info: What was found.
+            patience: Seconds to wait for an answer.
+        """
+        self.session, self._info, self._patience = session, info, patience
 
     @property
     def name(self) -> str:
@@ -45,7 +51,7 @@ class RemoteNode:
     def labels(self) -> LabelSet:
         """The labels in force; none, with version 0, while it is unconfigured."""
         service = self._info.service("lseg_ros/srv/GetLabels")
-        return self.session.call(GetLabels, service, GetLabels.Request(), _READ_TIMEOUT, repeat=True).label_set
+        return self.session.call(GetLabels, service, GetLabels.Request(), self._patience, repeat=True).label_set
 
     def set_labels(self, labels: Sequence[str | LabelSpec], *, force: bool = False) -> Any:
         """Replaces the labels, all or nothing.
@@ -62,13 +68,13 @@ class RemoteNode:
         else:
             specs = [LabelSpec(label) if isinstance(label, str) else label for label in labels]
             request = SetLabels.Request(full=[label_msg(spec) for spec in specs], force=force)
-        response = self.session.call(SetLabels, self._info.service(SET_LABELS), request, _CHANGE_TIMEOUT)
+        response = self.session.call(SetLabels, self._info.service(SET_LABELS), request, self._patience)
         return self._accepted(response)
 
     def enable(self, enabled: bool) -> str:
         """Makes it take images, or take no more; returns its own words."""
         service = self._info.service("std_srvs/srv/SetBool")
-        response = self.session.call(SetBool, service, SetBool.Request(data=enabled), _CHANGE_TIMEOUT)
+        response = self.session.call(SetBool, service, SetBool.Request(data=enabled), self._patience)
         return str(self._accepted(response).message)
 
     def query(self, phrases: Sequence[str], *, scores: bool = True, camera: str = "") -> Any:
@@ -84,7 +90,7 @@ class RemoteNode:
         """
         request = Query.Request(phrases=list(phrases), without_scores=not scores)
         service = self._info.service(QUERY, camera)
-        return self._accepted(self.session.call(Query, service, request, _READ_TIMEOUT, repeat=True))
+        return self._accepted(self.session.call(Query, service, request, self._patience, repeat=True))
 
     def images(self, output: str, *, camera: str = "", on_new: Callable[[], None] | None = None) -> Newest[Image]:
         """Subscribes to an output, such as overlay, mask or score/door; close what it returns.
