@@ -38,6 +38,7 @@ from lseg_ros.model.net import TORCH_TYPES, LSegNet
 logger = logging.getLogger(__name__)
 
 _TEXT_CACHE = 4096  # phrases
+_TOGETHER = 128  # phrases that are encoded at once; of a thousand the text encoder would take 700 MB for a moment
 
 
 class Segmenter:
@@ -355,7 +356,8 @@ class Segmenter:
         if len(self._text_of) > _TEXT_CACHE:
             self._text_of.clear()
         new = [p for p in dict.fromkeys(phrases) if p not in self._text_of]
-        if new:
-            features = self._net.encode_text(new).to(self.device)
-            self._text_of |= dict(zip(new, features @ self._basis, strict=True))
+        for start in range(0, len(new), _TOGETHER):
+            part = new[start : start + _TOGETHER]
+            features = self._net.encode_text(part).to(self.device)
+            self._text_of |= dict(zip(part, features @ self._basis, strict=True))
         return torch.stack([self._text_of[p] for p in phrases])

@@ -1,10 +1,13 @@
 """From image and labels to numbers, held to the plain definition."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import torch
 from rounding import assert_same_mask, ties
 from tiny import TINY, HashText, tiny_net
+from torch import Tensor
 from torch.nn import functional
 
 from lseg_ros import Segmenter
@@ -232,3 +235,21 @@ def test_another_size_and_channels_side_by_side() -> None:
 def test_usage_names_the_device() -> None:
     usage = Segmenter(tiny_net(), "cpu").usage()
     assert usage["device"] == "cpu" and int(usage.get("memory_mb", 1)) > 0
+
+
+def test_many_labels_are_encoded_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = tiny_net()
+    together: list[int] = []
+    encode = net.encode_text
+
+    def counted(phrases: Sequence[str]) -> Tensor:
+        together.append(len(phrases))
+        return encode(phrases)
+
+    monkeypatch.setattr(net, "encode_text", counted)
+    segmenter = Segmenter(net, "cpu", rules=IdRules(65535, 65535))
+    names = [f"label {i}" for i in range(1000)]
+    assert segmenter.set_labels(names).names == names
+    assert sum(together) == 1000 and max(together) <= 128
+    with pytest.raises(ValueError, match=r"there is no label 'x'; there are: 'label 0', .* and 950 more$"):
+        segmenter.labels.index("x")
