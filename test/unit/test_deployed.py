@@ -19,6 +19,8 @@ from lseg_ros.model.fused_encoder_decoder import FusedEncoderDecoder
 from lseg_ros.model.net import LSegNet
 from lseg_ros.model.variants import CnnBackbone, Decoder
 
+pytestmark = pytest.mark.numeric
+
 IMAGES = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
 CUDA = torch.device("cuda")  # a name is all that is needed of it here
 

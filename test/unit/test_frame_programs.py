@@ -22,6 +22,8 @@ from lseg_ros.inference.programs import Programs
 from lseg_ros.model.net import LSegNet
 from lseg_ros.model.variants import HeadBlock
 
+pytestmark = pytest.mark.numeric
+
 CPU = torch.device("cpu")
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 256, (60, 100, 3), dtype=np.uint8)
