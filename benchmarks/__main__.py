@@ -20,6 +20,7 @@ from benchmarks.plain import Baseline, Plain
 from benchmarks.report import RESULTS, write_report
 from benchmarks.subjects import Product, segmenters
 from benchmarks.timing import Subject, compare
+from lseg_ros.cli.options import user_path
 from lseg_ros.inference.backends.base import BACKENDS
 
 CASES: dict[str, dict[str, tuple[int, ...]]] = {  # numbers of labels by the image's size
@@ -91,8 +92,8 @@ def main() -> int:
     parser.add_argument("--labels", nargs="+", type=int, choices=COUNTS, default=COUNTS)
     parser.add_argument("--rounds", type=int, help="how often each is timed (default: 15, large models 3)")
     parser.add_argument("--quick", action="store_true", help="few rounds, frames and starts, to see that all is well")
-    parser.add_argument("--camvid", type=Path, default=ROOT.parent / "shared/data/camvid", help="CamVid's folder")
-    parser.add_argument("--out", type=Path, default=RESULTS / f"{slug()}.json", help="file of results to add to")
+    parser.add_argument("--camvid", type=user_path, default=ROOT.parent / "shared/data/camvid", help="CamVid's folder")
+    parser.add_argument("--out", type=user_path, default=RESULTS / f"{slug()}.json", help="file of results to add to")
     options = parser.parse_args()
     torch.set_num_threads(cores())
     results = read(options.out)

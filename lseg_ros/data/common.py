@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lseg_ros.images.photos import SourceError, exif_orientation, read_photo
+from lseg_ros.images.sources import photos_in
 
 logger = logging.getLogger(__name__)
 
@@ -91,14 +92,23 @@ def existing(path: Path, layout: str) -> Path:
 
 
 def pair_files(images: Path, masks: Path, layout: str) -> list[tuple[Path, Path]]:
-    """(image, mask) for each .jpg, .jpeg or .png of a folder, in the order of names; masks are .png of the same stem.
+    """Pairs the photos of a folder with the .png masks of the same names.
+
+    Args:
+        images: Folder of photos, of any kind that is read here. What else it has is left out, and the log says so.
+        masks: Folder of masks.
+        layout: What the folders should hold, for messages.
+
+    Returns:
+        (image, mask) in the order of names.
 
     Raises:
-        FileNotFoundError: a folder or a mask is missing, or there are no images; names it and `layout`.
+        FileNotFoundError: A folder or a mask is missing, or there are no images; names it and `layout`.
     """
-    found = sorted(p for p in existing(images, layout).iterdir() if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
-    if not found:
-        raise FileNotFoundError(f"{images} holds no images; expected is {layout}")
+    try:
+        found = photos_in(existing(images, layout), logger.warning)
+    except SourceError as error:
+        raise FileNotFoundError(f"{images} holds no images; expected is {layout}") from error
     return [(p, existing(masks / f"{p.stem}.png", layout)) for p in found]
 
 

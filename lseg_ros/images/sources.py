@@ -44,7 +44,7 @@ def expand(sources: Sequence[str], say: Callable[[str], object]) -> list[Path]:
         except ValueError as error:
             raise SourceError(str(error)) from error
         if path.is_dir():
-            files += _photos_in(path, say)
+            files += photos_in(path, say)
         elif path.exists():
             files.append(path)
         else:
@@ -59,7 +59,16 @@ def is_video(path: Path) -> bool:
     return _kind(path) == "video"
 
 
-def _photos_in(folder: Path, say: Callable[[str], object]) -> list[Path]:
+def photos_in(folder: Path, say: Callable[[str], object]) -> list[Path]:
+    """Lists the photos of a folder, sorted by name.
+
+    Args:
+        folder: An existing folder.
+        say: Told in a sentence what it has that is left out.
+
+    Raises:
+        SourceError: It holds no photos.
+    """
     photos: list[Path] = []
     left_out: Counter[str] = Counter()
     for path in sorted(folder.iterdir()):

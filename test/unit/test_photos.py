@@ -131,3 +131,17 @@ def test_a_mask_of_lseg_segment_fits_its_photo(
     else:
         with pytest.raises(ValueError, match=r"must be equal; the image's EXIF data turn it \(orientation 6\)"):
             stored.sample(0)
+
+
+def test_a_data_set_takes_all_photos_and_says_what_it_leaves_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+    for name, format in (("a.webp", "WEBP"), ("b.JFIF", "JPEG")):
+        (tmp_path / "images" / name).write_bytes(encoded(format))
+        Image.fromarray(np.zeros((40, 64), np.uint8)).save(tmp_path / "masks" / f"{name[0]}.png")
+    (tmp_path / "images" / "c.heic").write_bytes(b"\0\0\0\x18ftypheic")
+    (tmp_path / "labels.txt").write_text("sky\n")
+    assert len(Folder(tmp_path)) == 2
+    assert "1 file is no photo that can be read here (.heic 1); left out" in caplog.text
