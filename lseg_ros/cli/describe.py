@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 
-from lseg_ros.model.variants import ClipText, Variant, VitBackbone
+from lseg_ros.model.variants import ClipText, HubBackbone, Variant, VitBackbone
 
 _VITS = {(1024, 24, 16): "ViT-L/16", (768, 12, 32): "ViT-B/32"}  # by width, depth and patch
 _CLIPS = {(512, 12): "CLIP ViT-B/32", (768, 12): "CLIP RN50x16"}  # by width and layers
@@ -12,6 +12,8 @@ _CLIPS = {(512, 12): "CLIP ViT-B/32", (768, 12): "CLIP RN50x16"}  # by width and
 def image_encoder(variant: Variant) -> str:
     """What turns images into vectors, and the head block behind it where there is one."""
     backbone, block = variant.backbone, variant.head_block
+    if isinstance(backbone, HubBackbone):
+        return f"{backbone.repository}, patch {backbone.patch}"
     if isinstance(backbone, VitBackbone):
         numbers = (backbone.width, backbone.depth, backbone.patch)
         name = _VITS.get(numbers, "ViT {}x{}, patch {}".format(*numbers))

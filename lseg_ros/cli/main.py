@@ -15,6 +15,7 @@ from lseg_ros.cli import (
     evaluate,
     export,
     features,
+    fetch,
     info,
     labels,
     models,
@@ -27,7 +28,7 @@ from lseg_ros.cli import (
 )
 
 _COMMANDS = (
-    *(segment, bag, features, convert, export, models, info, verify, train, evaluate),
+    *(segment, bag, features, convert, export, models, info, verify, fetch, train, evaluate),
     *(labels, query, enable, status, watch),  # of a running node
 )
 _BROKEN_PIPE = 141  # the exit status that shells give programs that the signal of a broken pipe has ended

@@ -4,7 +4,7 @@ import argparse
 from typing import Any
 
 from lseg_ros.cli.describe import image_encoder, table, text_encoder
-from lseg_ros.model.variants import VARIANTS, Variant
+from lseg_ros.model.variants import HUB_VARIANTS, VARIANTS, HubBackbone, Variant
 from lseg_ros.model.weight_files import weights_path, where_expected
 
 # Whether a variant was run beside the original network with the same weights, and agreed.
@@ -35,6 +35,9 @@ def run(options: argparse.Namespace) -> int:
     rows = [("variant", "image encoder", "text encoder", "numbers", "weights")]
     for name, variant in VARIANTS.items():
         rows.append((name, image_encoder(variant), text_encoder(variant), NUMBERS[name], _weights(variant)))
+    for name, variant in HUB_VARIANTS.items():
+        row = (name, image_encoder(variant), text_encoder(variant), "the library's (with random weights)")
+        rows.append((*row, _weights(variant)))
     print(table(rows))
     return 0
 
@@ -43,6 +46,9 @@ def _weights(variant: Variant) -> str:
     try:
         return f"here: {weights_path(variant.name)}"
     except (FileNotFoundError, ValueError) as error:
+        if isinstance(variant.backbone, HubBackbone):
+            command = f"lseg fetch {variant.name}"
+            return f"missing: {where_expected(variant)} ({command}; licence {variant.backbone.licence})"
         if variant.weights is None:
             return f"missing: {where_expected(variant)}"
         return f"not usable: {error}"

@@ -24,7 +24,6 @@ from lseg_ros.inference.preprocess import Geometry, Size, empty_input, fill_inpu
 from lseg_ros.inference.programs import Programs
 from lseg_ros.inference.stage_times import StageClock
 from lseg_ros.inference.upsampling import Best, best_labels, enlarged_whole, strip_matrices
-from lseg_ros.model.net import LOGIT_SCALE
 from lseg_ros.model.variants import Variant
 
 _NEVER = -1e4  # the logit of a place that no label has: it wins nowhere and adds nothing to a softmax
@@ -140,6 +139,7 @@ class ScoreProgram:
         places: Places,
         ids: np.dtype[Any],
         head_block: nn.Module | None,
+        logit_scale: float,
         recorder: Recorder,
     ) -> None:
         """
@@ -150,11 +150,13 @@ class ScoreProgram:
             places: for prompts and labels; exact where there is a head block, which mixes all logits.
             ids: the type of class ids, uint8 or uint16.
             head_block: what the network does to logits, or None.
+            logit_scale: what cosines are multiplied with.
             recorder: of the device.
         """
         device = recorder.device
         self._coordinates, self._sizes, self._output, self._places = coordinates, sizes, output, places
         self._head_block, self._device, self._id_type = head_block, device, ids
+        self._logit_scale = logit_scale
         # PyTorch has no arithmetic for uint16; the same bits as int16 are only moved.
         id_type = torch.uint8 if ids == np.uint8 else torch.int16
         self._rows = torch.zeros((places.prompts, coordinates.shape[1], 1, 1), device=device)
@@ -201,7 +203,7 @@ class ScoreProgram:
         ids[:labels], limits[:labels] = competition.ids, competition.limits
         unknown = np.array(competition.rules.unknown_id, self._id_type)
         signed = np.uint8 if self._id_type == np.uint8 else np.int16
-        self._rows[:prompts] = (LOGIT_SCALE * competition.text)[:, :, None, None]
+        self._rows[:prompts] = (self._logit_scale * competition.text)[:, :, None, None]
         if self._head_block is None:
             self._rows[prompts:], self._bias[:prompts], self._bias[prompts:] = 0, 0, _NEVER
         for buffer_, numbers in (

@@ -74,7 +74,8 @@ class GpuFrames:
 
         def make() -> ScoreProgram:
             with float32_products(self._recorder.device, tf32=False, search=True):
-                return ScoreProgram(image.coordinates, sizes, output, places, ids, block, self._recorder)
+                scale = self._net.variant.logit_scale
+                return ScoreProgram(image.coordinates, sizes, output, places, ids, block, scale, self._recorder)
 
         program = image.scores.get((output, places, ids), make)
         if program is None:

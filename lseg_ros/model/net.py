@@ -5,6 +5,7 @@ resolution, N texts.
 """
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -13,10 +14,11 @@ from torch.nn import functional
 from lseg_ros.model.backbone import CnnEncoder, VitEncoder
 from lseg_ros.model.decoder import FusionDecoder, upsample
 from lseg_ros.model.head_block import LogitBlock
+from lseg_ros.model.patches import PatchMap
 from lseg_ros.model.text import TextEncoder
-from lseg_ros.model.variants import Variant, VitBackbone
+from lseg_ros.model.variants import CnnBackbone, Variant, VitBackbone
 
-LOGIT_SCALE = 1 / 0.07  # a constant of the paper, no weight
+LOGIT_SCALE = Variant.logit_scale  # a constant of the paper, no weight
 SIZE_STEP = 32
 TORCH_TYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -38,14 +40,18 @@ class TextProjection(nn.Module):
 class LSegNet(nn.Module):
     """The image encoder gives each pixel a unit vector; the frozen text encoder gives each phrase one."""
 
-    def __init__(self, variant: Variant, text_encoder: TextEncoder) -> None:
-        """Builds a network with random weights around a text encoder."""
+    def __init__(self, variant: Variant, text_encoder: TextEncoder, encoder: nn.Module | None = None) -> None:
+        """Builds a network with random weights around a text encoder.
+
+        Args:
+            variant: The network.
+            text_encoder: Turns phrases into vectors.
+            encoder: An image encoder from elsewhere, with its weights; where the variant says so.
+        """
         super().__init__()
         self.variant = variant
         self.licence = "unknown"
-        backbone = variant.backbone
-        self.encoder = VitEncoder(backbone) if isinstance(backbone, VitBackbone) else CnnEncoder(backbone)
-        self.decoder = FusionDecoder(variant.decoder, self.encoder.channels, variant.embed_dim)
+        self.encoder, self.decoder = _image_side(variant, encoder)
         self.head_block = None if variant.head_block is None else LogitBlock(variant.head_block)
         self.text_encoder = text_encoder
         self.text_projection = TextProjection(variant.embed_dim) if variant.text_projection else None
@@ -119,7 +125,7 @@ class LSegNet(nn.Module):
         return self.decoder(encode_pyramid(self.encoder, images, precision))
 
     def logits(self, embedding: Tensor, text: Tensor) -> Tensor:
-        """Scores texts at decoder resolution: cosine times 1/0.07, then the head block if there is one.
+        """Scores texts at decoder resolution: cosine times the variant's scale, then the head block if there is one.
 
         Args:
             embedding: [B,D,h,w] unit vectors.
@@ -130,7 +136,7 @@ class LSegNet(nn.Module):
         """
         # A matrix product takes half the time, but gives equal texts results that differ in the last bit. Which of
         # them wins would then be random.
-        logits = functional.conv2d(embedding, (LOGIT_SCALE * text.to(embedding.dtype))[:, :, None, None])
+        logits = functional.conv2d(embedding, (self.variant.logit_scale * text.to(embedding.dtype))[:, :, None, None])
         return logits if self.head_block is None else self.head_block(logits)
 
     def score(self, embedding: Tensor, text: Tensor, size: tuple[int, int]) -> Tensor:
@@ -149,6 +155,17 @@ class LSegNet(nn.Module):
     def forward(self, images: Tensor, text: Tensor) -> Tensor:
         """Computes the [B,N,H,W] float32 logits of normalized [B,3,H,W] images for [N,D] texts."""
         return self.score(self.encode_image(images), text, (images.shape[-2], images.shape[-1]))
+
+
+def _image_side(variant: Variant, encoder: nn.Module | None) -> tuple[nn.Module, FusionDecoder]:
+    """Image encoder and decoder; a `PatchMap` behaves as a decoder that does nothing."""
+    backbone = variant.backbone
+    if variant.decoder is None or not isinstance(backbone, VitBackbone | CnnBackbone):
+        if encoder is None:
+            raise ValueError(f"{variant.name} comes with weights only; load it with load_model")
+        return encoder, cast(FusionDecoder, PatchMap(variant.embed_dim))
+    own = VitEncoder(backbone) if isinstance(backbone, VitBackbone) else CnnEncoder(backbone)
+    return own, FusionDecoder(variant.decoder, own.channels, variant.embed_dim)
 
 
 def encode_pyramid(encoder: nn.Module, images: Tensor, precision: torch.dtype) -> list[Tensor]:

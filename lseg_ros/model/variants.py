@@ -52,6 +52,25 @@ class VitBackbone:
 
 
 @dataclass(frozen=True)
+class HubBackbone:
+    """An image encoder of the library transformers, which comes with its text encoder.
+
+    Attributes:
+        kind: What the library calls this architecture.
+        repository: Where its weights are on the Hub.
+        patch: Side of a patch in pixels.
+        licence: Of the weights.
+        size: Of what is fetched, in bytes.
+    """
+
+    kind: str
+    repository: str
+    patch: int
+    licence: str
+    size: int
+
+
+@dataclass(frozen=True)
 class Decoder:
     """Fusion decoder after DPT (Ranftl et al., ICCV 2021), finest level first.
 
@@ -104,21 +123,22 @@ class Variant:
     Attributes:
         name: Name of the variant.
         backbone: The image encoder.
-        decoder: The decoder behind it.
-        text: The text tower of a CLIP, or "minilm_l6_v2".
+        decoder: The decoder behind it, or None where the encoder's patches are used as they are.
+        text: The text tower of a CLIP, "minilm_l6_v2", or the kind of a `HubBackbone`.
         embed_dim: Width of the space that texts and pixels share.
         templates: Sentences with "{}" for the phrase. A phrase's vector is the mean over them.
         text_projection: Whether a trained linear map follows the frozen text encoder.
         mean: Mean of each color channel, for normalization of RGB in [0, 1].
         std: Standard deviation of each color channel.
         input_size: Default longest side of the network's input, in pixels.
+        logit_scale: What cosines are multiplied with before the softmax; the paper's constant, or a model's own.
         head_block: Smoothing of the logits, or None.
         weights: File in `lseg_ros/weights` and its SHA-256, or None where users bring a checkpoint.
     """
 
     name: str
-    backbone: CnnBackbone | VitBackbone
-    decoder: Decoder
+    backbone: CnnBackbone | VitBackbone | HubBackbone
+    decoder: Decoder | None
     text: ClipText | str
     embed_dim: int
     templates: tuple[str, ...] = ("{}",)
@@ -126,6 +146,7 @@ class Variant:
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
     input_size: int = 480
+    logit_scale: float = 1 / 0.07
     head_block: HeadBlock | None = None
     weights: tuple[str, str] | None = None
 
@@ -185,6 +206,40 @@ VARIANTS = {
     v.name: v for v in (LSEG_MINI, LSEG_MINI_STREET, LSEG_VIT_L16, LSEG_VIT_L16_RN50X16, LSEG_VIT_B32, LSEG_RN101)
 }
 
+# The templates with which the authors measure segmentation (they are those of TCL, Cha et al., CVPR 2023).
+_TCL_TEMPLATES = (
+    "itap of a {}.",
+    "a bad photo of a {}.",
+    "a origami {}.",
+    "a photo of the large {}.",
+    "a {} in a video game.",
+    "art of the {}.",
+    "a photo of the small {}.",
+    "a photo of many {}.",
+    "a photo of {}s.",
+)
+_TIPS_B14 = HubBackbone("tipsv2", "google/tipsv2-b14", 14, "Apache-2.0", 781_000_000)
+TIPSV2_B14 = Variant(
+    "tipsv2_b14",
+    _TIPS_B14,
+    None,
+    "tipsv2",
+    768,
+    templates=_TCL_TEMPLATES,
+    mean=(0.0, 0.0, 0.0),
+    std=(1.0, 1.0, 1.0),
+    input_size=512,  # of which the encoder sees 448, the size that it was trained with
+    logit_scale=1 / 0.005065968260169029,
+)
+TIPSV2_L14 = replace(
+    TIPSV2_B14,
+    name="tipsv2_l14",
+    backbone=replace(_TIPS_B14, repository="google/tipsv2-l14", size=1_948_000_000),
+    embed_dim=1024,
+)
+# Run by the library transformers; their weights are fetched from the Hub.
+HUB_VARIANTS = {v.name: v for v in (TIPSV2_B14, TIPSV2_L14)}
+
 _SUFFIX = re.compile(
     r"(?P<name>\w+)\+(?P<kind>bottleneck|depthwise)(?P<depth>[1-9]\d?)(-(?P<activation>relu|lrelu|tanh))?"
 )
@@ -199,12 +254,14 @@ def variant_named(name: str) -> Variant:
     Raises:
         ValueError: There is no variant of that name.
     """
+    if name in HUB_VARIANTS:
+        return HUB_VARIANTS[name]
     match = _SUFFIX.fullmatch(name)
     base = match["name"] if match else name
     if base not in VARIANTS:
         raise ValueError(
             f"there is no variant {name!r}; known: {', '.join(VARIANTS)}, each also with a head block, as in "
-            "lseg_vit_l16+bottleneck2 or lseg_vit_l16+depthwise1-tanh"
+            f"lseg_vit_l16+bottleneck2 or lseg_vit_l16+depthwise1-tanh, and {', '.join(HUB_VARIANTS)}"
         )
     if match is None:
         return VARIANTS[base]
@@ -214,7 +271,10 @@ def variant_named(name: str) -> Variant:
 
 def to_json(variant: Variant) -> str:
     """Writes a variant as JSON, without its weights file."""
-    return json.dumps(asdict(replace(variant, weights=None)))
+    raw = asdict(replace(variant, weights=None))
+    if variant.logit_scale == Variant.logit_scale:
+        del raw["logit_scale"]  # as in files from before there was another
+    return json.dumps(raw)
 
 
 def from_json(text: str) -> Variant:

@@ -8,12 +8,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from lseg_ros.model.hub import load_from_hub
 from lseg_ros.model.keymap import from_original, is_original
 from lseg_ros.model.net import LSegNet
 from lseg_ros.model.reader import CheckpointError, own_copy, read_weights
 from lseg_ros.model.text import TextEncoder, build_text_encoder
 from lseg_ros.model.variants import VARIANTS, ClipText, Variant, from_json, to_json, variant_named
-from lseg_ros.model.weight_files import is_name, weights_path
+from lseg_ros.model.weight_files import HUB_CONFIG, HUB_WEIGHTS, is_name, weights_path
 from lseg_ros.model.writer import write_safetensors
 
 FORMAT = "lseg_ros.v1"
@@ -25,7 +26,7 @@ def load_model(name_or_path: str | Path, variant: str | Variant | None = None) -
 
     Args:
         name_or_path: A named variant whose weights are on this machine (`lseg models` lists them), or a file: one of
-            ours, or a checkpoint of the original LSeg.
+            ours, or a checkpoint of the original LSeg; or a folder in the layout of the Hub.
         variant: The network in the file, by name or as numbers. Needed where the file cannot tell.
 
     Returns:
@@ -40,6 +41,8 @@ def load_model(name_or_path: str | Path, variant: str | Variant | None = None) -
         variant = str(name_or_path)
     if isinstance(variant, str):
         variant = variant_named(variant)
+    if path.name == HUB_WEIGHTS and path.with_name(HUB_CONFIG).is_file():
+        return load_from_hub(path.parent, variant)
     state, metadata = read_weights(path)
     if "config" in metadata:
         variant = _described(metadata, path, asked=variant)

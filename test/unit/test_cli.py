@@ -26,7 +26,7 @@ from lseg_ros.cli.main import main
 from lseg_ros.cli.models import NUMBERS
 from lseg_ros.inference.render import overlay
 from lseg_ros.model import variants, weights
-from lseg_ros.model.variants import VARIANTS, ClipText, Decoder, Variant, VitBackbone, to_json
+from lseg_ros.model.variants import HUB_VARIANTS, VARIANTS, ClipText, Decoder, Variant, VitBackbone, to_json
 from lseg_ros.model.writer import write_safetensors
 
 ROOT = Path(lseg_ros.__file__).parent.parent
@@ -396,7 +396,7 @@ def test_models(lseg: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     head, *lines = done.out.splitlines()
     assert head.split() == ["variant", "image", "encoder", "text", "encoder", "numbers", "weights"]
     rows = {line.split()[0]: line for line in lines}
-    assert rows.keys() == VARIANTS.keys()
+    assert rows.keys() == VARIANTS.keys() | HUB_VARIANTS.keys()
     assert rows["lseg_rn101"].endswith(f"here: {tmp_path}/lseg_rn101.ckpt")
     missing = [f"{tmp_path}/lseg_vit_l16{suffix}" for suffix in (".safetensors", ".ckpt")]
     assert rows["lseg_vit_l16"].endswith(f"missing: {missing[0]} or {missing[1]}")

@@ -32,6 +32,7 @@ pytestmark = pytest.mark.usefixtures("one_thread", "tiny_is_known")
 CONFIGS = Path(__file__).parents[2] / "config" / "train"
 TEXT = ClipText(width=16, layers=1, heads=2)
 TINY_CLIP = replace(TINY, name="tiny_clip", text=TEXT)
+assert TINY.decoder is not None
 TINY_VIT = replace(
     TINY_CLIP,
     name="tiny_vit",
