@@ -12,6 +12,7 @@ import argparse
 import os
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -63,20 +64,31 @@ class Counter:
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._reports: list[dict[str, str]] = []
-        client.subscribe(DiagnosticArray, "/diagnostics", self._on_report)
-
-    def _on_report(self, message: DiagnosticArray) -> None:
-        self._reports.append({value.key: value.value for value in message.status[0].values})
+        self._reports: list[DiagnosticArray] = []
+        client.subscribe(DiagnosticArray, "/diagnostics", self._reports.append)
 
     def counts(self) -> tuple[int, int]:
         """Received and segmented images, from a report that is made after this call and that the next one confirms."""
-        while True:
-            self._reports.clear()
-            self._client.until(lambda: len(self._reports) > 2, "diagnostics")
-            counts = [(int(r["received"]), int(r["segmented"])) for r in self._reports[-2:]]
-            if counts[0] == counts[1]:
-                return counts[0]
+        # Reports of before wait in the queue, from the time when nobody took any.
+        start = time.time()
+
+        def settled() -> bool:
+            reports = self._since(start)
+            return len(reports) > 1 and _counts(reports[-1]) == _counts(reports[-2])
+
+        self._client.until(settled, "diagnostics")
+        counts = _counts(self._reports[-1])
+        self._reports.clear()
+        return counts
+
+    def _since(self, start: float) -> list[DiagnosticArray]:
+        stamps = [(report, report.header.stamp) for report in self._reports]
+        return [report for report, stamp in stamps if stamp.sec + 1e-9 * stamp.nanosec > start]
+
+
+def _counts(report: DiagnosticArray) -> tuple[int, int]:
+    values = {value.key: value.value for value in report.status[0].values}
+    return int(values["received"]), int(values["segmented"])
 
 
 def measure(counter: Counter, image: str, rate: float, reliability: str, seconds: float) -> Arrival:
