@@ -76,7 +76,9 @@ class Plain:
 
     def _decode(self, pyramid: list[Tensor]) -> Tensor:
         """The levels of the encoder, finest first -> [1,D,h,w]."""
-        decoder: FusionDecoder = self.net.decoder
+        decoder = self.net.decoder
+        if not isinstance(decoder, FusionDecoder):
+            return decoder(pyramid)
         levels = [project(x) for project, x in zip(decoder.project, pyramid, strict=True)]
         x: Tensor | None = None
         for block, level in zip(reversed(decoder.fuse), reversed(levels), strict=True):

@@ -28,11 +28,43 @@ class CnnEncoder(nn.Module):
             output_stride=config.output_stride,
             **padding,
         )
-        self.channels: list[int] = cast(Any, self.cnn).feature_info.channels()
+        parts = cast(Any, self.cnn)
+        self.channels: list[int] = parts.feature_info.channels()
+        self.taps: list[int] = []  # places in `blocks`, where widened maps are wanted
+        self.widened: list[int] = []
+        if config.widened:
+            stages = [info["stage"] - 1 for info in parts.feature_info.info]
+            self.taps = [stages[tap] for tap in config.taps]
+            self.widened = [stages[tap] for tap in config.widened]
+            self.channels += [parts.blocks[stage][-1].conv_pwl.in_channels for stage in self.widened]
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Encodes normalized [B,3,H,W] images as one [B,C_i,H/s_i,W/s_i] for each tap of stride s_i."""
-        return self.cnn(images)
+        """Encodes normalized [B,3,H,W] images: one [B,C_i,H/s_i,W/s_i] for each tap, then one for each of `widened`."""
+        if not self.widened:
+            return self.cnn(images)
+        cnn = cast(Any, self.cnn)
+        plain, wide = {}, {}
+        x = cnn.bn1(cnn.conv_stem(images))
+        for stage, blocks in enumerate(cnn.blocks):
+            if stage in self.widened:
+                x = blocks[:-1](x)
+                wide[stage] = _widen(blocks[-1], x)
+                x = _narrow(blocks[-1], wide[stage], x)
+            else:
+                x = blocks(x)
+            plain[stage] = x
+        return [*(plain[stage] for stage in self.taps), *(wide[stage] for stage in self.widened)]
+
+
+def _widen(block: Any, x: Tensor) -> Tensor:
+    """Runs timm's InvertedResidual up to its last convolution, which makes the map narrow again."""
+    return block.se(block.aa(block.bn2(block.conv_dw(block.bn1(block.conv_pw(x))))))
+
+
+def _narrow(block: Any, inner: Tensor, x: Tensor) -> Tensor:
+    """Runs the rest of the block that got `x`."""
+    y = block.bn3(block.conv_pwl(inner))
+    return block.drop_path(y) + x if block.has_skip else y
 
 
 class Reassemble(nn.Module):

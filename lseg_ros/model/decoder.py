@@ -99,8 +99,20 @@ class FusionDecoder(nn.Module):
 
     def forward(self, pyramid: list[Tensor]) -> Tensor:
         """Decodes one [B,C_i,h_i,w_i] for each level, finest first, into [B,embed_dim,h,w]."""
-        finest = self.finest
-        return self.head(finest.enlarge(finest.out_conv(self.refine(pyramid))))
+        return self.head(self.features(pyramid))
+
+    def features(self, pyramid: list[Tensor]) -> Tensor:
+        """Does the same as forward, but for the head -> [B,features,h,w]."""
+        return self.enlarge(self.finest.out_conv(self.refine(pyramid)))
+
+    def enlarge(self, x: Tensor) -> Tensor:
+        """Brings a map of the size of `refine` to the size of the embedding."""
+        return self.finest.enlarge(x)
+
+    @property
+    def linear(self) -> list[nn.Conv2d]:
+        """The 1x1 convolutions that follow `refine`, in their order."""
+        return [self.finest.out_conv, self.head]
 
     @property
     def finest(self) -> FusionBlock:

@@ -1,6 +1,7 @@
 """The image side of a network as it runs: what is exported, and what every backend stands in for."""
 
 import copy
+from functools import reduce
 from itertools import chain
 from typing import cast
 
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lseg_ros.model.backbone import Reassemble, VitEncoder
+from lseg_ros.model.decoder import FusionDecoder
 from lseg_ros.model.net import LSegNet, check_size, encode_pyramid
 
 
@@ -36,8 +38,8 @@ class FusedEncoderDecoder(nn.Module):
         with torch.no_grad():
             if isinstance(self.encoder, VitEncoder):
                 for level, part in enumerate(self.encoder.reassemble):
-                    _merge(cast(Reassemble, part), self.decoder.project, level)
-            affine = _affine(net.decoder.head) @ _affine(net.decoder.finest.out_conv)
+                    _merge(cast(Reassemble, part), cast(FusionDecoder, self.decoder).project, level)
+            affine = reduce(torch.matmul, [_affine(conv) for conv in reversed(net.decoder.linear)])
             basis, coordinates = torch.linalg.qr(affine[:-1])
             # Libraries choose the signs as they like. An exported encoder needs the same ones everywhere.
             signs = 1 - 2 * (coordinates.diagonal() < 0).to(basis.dtype)
@@ -57,7 +59,7 @@ class FusedEncoderDecoder(nn.Module):
         """
         check_size(images.shape[-2], images.shape[-1])
         x = self.decoder.refine(encode_pyramid(self.encoder, images, precision))
-        return functional.normalize(self.decoder.finest.enlarge(self.head(x)).float(), dim=1)
+        return functional.normalize(self.decoder.enlarge(self.head(x)).float(), dim=1)
 
 
 def _merge(part: Reassemble, project: nn.ModuleList, level: int) -> None:

@@ -13,10 +13,11 @@ from torch.nn import functional
 
 from lseg_ros.model.backbone import CnnEncoder, VitEncoder
 from lseg_ros.model.decoder import FusionDecoder, upsample
+from lseg_ros.model.deeplab import DeepLabDecoder
 from lseg_ros.model.head_block import LogitBlock
 from lseg_ros.model.patches import PatchMap
 from lseg_ros.model.text import TextEncoder
-from lseg_ros.model.variants import CnnBackbone, Variant, VitBackbone
+from lseg_ros.model.variants import CnnBackbone, DeepLab, Variant, VitBackbone
 
 LOGIT_SCALE = Variant.logit_scale  # a constant of the paper, no weight
 SIZE_STEP = 32
@@ -157,7 +158,7 @@ class LSegNet(nn.Module):
         return self.score(self.encode_image(images), text, (images.shape[-2], images.shape[-1]))
 
 
-def _image_side(variant: Variant, encoder: nn.Module | None) -> tuple[nn.Module, FusionDecoder]:
+def _image_side(variant: Variant, encoder: nn.Module | None) -> tuple[nn.Module, FusionDecoder | DeepLabDecoder]:
     """Image encoder and decoder; a `PatchMap` behaves as a decoder that does nothing."""
     backbone = variant.backbone
     if variant.decoder is None or not isinstance(backbone, VitBackbone | CnnBackbone):
@@ -165,6 +166,8 @@ def _image_side(variant: Variant, encoder: nn.Module | None) -> tuple[nn.Module,
             raise ValueError(f"{variant.name} comes with weights only; load it with load_model")
         return encoder, cast(FusionDecoder, PatchMap(variant.embed_dim))
     own = VitEncoder(backbone) if isinstance(backbone, VitBackbone) else CnnEncoder(backbone)
+    if isinstance(variant.decoder, DeepLab):
+        return own, DeepLabDecoder(variant.decoder, own.channels, variant.embed_dim)
     return own, FusionDecoder(variant.decoder, own.channels, variant.embed_dim)
 
 

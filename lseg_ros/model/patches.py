@@ -21,9 +21,18 @@ class PatchMap(nn.Module):
         """Itself: there is one level."""
         return self
 
+    @property
+    def linear(self) -> list[nn.Conv2d]:
+        """The identities that follow `refine`."""
+        return [self.out_conv, self.head]
+
     def refine(self, pyramid: list[Tensor]) -> Tensor:
         """The only map."""
         return pyramid[0]
+
+    def features(self, pyramid: list[Tensor]) -> Tensor:
+        """[B,C,h,w] -> [B,C,2*h,2*w]."""
+        return self.enlarge(pyramid[0])
 
     def enlarge(self, x: Tensor) -> Tensor:
         """[B,C,h,w] -> [B,C,2*h,2*w]."""

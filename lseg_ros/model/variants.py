@@ -18,12 +18,15 @@ class CnnBackbone:
         taps: timm's `out_indices`, finest first.
         output_stride: Stride of the deepest stage. Later stages are dilated instead.
         pad_type: Padding of the convolutions, where the architecture offers a choice.
+        widened: `out_indices` of stages whose last block also gives the wide map inside it. For networks of inverted
+            residual blocks.
     """
 
     name: str
     taps: tuple[int, ...]
     output_stride: int = 32
     pad_type: str | None = None
+    widened: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,21 @@ class Decoder:
 
 
 @dataclass(frozen=True)
+class DeepLab:
+    """Decoder of DeepLabV3+ (Chen et al., ECCV 2018).
+
+    Attributes:
+        width: Channels inside it.
+        skip: Channels that it takes from the finest map.
+        features: Channels in front of the embedding.
+    """
+
+    width: int
+    skip: int
+    features: int
+
+
+@dataclass(frozen=True)
 class ClipText:
     """The text tower of a CLIP with QuickGELU. Its weights are part of the checkpoint.
 
@@ -138,7 +156,7 @@ class Variant:
 
     name: str
     backbone: CnnBackbone | VitBackbone | HubBackbone
-    decoder: Decoder | None
+    decoder: Decoder | DeepLab | None
     text: ClipText | str
     embed_dim: int
     templates: tuple[str, ...] = ("{}",)
@@ -177,17 +195,19 @@ _CLIP_RN50X16 = ClipText(width=768, layers=12, heads=12)
 
 LSEG_MINI = Variant(
     name="lseg_mini",
-    backbone=CnnBackbone("mobilenetv2_100", taps=(1, 2, 3, 4), output_stride=16, pad_type="same"),
-    decoder=Decoder(features=96, upsample=(1, 2, 2, 1), separable=True),
+    backbone=CnnBackbone("mobilenetv2_100", taps=(1, 4), output_stride=16, pad_type="same", widened=(1,)),
+    decoder=DeepLab(width=256, skip=48, features=96),
     text="minilm_l6_v2",
     embed_dim=384,
     templates=("{}", "a photo of a {}", "a picture of the {}", "there is a {} in the scene"),
     text_projection=True,
-    weights=("lseg_mini.safetensors", "de3231b0b840fe3b106626d955996f6e27614aa892731ac1dbd0157afeecdc25"),
+    weights=("lseg_mini.safetensors", "8792120048eaeabd6a2fc3cd861890da5104ac6df5841b92c71b42fe55ea616f"),
 )
 LSEG_MINI_STREET = replace(
     LSEG_MINI,
     name="lseg_mini_street",
+    backbone=CnnBackbone("mobilenetv2_100", taps=(1, 2, 3, 4), output_stride=16, pad_type="same"),
+    decoder=Decoder(features=96, upsample=(1, 2, 2, 1), separable=True),
     weights=("lseg_mini_street.safetensors", "e810b84826f579f7ab63584f39203f7d8fb58e176968e474bb7ded56632d95b8"),
 )
 LSEG_VIT_L16 = Variant("lseg_vit_l16", _VIT_L16, _DPT, _CLIP_VIT_B32, 512)
@@ -287,7 +307,8 @@ def from_json(text: str) -> Variant:
         raw: dict[str, Any] = _tuples(json.loads(text))
         backbone = VitBackbone if "patch" in raw["backbone"] else CnnBackbone
         raw["backbone"] = backbone(**raw["backbone"])
-        raw["decoder"] = Decoder(**raw["decoder"])
+        decoder = DeepLab if "skip" in raw["decoder"] else Decoder
+        raw["decoder"] = decoder(**raw["decoder"])
         if isinstance(raw["text"], dict):
             raw["text"] = ClipText(**raw["text"])
         if raw["head_block"] is not None:
@@ -303,7 +324,7 @@ def from_json(text: str) -> Variant:
 
 def _check_numbers(value: Any) -> None:
     """Raises ValueError for a number that no network has. A damaged file could otherwise use up all memory."""
-    if isinstance(value, (VitBackbone, CnnBackbone, Decoder, ClipText, HeadBlock)):
+    if isinstance(value, (VitBackbone, CnnBackbone, Decoder, DeepLab, ClipText, HeadBlock)):
         value = vars(value)
     if isinstance(value, dict):
         value = tuple(value.values())

@@ -12,6 +12,7 @@ from lseg_ros.model.variants import variant_named
 from lseg_ros.training.rules import (
     ABOVE_ZERO,
     ANYTHING,
+    CLASSES,
     DATA_SETS,
     DECAY,
     FACTORS,
@@ -86,6 +87,13 @@ class TrainConfig:
         shown="random",
     )
     text_init: str | None = entry(TEXT, "Weights of CLIP's text tower, where `init` has none.", default=None, shown="")
+    classifier: dict[int, str] = entry(
+        CLASSES,
+        "Labels for outputs of the classifier in the weights of `init`, by their number. The head then scores them as "
+        "that classifier does, before the first step. For variants with DeepLab's decoder.",
+        factory=dict,
+        shown="none",
+    )
     frozen: tuple[str, ...] = entry(
         TEXTS, "Names of parts that do not learn, such as `encoder.cnn.blocks.0`.", default=(), shown="none"
     )
@@ -330,6 +338,8 @@ def _check_together(config: TrainConfig, path: Path) -> None:
         problem = f"'warmup' is {config.warmup}, and should be less than the 'steps', {shortest}"
     elif config.epochs and any(source.weight != 1 for source in config.sources.values()):
         problem = "with 'epochs' each image comes once in each, so a source takes no 'weight'"
+    elif config.classifier and (len(config.init) != 1 or not isinstance(config.init[0], str)):
+        problem = "'classifier' goes with one file in 'init', which holds that classifier"
     elif not any(source.weight for source in config.sources.values()):
         problem = "all sources have the weight 0"
     if problem:

@@ -91,8 +91,12 @@ def _fill_encoder(net: LSegNet, state: dict[str, Tensor], path: Path) -> bool:
         # The reassembly of tokens is LSeg's own and begins at random.
         _load(net, {_vit_name(k): v for k, v in state.items()}, path, "encoder.", optional="encoder.reassemble.")
     else:
-        _load(net, {f"encoder.cnn.{key}": tensor for key, tensor in state.items()}, path, "encoder.")
+        _load(net, {_cnn_name(key): tensor for key, tensor in state.items()}, path, "encoder.")
     return False
+
+
+def _cnn_name(key: str) -> str:
+    return f"decoder.{key.removeprefix('deeplab.')}" if key.startswith("deeplab.") else f"encoder.cnn.{key}"
 
 
 def _vit_name(key: str) -> str:

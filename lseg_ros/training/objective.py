@@ -35,7 +35,7 @@ class Objective(nn.Module):
         device = self.net.device
         images = batch.images.to(device, non_blocking=True).contiguous(memory_format=torch.channels_last)
         with self._autocast(device):
-            pixels = self.net.decoder(self.net.encoder(images))
+            pixels = self.net.decoder.features(self.net.encoder(images))
         shares = [len(part.target) / len(images) for part in batch.parts]
         split = pixels.split([len(part.target) for part in batch.parts])
         losses = [self._part_loss(*pair) for pair in zip(split, batch.parts, strict=True)]
@@ -47,11 +47,7 @@ class Objective(nn.Module):
     def _part_loss(self, pixels: Tensor, part: Part) -> Tensor:
         target = part.target.to(pixels.device, non_blocking=True)
         text = self.net.project_text(part.text.to(pixels.device, non_blocking=True))
-        with self._autocast(pixels.device):
-            dots = functional.conv2d(pixels, text[:, :, None, None])
-        # The same as normalised pixels would give, for a fraction of the time: there are fewer labels than features.
-        lengths = torch.linalg.vector_norm(pixels, dim=1, keepdim=True, dtype=torch.float32)
-        logits = LOGIT_SCALE * dots.float() / lengths
+        logits = LOGIT_SCALE * _cosines(self.net.decoder.head, pixels.float(), text)
         if self.net.head_block is not None:
             logits = self.net.head_block(logits)
         grid = part.grid.to(pixels.device, non_blocking=True).expand(len(target), -1, -1, -1)
@@ -70,6 +66,20 @@ class Objective(nn.Module):
         pixels = torch.bincount(target[target != IGNORE], minlength=labels).float()
         weights = pixels.clamp_min(1) ** -self.balance
         return (weights * pixels.sum() / (weights * pixels).sum().clamp_min(1e-9)).clamp_max(20)
+
+
+def _cosines(head: nn.Conv2d, pixels: Tensor, text: Tensor) -> Tensor:
+    """Cosines of the embeddings that `head` makes of pixels [n,F,h,w] with texts [N,D] -> [n,N,h,w].
+
+    The embeddings themselves have D features, several times F. They are not computed: their products with the texts
+    follow from `text @ weight`, and their lengths from the products of the head's own weights.
+    """
+    weight, bias = head.weight[:, :, 0, 0], head.bias
+    assert bias is not None
+    dots = functional.conv2d(pixels, (text @ weight)[:, :, None, None], text @ bias)
+    products = functional.conv2d(pixels, (weight.T @ weight)[:, :, None, None], 2 * (bias @ weight))
+    squares = (products * pixels).sum(1, keepdim=True) + bias @ bias
+    return dots / squares.clamp_min(1e-12).sqrt()
 
 
 def _jaccard_loss(logits: Tensor, target: Tensor) -> Tensor:

@@ -103,4 +103,10 @@ DECAY = Rule(lambda value: is_number(value) and 0 <= value < 1, "a number from 0
 DATA_SETS = Rule(
     lambda value: isinstance(value, dict) and bool(value), "a mapping from names to data sets, at least one"
 )
+CLASSES = Rule(
+    lambda value: (
+        isinstance(value, dict) and bool(value) and all(is_whole(k, 0) and _is_text(v) for k, v in value.items())
+    ),
+    "a mapping from numbers of outputs, 0 or more, to labels",
+)
 ANYTHING = Rule(lambda value: True, "")

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
+from lseg_ros.evaluation.text_features import in_chunks
 from lseg_ros.files import remove_leftovers
 from lseg_ros.model.net import TORCH_TYPES, LSegNet
 from lseg_ros.model.text import build_text_encoder
@@ -22,6 +23,7 @@ from lseg_ros.model.variants import variant_named
 from lseg_ros.model.weights import own_state, save_model
 from lseg_ros.training.batches import Batch, Batches, phrases_of
 from lseg_ros.training.checkpoint import load_state, save_state
+from lseg_ros.training.closed_form import begin_as_classifier
 from lseg_ros.training.config import Run, TrainConfig
 from lseg_ros.training.depthwise import quicken
 from lseg_ros.training.distributed import World
@@ -101,7 +103,10 @@ class Trainer:
         torch.manual_seed(config.seed)
         variant = variant_named(config.variant)
         self.net = LSegNet(variant, build_text_encoder(variant))
-        initialise(self.net, _initial_weights(config, before), config.text_init, data)
+        first = _initial_weights(config, before)
+        initialise(self.net, first, config.text_init, data)
+        if config.classifier:
+            begin_as_classifier(self.net, data / first[0], config.classifier, config.words)
         freeze(self.net, config)
         self.net.to(world.device).to(memory_format=torch.channels_last)
         if world.device.type == "cpu":
@@ -122,8 +127,8 @@ class Trainer:
         self.best = -math.inf  # mIoU of a validation
 
     def _embed(self, phrases: list[str]) -> dict[str, Tensor]:
-        # All at once: a text's last bits depend on what it is padded with.
-        return dict(zip(phrases, self.net.embed_text(phrases).cpu(), strict=True))
+        # In chunks, for thousands of phrases at once would take gigabytes. The same phrases fall into the same chunks.
+        return dict(zip(phrases, in_chunks(self.net.embed_text, phrases).cpu(), strict=True))
 
     @property
     def weights(self) -> Path:

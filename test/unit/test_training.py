@@ -257,7 +257,7 @@ def test_missing_and_broken_files_are_named(data: Path) -> None:
 
 def trained_phrases(config: TrainConfig) -> set[str]:
     """All words of a run: those in its data sets and those of the file that adds to them."""
-    phrases = {phrase for more in config.words.values() for phrase in more}
+    phrases = {phrase for more in config.words.values() for phrase in more} | set(config.classifier.values())
     for source in config.sources.values():
         for layer in source.data.get("layers", []):
             for given in layer["labels"].values():
@@ -276,3 +276,16 @@ def test_words_kept_for_measuring_are_not_trained_on() -> None:
         for phrase in trained_phrases(read_config(path)):
             found = re.search(rf"\b({'|'.join(kept)})s?\b", phrase)
             assert found is None, f"{path}: {phrase!r}"
+
+
+def test_words_for_things_that_the_default_was_never_told() -> None:
+    """The other words of voc_animals.yaml, and words of the same kind, are no part of any phrase of lseg_mini."""
+    kept = ["aeroplane", "velocipede", "feathered animal", "rowboat", "glass vial", "motorbus", "motorcar", "pussycat"]
+    kept += ["seating for one", "bovine", "dinner table", "mutt", "steed", "equine", "motor bike", "human", "pot plant"]
+    kept += ["woolly farm animal", "settee", "railway engine", "telly", "icebox", "cellphone", "lavatory"]
+    kept += ["tenement", "stanchion", "arterial route", "flagstone", "palisade", "saloon car", "bystander"]
+    phrases = trained_phrases(read_config(CONFIGS / "train" / "lseg_mini.yaml"))
+    assert len(phrases) > 2000
+    for phrase in phrases:
+        found = re.search(rf"\b({'|'.join(kept)})(s|es)?\b", phrase, re.IGNORECASE)
+        assert found is None, repr(phrase)

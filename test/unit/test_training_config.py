@@ -133,6 +133,8 @@ def test_entries_at_their_limits(tmp_path: Path) -> None:
         ({"negatives": "some"}, "'negatives' is 'some', and should be a whole number, 0 or more, or all"),
         ({"frozen": "encoder"}, "'frozen' is 'encoder', and should be a list of texts"),
         ({"broken_files": "ignore"}, "should be one of stop, skip"),
+        ({"classifier": {"one": "wall"}}, "'classifier' is .*, and should be a mapping from numbers of outputs"),
+        ({"classifier": {1: "wall"}, "init": ["a.pt", "b.pt"]}, "'classifier' goes with one file in 'init'"),
         ({"sources": {}}, "'sources' is {}"),
         ({"sources": {"one": 5}}, "one: a data set is a mapping of entries, and here is 5"),
         ({"sources": {"one": {"weight": -1}}}, "one: the weight is -1"),

@@ -1,0 +1,87 @@
+"""The first weights of the embedding head, found without training: texts score pixels as a given classifier does."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lseg_ros.evaluation.text_features import in_chunks
+from lseg_ros.model.deeplab import DeepLabDecoder
+from lseg_ros.model.net import LSegNet
+from lseg_ros.model.reader import CheckpointError, read_weights
+
+_RIDGE = 0.01  # of the mean square of a text feature; keeps embeddings near the texts
+_WEIGHT, _BIAS = "deeplab.logits.weight", "deeplab.logits.bias"
+
+
+@torch.no_grad()
+def begin_as_classifier(net: LSegNet, path: Path, classes: Mapping[int, str], words: Mapping[str, list[str]]) -> None:
+    """Fits a network's embedding head to the classifier of the network that it starts from.
+
+    The network then knows the classifier's labels, and words near to them, before its first step.
+
+    Args:
+        net: has the other weights of the file already; its head is filled in place.
+        path: weights file with a classifier, as `deeplab.logits.weight` [N,width,1,1] and `deeplab.logits.bias` [N].
+        classes: for outputs of the classifier the label that each stands for.
+        words: for labels all phrases that stand for them, the label itself first.
+
+    Raises:
+        ValueError: the variant has no DeepLab decoder.
+        CheckpointError: the file has no such classifier, or fewer outputs than `classes` names.
+    """
+    if not isinstance(net.decoder, DeepLabDecoder):
+        raise ValueError(f"'classifier' is for variants with DeepLab's decoder, and {net.variant.name} has another")
+    state = read_weights(path)[0]
+    if _WEIGHT not in state or _BIAS not in state:
+        raise CheckpointError(f"{path} has no {_WEIGHT} and {_BIAS}; leave out 'classifier', or give a file with both")
+    affine = torch.cat([state[_WEIGHT][:, :, 0, 0], state[_BIAS][:, None]], dim=1)
+    if affine.shape != (len(affine), net.decoder.reduce.in_channels + 1) or max(classes) >= len(affine):
+        raise CheckpointError(
+            f"{path} classifies {affine.shape[1] - 1} features into {len(affine)} classes; 'classifier' names the "
+            f"class {max(classes)}, and the decoder has {net.decoder.reduce.in_channels} features"
+        )
+    phrases = [words.get(label, [label]) for label in classes.values()]
+    features = in_chunks(net.embed_text, [phrase for own in phrases for phrase in own])
+    fit_head(net.decoder, affine[list(classes)], list(features.split([len(own) for own in phrases])))
+
+
+@torch.no_grad()
+def fit_head(decoder: DeepLabDecoder, classifier: Tensor, texts: list[Tensor]) -> None:
+    """Fits `reduce` and `head` by ridge regression.
+
+    The embedding of a pixel becomes that linear map of its features whose products with the texts of each class come
+    nearest to the score of the class. The mean of all scores is taken away first, since a softmax does not see it.
+
+    Args:
+        decoder: filled in place.
+        classifier: [N,width + 1], weights and bias of each class.
+        texts: for each class [n,D] unit rows. The first row counts as much as the others together.
+    """
+    wanted = (classifier - classifier.mean(0)).double()
+    rows = torch.cat(texts).double()
+    of = torch.arange(len(texts)).repeat_interleave(torch.tensor([len(text) for text in texts]))
+    weighted = rows.T * torch.cat([_shares(len(text)) for text in texts])
+    gram = weighted @ rows
+    gram += _RIDGE * gram.trace() / len(gram) * torch.eye(len(gram), dtype=gram.dtype)
+    embedding = torch.linalg.solve(gram, weighted @ wanted[of])  # [D,width + 1]
+    left, values, right = torch.linalg.svd(embedding[:, :-1], full_matrices=False)
+    kept = min(decoder.reduce.out_channels, len(values))
+    # Only directions of embeddings count, so their scale is free. This one suits the rate of learning of both parts.
+    scale = decoder.reduce.out_channels**0.5 / embedding.norm()
+    roots = (values[:kept] * scale).sqrt()
+    for convolution in (decoder.reduce, decoder.head):
+        convolution.weight.zero_()
+    decoder.reduce.weight[:kept, :, 0, 0] = (roots[:, None] * right[:kept]).float()
+    decoder.head.weight[:, :kept, 0, 0] = (left[:, :kept] * roots).float()
+    assert decoder.reduce.bias is not None and decoder.head.bias is not None
+    decoder.reduce.bias.zero_()
+    decoder.head.bias.copy_(embedding[:, -1] * scale)
+
+
+def _shares(count: int) -> Tensor:
+    """Weights of a label's phrases: half for the label itself, half for all others together."""
+    if count == 1:
+        return torch.ones(1, dtype=torch.float64)
+    return torch.tensor([0.5, *[0.5 / (count - 1)] * (count - 1)], dtype=torch.float64)

@@ -1,0 +1,117 @@
+"""DeepLab's decoder, the wide maps it takes, and a head that begins as a classifier; on small random networks."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from tiny import TINY, HashText
+from torch import Tensor
+from torch.nn import functional
+
+from lseg_ros.model.deeplab import DeepLabDecoder
+from lseg_ros.model.fused_encoder_decoder import FusedEncoderDecoder
+from lseg_ros.model.net import LSegNet
+from lseg_ros.model.reader import CheckpointError
+from lseg_ros.model.variants import CnnBackbone, DeepLab, from_json, to_json
+from lseg_ros.training.closed_form import begin_as_classifier, fit_head
+
+BACKBONE = CnnBackbone("mobilenetv2_035", taps=(1, 4), output_stride=16, pad_type="same", widened=(1,))
+TINY_DEEPLAB = replace(TINY, name="tiny_deeplab", backbone=BACKBONE, decoder=DeepLab(width=12, skip=6, features=8))
+IMAGES = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+
+
+def tiny_deeplab() -> LSegNet:
+    torch.manual_seed(0)
+    return LSegNet(TINY_DEEPLAB, HashText()).eval()
+
+
+def test_a_variant_with_this_decoder_is_written_and_read() -> None:
+    assert from_json(to_json(TINY_DEEPLAB)) == TINY_DEEPLAB
+
+
+def test_the_wide_map_is_what_the_last_block_of_a_stage_narrows() -> None:
+    net = tiny_deeplab()
+    plain = LSegNet(replace(TINY, backbone=replace(BACKBONE, taps=(1, 4), widened=())), HashText()).encoder.eval()
+    plain.load_state_dict(net.encoder.state_dict())
+    seen: list[Tensor] = []
+    plain.cnn.blocks[1][-1].conv_pwl.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    with torch.no_grad():
+        expected, found = [*plain(IMAGES), *seen], net.encoder(IMAGES)
+    assert net.encoder.channels == [level.shape[1] for level in found]
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_the_embedding_is_at_stride_4_and_the_refinement_adds_nothing_at_first() -> None:
+    net = tiny_deeplab()
+    decoder = net.decoder
+    assert isinstance(decoder, DeepLabDecoder)
+    with torch.no_grad():
+        fine, deep, wide = net.encoder(IMAGES)
+        found = decoder([fine, deep, wide])
+        classified = decoder.classified(deep, wide)
+        expected = functional.interpolate(
+            decoder.head(decoder.reduce(classified)), scale_factor=2, mode="bilinear", align_corners=False
+        )
+    assert classified.shape == (2, 12, 8, 12) and found.shape == (2, 16, 16, 24)
+    torch.testing.assert_close(found, expected)
+
+
+def test_coordinates_have_the_cosines_of_the_embedding() -> None:
+    net = tiny_deeplab()
+    torch.nn.init.normal_(net.decoder.unit.bn2.weight)
+    text = net.encode_text(["road", "sky", "grass"])
+    with torch.no_grad():
+        encoder = FusedEncoderDecoder(net)
+        ours = torch.einsum("brhw,nr->bnhw", encoder(IMAGES), text @ encoder.basis)
+        plain = torch.einsum("bdhw,nd->bnhw", net.encode_image(IMAGES), text)
+    torch.testing.assert_close(ours, plain, rtol=0, atol=2e-6)
+
+
+def test_a_fitted_head_ranks_texts_as_the_classifier_ranks_classes() -> None:
+    net = tiny_deeplab()
+    texts = net.embed_text(["road", "sky", "grass", "car", "wall"])
+    with torch.no_grad():
+        _, deep, wide = net.encoder(IMAGES)
+        features = net.decoder.classified(deep, wide)
+        weight = torch.randn(5, 12, generator=torch.Generator().manual_seed(1))
+        bias = -weight @ features.mean((0, 2, 3))  # each class wins somewhere
+        fit_head(net.decoder, torch.cat([weight, bias[:, None]], dim=1), list(texts.split(1)))
+        expected = functional.conv2d(features, weight[:, :, None, None], bias).argmax(1)
+        found = torch.einsum("bdhw,nd->bnhw", net.decoder.head(net.decoder.reduce(features)), texts).argmax(1)
+    assert len(expected.unique()) > 2
+    assert (expected == found).float().mean() > 0.95
+
+
+@pytest.fixture
+def classifier_file(tmp_path: Path) -> Path:
+    path = tmp_path / "classifier.safetensors"
+    weight = torch.randn(4, 12, 1, 1, generator=torch.Generator().manual_seed(2))
+    save_file({"deeplab.logits.weight": weight, "deeplab.logits.bias": torch.zeros(4)}, path)
+    return path
+
+
+def test_phrases_of_a_label_are_fitted_with_it(classifier_file: Path) -> None:
+    net = tiny_deeplab()
+    begin_as_classifier(net, classifier_file, {1: "road", 3: "sky"}, {"sky": ["sky", "clouds"]})
+    text = net.embed_text(["road", "sky", "clouds"])
+    with torch.no_grad():
+        _, deep, wide = net.encoder(IMAGES)
+        embedding = net.decoder.head(net.decoder.reduce(net.decoder.classified(deep, wide)))
+        road, sky, clouds = torch.einsum("bdhw,nd->nbhw", embedding, text)
+    # Of two classes, less their mean, one has what the other lacks; the ridge takes a little of it.
+    torch.testing.assert_close(sky, clouds, rtol=0.1, atol=0.1 * float(sky.abs().max()))
+    torch.testing.assert_close(sky, -road, rtol=0.2, atol=0.2 * float(sky.abs().max()))
+
+
+def test_what_has_no_classifier_is_refused(classifier_file: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="4 classes; 'classifier' names the class 4"):
+        begin_as_classifier(tiny_deeplab(), classifier_file, {4: "road"}, {})
+    save_file({"deeplab.logits.bias": torch.zeros(4)}, tmp_path / "none.safetensors")
+    with pytest.raises(CheckpointError, match=r"none\.safetensors has no deeplab\.logits\.weight"):
+        begin_as_classifier(tiny_deeplab(), tmp_path / "none.safetensors", {1: "road"}, {})
+    other = LSegNet(TINY, HashText())
+    with pytest.raises(ValueError, match="'classifier' is for variants with DeepLab's decoder, and tiny has another"):
+        begin_as_classifier(other, classifier_file, {1: "road"}, {})
