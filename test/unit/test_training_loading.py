@@ -59,7 +59,7 @@ def test_broken_files_are_told_once_and_as_they_are(
             (data / folder / f"{i:02}.png").write_bytes((data / folder / f"{i % 6}.png").read_bytes())
     (data / "images" / "07.png").write_bytes(b"")
     stopping = Trainer(SHORT, data, tmp_path).batches
-    with pytest.raises(ValueError, match=r"^[^\n]*07\.png cannot be decoded[^\n]*$"):
+    with pytest.raises(ValueError, match=r"^[^\n]*07\.png cannot be read[^\n]*$"):
         list(by_processes(stopping, range(20), 1, 2, pin=False))
     skipping = Trainer(replace(SHORT, broken_files="skip"), data, tmp_path).batches
     with caplog.at_level(logging.WARNING):
