@@ -1,11 +1,12 @@
 # tools/make_env.py chooses the interpreter to make .venv from, and the ROS 2 to install where none is sourced;
 # `make env PYTHON=python3.12 ROS=jazzy` names them.
-.PHONY: help env ros2 test lint demo bench gpu tables site clean
+.PHONY: help env ros2 test lint demo console bench gpu tables site clean
 
 help:
 	@echo "make env    what is missing for all the others: Python packages, ROS 2 where there is none, the built package"
 	@echo "make ros2   launch and the ros2 command, where ROS 2 came with make env; needs a network, or LSEG_ROS2_SOURCES=..."
 	@echo "make demo   segments real photographs with the installed node and writes demo_out/"
+	@echo "make console  a first look in the browser: photographs as a camera, the node, and a page; Ctrl-C ends it"
 	@echo "make test   ruff, mypy and all tests"
 	@echo "make lint   ruff and mypy only"
 	@echo "make bench  times models, segmenter and node on this machine, half an hour, and writes benchmarks/results/"
@@ -31,6 +32,9 @@ lint: env
 
 demo: env
 	@. ./env.sh && python tools/demo.py
+
+console: env
+	@. ./env.sh && python tools/console.py
 
 bench: env
 	@. ./env.sh && python -m benchmarks

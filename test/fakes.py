@@ -12,7 +12,7 @@ from processes import PATIENCE
 from lseg_ros.inference.labels import IdRules, LabelError, LabelSet, LabelSpec, as_specs, assign
 from lseg_ros.inference.postprocess import Segmentation, segmentation_of
 from lseg_ros.inference.preprocess import Geometry
-from lseg_ros.inference.protocol import PhraseMatch
+from lseg_ros.inference.protocol import PhraseMatch, PixelShares
 
 # A label wins where the image has its colour; others are far from every colour in use.
 COLORS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "white": (255, 255, 255), "black": (0, 0, 0)}
@@ -77,6 +77,17 @@ class FakeSegmenter:
         self.threads.add(threading.get_ident())
         found = [(image.rgb == COLORS.get(phrase, (999, 999, 999))).all(-1).astype(np.float32) for phrase in phrases]
         return [PhraseMatch(score, score - 0.5) for score in found]
+
+    def probe(self, image: FakeEmbedding, u: int, v: int, output: tuple[int, int]) -> PixelShares:
+        """The shares that `score` gives; a cosine is 1 where the image has the label's colour."""
+        if not (0 <= u < output[1] and 0 <= v < output[0]):
+            raise LabelError(f"there is no pixel ({u}, {v}) in {output[1]}x{output[0]}; count columns and rows from 0")
+        segmentation = self.score(image)
+        shares = tuple(float(segmentation.scores(name)[v, u]) for name in self.labels.names)
+        rgb = tuple(int(c) for c in image.rgb[v, u])
+        return PixelShares(
+            tuple(self.labels.names), shares, tuple(float(COLORS.get(n) == rgb) for n in self.labels.names)
+        )
 
     def usage(self) -> dict[str, str]:
         return {"device": "none"}

@@ -31,6 +31,7 @@ _RATE: web.AppKey[Rate] = web.AppKey("rate")
 _BURST, _PER_SECOND = 30, 10  # POSTs of all pages together
 _MOST_PHRASES = 8
 _LONGEST_TEXT = 1024  # characters of a name or phrase; the node has limits of its own
+_LARGEST_SIDE = 65536  # pixels of an image
 _HEAT_SIDE = 640  # pixels of the longest side of a heat map
 
 
@@ -48,6 +49,7 @@ def add_routes(app: web.Application) -> None:
         "read_labels": _read_labels,
         "enable": _enable,
         "query": _query,
+        "probe": _probe,
     }.items():
         app.router.add_post(f"/api/{name}", _answer(handler))
 
@@ -180,6 +182,25 @@ def _query_json(hub: Hub, key: StreamKey, phrases: list[str], found: Any) -> dic
             }
         )
     return {"stamp": stamp, "image": None if rgb is None else _base64(jpeg(rgb)), "matches": matches}
+
+
+async def _probe(request: web.Request) -> web.Response:
+    """Which labels compete at a pixel of the last image."""
+    body = await _body(request, node=str, camera=str, u=int, v=int)
+    if not all(0 <= body[name] < _LARGEST_SIDE for name in ("u", "v")):
+        raise BadRequest(f"u and v must be from 0 to {_LARGEST_SIDE - 1}")
+    hub = request.app[HUB]
+    found = await hub.call(lambda: hub.remote(body["node"]).probe(body["u"], body["v"], camera=body["camera"]))
+    return web.json_response(
+        {
+            "stamp": (found.header.stamp.sec, found.header.stamp.nanosec),
+            "version": found.label_version,
+            "competitors": [
+                {"name": name, "share": share, "cosine": cosine}
+                for name, share, cosine in zip(found.names, found.shares, found.cosines, strict=True)
+            ],
+        }
+    )
 
 
 def _small(pixels: Any) -> Any:

@@ -20,6 +20,20 @@ class PhraseMatch(NamedTuple):
     cosine: NDArray[np.float32]
 
 
+class PixelShares(NamedTuple):
+    """What competes at one pixel.
+
+    Attributes:
+        names: The labels in force, in their order; where fewer than two compete, the contrast phrases follow.
+        shares: Of the softmax, in [0, 1]; together they are 1.
+        cosines: Of the pixel and the best phrase of each, in [-1, 1].
+    """
+
+    names: tuple[str, ...]
+    shares: tuple[float, ...]
+    cosines: tuple[float, ...]
+
+
 class SegmentationLike(Protocol):
     """One image under one label set; see `lseg_ros.inference.postprocess.Segmentation`."""
 
@@ -78,6 +92,13 @@ class SegmenterLike(Protocol):
     def query(self, image: Any, phrases: Sequence[str], output: tuple[int, int]) -> list[PhraseMatch]:
         """An `EmbeddingLike` of this segmenter -> a match for each phrase, at height and width `output`; the labels
         stay as they are. LabelError for phrases that cannot be used."""
+
+    def probe(self, image: Any, u: int, v: int, output: tuple[int, int]) -> PixelShares:
+        """What competes at column u and row v of an `EmbeddingLike`, at height and width `output`.
+
+        Raises:
+            LabelError: There is no such pixel, or no labels were set.
+        """
 
     def usage(self) -> dict[str, str]:
         """The device and how much of its memory is in use, for people, by name. May be called from any thread."""

@@ -28,10 +28,10 @@ from lseg_ros.inference.multiscale import multiscale
 from lseg_ros.inference.numerics import float32_products
 from lseg_ros.inference.postprocess import Segmentation, Winners, WinnersOfLogits, best_prompt, segmentation_of
 from lseg_ros.inference.preprocess import Size, check_rgb, geometry, to_input
-from lseg_ros.inference.protocol import PhraseMatch
+from lseg_ros.inference.protocol import PhraseMatch, PixelShares
 from lseg_ros.inference.reading import check_told_apart, remarks, without_same
 from lseg_ros.inference.stage_times import StageClock
-from lseg_ros.inference.upsampling import best_labels, resized, shares
+from lseg_ros.inference.upsampling import at_pixel, best_labels, resized, shares
 from lseg_ros.model.fused_encoder_decoder import FusedEncoderDecoder
 from lseg_ros.model.net import TORCH_TYPES, LSegNet
 
@@ -265,6 +265,29 @@ class Segmenter:
         share = shares(logits[:, -1:], best, image.sizes, output)
         cosine = functional.conv2d(image.coordinates, text[-1:, :, None, None])
         return PhraseMatch(share[0].cpu().numpy(), resized(cosine, image.sizes, output)[0].cpu().numpy())
+
+    def probe(self, image: ImageEmbedding, u: int, v: int, output: Size) -> PixelShares:
+        """Shows what competes at one pixel under the labels in force.
+
+        Args:
+            image: An embedding of this segmenter.
+            u: Column of the pixel.
+            v: Row of the pixel.
+            output: Height and width of what the pixel is of.
+
+        Raises:
+            LabelError: There is no such pixel, or no labels were set.
+        """
+        self._check_labels()
+        if not (0 <= u < output[1] and 0 <= v < output[0]):
+            raise LabelError(f"there is no pixel ({u}, {v}) in {output[1]}x{output[0]}; count columns and rows from 0")
+        competition = self._competition
+        hidden = self.contrast[: len(competition.counts) - len(self.labels.labels)]
+        with torch.inference_mode(), float32_products(self.device, tf32=False):
+            logits = at_pixel(self._logits(image.coordinates, competition), image.sizes, output, u, v)
+            cosines = functional.conv2d(image.coordinates, competition.text[:, :, None, None])
+            cosine = at_pixel(best_prompt(cosines, competition.counts), image.sizes, output, u, v)
+        return PixelShares((*self.labels.names, *hidden), tuple(logits.softmax(0).tolist()), tuple(cosine.tolist()))
 
     def usage(self) -> dict[str, str]:
         """The backend, the device and its memory in use, as text by name; of a CPU, the process's own."""

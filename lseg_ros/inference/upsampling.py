@@ -112,6 +112,17 @@ def resized(logits: Tensor, sizes: Geometry, output: Size) -> Tensor:
     return found
 
 
+def at_pixel(values: Tensor, sizes: Geometry, output: Size, u: int, v: int) -> Tensor:
+    """[1,N,h,w] -> [N] float32 at column u and row v of what `strips` makes of all of it."""
+    count, height, width = values.shape[1:]
+    across, down = strip_matrices((count, height, width), sizes, output, values.device)
+    column = next(block for block in across if block.start <= u < block.stop)
+    row = next(block for block in down if block.start <= v < block.stop)
+    weights_u, weights_v = column.weights[u - column.start], row.weights[v - row.start]
+    cells = values[0, :, row.first : row.first + len(weights_v), column.first : column.first + len(weights_u)].float()
+    return torch.einsum("nhw,h,w->n", cells, weights_v, weights_u)
+
+
 def whole(logits: Tensor, sizes: Geometry, output: Size) -> Tensor:
     """[1,N,h,w] -> [N,*output] float32, by the two interpolations that `strips` does as one."""
     x = upsample(logits.float(), sizes.padded)[:, :, : sizes.resized[0], : sizes.resized[1]]

@@ -14,7 +14,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from lseg_ros.images.messages import ImageError, compressed_to_rgb, to_rgb
-from lseg_ros.inference.protocol import PhraseMatch, SegmenterLike
+from lseg_ros.inference.protocol import PhraseMatch, PixelShares, SegmenterLike
 from lseg_ros.ros.camera_info import CameraInfoRelay
 from lseg_ros.ros.diagnostics import Statistics
 from lseg_ros.ros.image_input import ImageInput, beside
@@ -257,6 +257,11 @@ class Camera:
         """Scores phrases on an image; raises LabelError for bad ones."""
         height, width = self._params.output_size or seen.rgb.shape[:2]
         return self._segmenter.query(seen.embedding, phrases, (height, width))
+
+    def probe(self, seen: Seen, u: int, v: int) -> PixelShares:
+        """Shows what competes at one pixel of the mask; raises LabelError where there is no such pixel."""
+        height, width = self._params.output_size or seen.rgb.shape[:2]
+        return self._segmenter.probe(seen.embedding, u, v, (height, width))
 
     def failed(self, error: BaseException) -> None:
         """Notes that `process` or `rescore` raised; not at the end, where the topics that it needs are gone."""

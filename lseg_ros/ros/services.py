@@ -1,4 +1,4 @@
-"""The node's services: labels, queries, and on and off."""
+"""The node's services: labels, queries, probes, and on and off."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future as WorkerFuture
@@ -13,12 +13,13 @@ from std_srvs.srv import SetBool
 from lseg_ros import msg as lseg_msgs
 from lseg_ros.inference.labels import LabelError, check_phrases, split_phrase
 from lseg_ros.ros import qos
+from lseg_ros.ros.camera import Camera, Seen
 from lseg_ros.ros.label_msgs import specs_from_request
 from lseg_ros.ros.label_parameters import LabelChange
 from lseg_ros.ros.pipeline import Pipeline
 from lseg_ros.ros.query_msgs import fill_answer
 from lseg_ros.ros.worker import WorkerStopped
-from lseg_ros.srv import GetLabels, Query, SetLabels
+from lseg_ros.srv import GetLabels, Probe, Query, SetLabels
 
 Result = TypeVar("Result")
 
@@ -68,7 +69,9 @@ class Services:
         create(GetLabels, "get_labels", self._on_get_labels)
         create(SetBool, "~/enable", self._on_enable)
         for i, name in enumerate(cameras or [""]):
-            create(Query, f"~/{name}/query" if name else "~/query", partial(self._on_query, i), waits=True)
+            prefix = f"~/{name}/" if name else "~/"
+            create(Query, f"{prefix}query", partial(self._on_query, i), waits=True)
+            create(Probe, f"{prefix}probe", partial(self._on_probe, i), waits=True)
 
     async def _on_set_labels(self, request: SetLabels.Request, response: SetLabels.Response) -> SetLabels.Response:
         question = _question(request.labels, "labels")
@@ -117,15 +120,36 @@ class Services:
             source = pipeline.cameras[camera]
             phrases = [phrase.strip() for phrase in request.phrases]
             check_phrases(phrases)
-            seen = source.last() or await self._done(source.fetch())
-            if seen is None:
-                raise NotNow(f"no image yet: {source.why_no_image()}")
+            seen = await self._last_image(source)
             matches = await self._done(pipeline.submit(partial(source.query, seen, phrases)))
             fill_answer(response, seen.header, matches, with_scores=not request.without_scores)
             response.message += question
         except Exception as error:
             response.success, response.message = False, self._refusal(error, "a query") + question
         return response
+
+    async def _on_probe(self, camera: int, request: Probe.Request, response: Probe.Response) -> Probe.Response:
+        try:
+            pipeline = self._ready(active=True)
+            source = pipeline.cameras[camera]
+            seen = await self._last_image(source)
+            # In one job, so that the version is that of the labels that competed.
+            found, version = await self._done(
+                pipeline.submit(lambda: (source.probe(seen, request.u, request.v), pipeline.label_set.version))
+            )
+            response.success, response.message = True, f"{len(found.names)} labels compete"
+            response.header, response.label_version = seen.header, version
+            response.names, response.shares, response.cosines = map(list, found)
+        except Exception as error:
+            response.success, response.message = False, self._refusal(error, "a probe")
+        return response
+
+    async def _last_image(self, camera: Camera) -> Seen:
+        """Returns the last image, or fetches one; raises NotNow where none comes."""
+        seen = camera.last() or await self._done(camera.fetch())
+        if seen is None:
+            raise NotNow(f"no image yet: {camera.why_no_image()}")
+        return seen
 
     def _ready(self, *, active: bool = False) -> Pipeline:
         """Returns the pipeline, or raises NotNow saying which transition it takes."""

@@ -253,3 +253,27 @@ def test_many_labels_are_encoded_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch
     assert sum(together) == 1000 and max(together) <= 128
     with pytest.raises(ValueError, match=r"there is no label 'x'; there are: 'label 0', .* and 950 more$"):
         segmenter.labels.index("x")
+
+
+@pytest.mark.parametrize("labels", [["red thing", "grass", "sky"], ["grass"]])
+@pytest.mark.parametrize("output", [(60, 80), (47, 131)])
+def test_a_probe_says_what_the_scores_say(labels: list[str], output: tuple[int, int]) -> None:
+    segmenter = Segmenter(tiny_net(), device="cpu")
+    specs = [LabelSpec(labels[0], prompts=("a tree", labels[0])), *(LabelSpec(name) for name in labels[1:])]
+    segmenter.set_labels(specs)
+    rgb = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
+    image = segmenter.embed(rgb)
+    scored = segmenter.score(image).at(output)
+    query = segmenter.query(image, [labels[-1]], output)[0]
+    for u, v in [(0, 0), (output[1] - 1, output[0] - 1), (13, 29), (70, 5)]:
+        found = segmenter.probe(image, u, v, output)
+        assert found.names == (*labels, *segmenter.contrast)[: max(2, len(labels))]
+        assert sum(found.shares) == pytest.approx(1, abs=1e-5)
+        for name in labels:
+            assert found.shares[labels.index(name)] == pytest.approx(float(scored.scores(name)[v, u]), abs=1e-4)
+        assert max(found.shares) == pytest.approx(float(scored.confidence[v, u]), abs=1e-4)
+        if len(labels) > 1:  # the last label has one phrase, its name
+            assert found.cosines[-1] == pytest.approx(float(query.cosine[v, u]), abs=1e-4)
+    for u, v in [(output[1], 0), (0, output[0]), (-1, 0)]:
+        with pytest.raises(LabelError, match="there is no pixel"):
+            segmenter.probe(image, u, v, output)

@@ -4,6 +4,7 @@ import { find, say } from "./dom.js";
 import { Ask } from "./ask.js";
 import { Connection, post } from "./connection.js";
 import { Labels } from "./labels.js";
+import { Pixel } from "./pixel.js";
 import { Status } from "./status.js";
 import { View } from "./view.js";
 
@@ -16,11 +17,12 @@ const where = () => ({ node: state.node, camera: state.camera });
 const labels = new Labels(() => state.node);
 const view = new View({
   labels: (version) => state.sets.get(version) ?? labels.inForce.labels,
-  pick: () => {},
+  pick: (u, v, frame) => pixel.ask(u, v, frame),
   shares: (shares) => labels.setShares(shares),
   thawed: () => ask.thawed(),
 });
 const ask = new Ask(where, view);
+const pixel = new Pixel(where, () => labels.inForce.labels);
 const status = new Status();
 
 const connection = new Connection({

@@ -11,6 +11,7 @@ from lseg_ros.ros.client.session import Session
 
 SET_LABELS = "lseg_ros/srv/SetLabels"
 QUERY = "lseg_ros/srv/Query"
+PROBE = "lseg_ros/srv/Probe"
 IMAGE = "sensor_msgs/msg/Image"
 _SETTLE = 1.0  # seconds after the first node was found in which another one may show itself
 

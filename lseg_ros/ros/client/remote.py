@@ -10,10 +10,10 @@ from lseg_ros.inference.labels import LabelSpec
 from lseg_ros.msg import LabelSet
 from lseg_ros.ros.client.errors import NotFound, Refused
 from lseg_ros.ros.client.newest import Newest
-from lseg_ros.ros.client.nodes import QUERY, SET_LABELS, NodeInfo, find_nodes
+from lseg_ros.ros.client.nodes import PROBE, QUERY, SET_LABELS, NodeInfo, find_nodes
 from lseg_ros.ros.client.session import Session
 from lseg_ros.ros.label_msgs import label_msg
-from lseg_ros.srv import GetLabels, Query, SetLabels
+from lseg_ros.srv import GetLabels, Probe, Query, SetLabels
 
 _TOPIC_TIMEOUT = 2.0  # seconds
 _ANSWER_TIMEOUT = 60.0  # a model that is loaded and a frame in flight come first, and a small computer is slow
@@ -91,6 +91,21 @@ class RemoteNode:
         request = Query.Request(phrases=list(phrases), without_scores=not scores)
         service = self._info.service(QUERY, camera)
         return self._accepted(self.session.call(Query, service, request, self._patience, repeat=True))
+
+    def probe(self, u: int, v: int, *, camera: str = "") -> Any:
+        """Shows which labels compete at one pixel of the last image; the labels stay as they are.
+
+        Args:
+            u: Column of the pixel in the mask.
+            v: Row of the pixel in the mask.
+            camera: Its name, where the node has several.
+
+        Returns:
+            The response of lseg_ros/srv/Probe.
+        """
+        request = Probe.Request(u=u, v=v)
+        service = self._info.service(PROBE, camera)
+        return self._accepted(self.session.call(Probe, service, request, _READ_TIMEOUT, repeat=True))
 
     def images(self, output: str, *, camera: str = "", on_new: Callable[[], None] | None = None) -> Newest[Image]:
         """Subscribes to an output, such as overlay, mask or score/door; close what it returns.

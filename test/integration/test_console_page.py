@@ -1,0 +1,217 @@
+"""The console's page in a real browser, with the installed camera, node and console."""
+
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import cv2
+import pytest
+from processes import PATIENCE
+
+pytest.importorskip("aiohttp", reason="needs the extra 'console'")
+pytest.importorskip("selenium", reason="needs selenium, of the extra 'dev'")
+if shutil.which("chromium") is None or shutil.which("chromedriver") is None:
+    pytest.skip("needs a browser: apt-get install chromium chromium-driver", allow_module_level=True)
+
+from selenium import webdriver  # noqa: E402
+from selenium.webdriver.chrome.service import Service  # noqa: E402
+from selenium.webdriver.common.action_chains import ActionChains  # noqa: E402
+from selenium.webdriver.common.by import By  # noqa: E402
+from selenium.webdriver.common.keys import Keys  # noqa: E402
+
+from lseg_ros.ros.client import RemoteNode, Session, choose_node  # noqa: E402
+
+LABELS = ["cup", "table", "wall"]
+
+
+class Stack:
+    """Camera, node and console as processes."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, name: str, *arguments: str) -> Path:
+        """Starts an installed executable; returns its log."""
+        path = self._folder / f"{name}.log"
+        with path.open("wb") as log:
+            self._running[name] = subprocess.Popen([name, *arguments], stdout=log, stderr=subprocess.STDOUT)
+        return path
+
+    def start_node(self) -> None:
+        """Starts the node with LABELS."""
+        self.start("lseg_node", "--ros-args", "-p", f"labels:={LABELS}", "-p", "backend:=torch")
+
+    def kill(self, name: str) -> None:
+        """Ends one of them at once."""
+        process = self._running.pop(name)
+        process.kill()
+        process.wait()
+
+    def close(self) -> None:
+        """Ends all of them."""
+        for name in list(self._running):
+            self.kill(name)
+
+
+@pytest.fixture
+def stack(tmp_path: Path, domain: int) -> Iterator[Stack]:
+    made = Stack(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def page(stack: Stack, tmp_path: Path) -> Iterator["Page"]:
+    """The page, open in Chromium, with a camera that shows a cup of coffee in two shades by turns."""
+    spec = find_spec("skimage")
+    assert spec is not None and spec.origin is not None
+    photo = cv2.resize(cv2.imread(str(Path(spec.origin).parent / "data" / "coffee.png")), (320, 240))
+    for name, shade in (("a", photo), ("b", cv2.convertScaleAbs(photo, alpha=0.8))):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), shade)
+    sources = str([str(tmp_path / f"{name}.png") for name in "ab"])
+    stack.start("image_player", "--ros-args", "-p", f"sources:={sources}", "-p", "rate:=3.0", "-p", "hold:=0.3")
+    stack.start_node()
+    log = stack.start("lseg_console", "--port", "0")
+    address = until(lambda: re.search(r"http://\S+", log.read_text()))[0]
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(shutil.which("chromium"))
+    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1360,1800"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
+    try:
+        made = Page(driver)
+        driver.get(address)
+        yield made
+        assert driver.get_log("browser") == []  # neither errors of scripts nor of the content security policy
+    finally:
+        driver.quit()
+
+
+def until(condition: Callable[[], Any]) -> Any:
+    deadline = time.monotonic() + PATIENCE
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "timed out"
+        time.sleep(0.1)
+    return found
+
+
+class Page:
+    """What a person sees and does."""
+
+    def __init__(self, driver: webdriver.Chrome) -> None:
+        self.driver = driver
+
+    def find(self, css: str) -> Any:
+        """The first element that fits."""
+        return self.driver.find_element(By.CSS_SELECTOR, css)
+
+    def text(self, css: str) -> str:
+        """The text of an element, shown or not; empty while there is none."""
+        return str(
+            self.driver.execute_script("return document.querySelector(arguments[0])?.textContent ?? ''", css) or ""
+        )
+
+    def data(self, name: str) -> str:
+        """What the view says of the frame that is shown."""
+        return str(self.driver.execute_script(f"return document.getElementById('stage').dataset.{name} ?? ''"))
+
+    def names(self) -> list[str]:
+        """Names in the list of labels."""
+        return self.values("#labels [data-label]", "dataset.label")
+
+    def values(self, css: str, what: str) -> list[Any]:
+        """A property of each element that fits, read at once: the page may replace them at any time."""
+        script = f"return [...document.querySelectorAll(arguments[0])].map((element) => element.{what})"
+        return list(self.driver.execute_script(script, css))
+
+    def painted(self, css: str = "#over") -> str:
+        """The pixels of a canvas, as text that differs where they do."""
+        return str(self.driver.execute_script("return document.querySelector(arguments[0]).toDataURL()", css))
+
+    def share(self, name: str) -> float:
+        """The share of the picture that a label has, in percent."""
+        found = re.search(r"[\d.]+", self.text(f'[data-share="{name}"]'))
+        return float(found[0]) if found else 0.0
+
+    def add(self, name: str) -> None:
+        """Types a label and presses Enter."""
+        field = self.find("#add-name")
+        field.clear()
+        field.send_keys(name, Keys.ENTER)
+
+
+def test_the_page(page: Page, stack: Stack) -> None:
+    # A frame that changes
+    until(lambda: page.data("stamp"))
+    before, image = page.data("stamp"), page.painted("#image")
+    until(lambda: page.data("stamp") != before and page.painted("#image") != image)
+    until(lambda: page.names() == LABELS)
+    until(lambda: page.share("cup") > 5)
+    assert page.find("#why").text == ""
+
+    # A label is added: it is in force, and in the picture
+    page.add("saucer")
+    until(lambda: page.names() == [*LABELS, "saucer"])
+    with Session("check") as session:
+        node = RemoteNode(session, choose_node(session, "/lseg", timeout=PATIENCE))
+        assert [label.name for label in node.labels().labels] == [*LABELS, "saucer"]
+    until(lambda: page.share("saucer") > 0)
+
+    # A refused label shows the node's sentence; the label is text, never markup
+    page.add("<img src=x onerror=alert(1)>" + "very " * 60)
+    until(lambda: "error" in str(page.find("#label-message").get_attribute("class")))
+    assert "too long" in page.text("#label-message") or "tokens" in page.text("#label-message")
+    page.add("<b>bold</b>")
+    until(lambda: "<b>bold</b>" in page.names())
+    assert not page.driver.find_elements(By.CSS_SELECTOR, "td b")
+
+    # Undo, twice
+    page.find("#undo").click()
+    until(lambda: page.names() == [*LABELS, "saucer"])
+    page.find("#undo").click()
+    until(lambda: page.names() == LABELS)
+
+    # A pixel: which labels compete there
+    stage = page.find("#stage")
+    ActionChains(page.driver).move_to_element(stage).click().perform()
+    until(lambda: set(page.values("#pixel [data-name]", "dataset.name")) == set(LABELS))
+    shares = page.values("#pixel meter", "value")
+    assert sum(shares) == pytest.approx(1, abs=0.01) and shares == sorted(shares, reverse=True)
+    assert " wins. Without it: " in page.text("#pixel-message")
+
+    # The same by the keyboard
+    first = page.text("#pixel-message")
+    stage.send_keys(*[Keys.ARROW_RIGHT] * 5, Keys.ENTER)
+    until(lambda: page.text("#pixel-message") != first)
+
+    # A phrase
+    page.find("#phrase").send_keys("spoon", Keys.ENTER)
+    until(lambda: page.data("frozen") == "spoon")
+    assert re.search(r"score [\d.]+, cosine", page.text("#caption"))
+    page.find("#live").click()
+    assert page.data("frozen") == ""
+
+    # One label's score, and the confidence
+    for layer in ("score", "confidence"):
+        painted = page.painted()
+        page.driver.execute_script(
+            "const layer = document.getElementById('layer'); layer.value = arguments[0];"
+            "layer.dispatchEvent(new Event('change'))",
+            layer,
+        )
+        until(lambda: page.painted() != painted)  # noqa: B023
+
+    # The node is lost, and comes back
+    stack.kill("lseg_node")
+    until(lambda: "is gone" in page.text("#why"))
+    stamp = page.data("stamp")
+    stack.start_node()
+    until(lambda: page.data("stamp") != stamp)
+    until(lambda: page.find("#why").text == "")

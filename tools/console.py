@@ -1,0 +1,62 @@
+"""A first look at the console in the browser: photographs as a camera, the node, and the console.
+
+`make console` runs it. It prints the address to open, and ends all three on Ctrl-C.
+"""
+
+import os
+import subprocess
+import sys
+import time
+
+from demo import DemoError, photo_files
+
+LABELS = ["sky", "building", "tree", "water", "person", "cat", "cup", "table", "wall"]
+SIZE = 640, 480  # of the camera's images
+HOLD = 5.0  # seconds for each photograph
+RATE = 5.0  # images a second
+_END_WITHIN = 15.0  # seconds
+
+
+def main() -> int:
+    """Runs all three until one ends or Ctrl-C; returns the exit status."""
+    # A domain of its own on this machine only: the photographs should reach no robot.
+    os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    os.environ.setdefault("ROS_DOMAIN_ID", "101")
+    try:
+        photos = [str(path) for path in photo_files().values()]
+    except DemoError as error:
+        print(error, file=sys.stderr)
+        return 1
+    width, height = SIZE
+    camera = {"sources": photos, "rate": RATE, "hold": HOLD, "width": width, "height": height}
+    running = [
+        subprocess.Popen(["image_player", "--ros-args", *parameters(camera)]),
+        subprocess.Popen(["lseg_node", "--ros-args", *parameters({"labels": LABELS})]),
+        subprocess.Popen(["lseg_console", *sys.argv[1:]]),
+    ]
+    try:
+        while all(process.poll() is None for process in running):
+            time.sleep(0.2)
+        ended = next(process for process in running if process.poll() is not None)
+        print(f"{ended.args[0]} ended with status {ended.returncode}", file=sys.stderr)  # type: ignore[index]
+        return ended.returncode or 1
+    except KeyboardInterrupt:  # which the terminal has sent to all of them
+        return 0
+    finally:
+        for process in running:
+            process.terminate()
+        for process in running:
+            try:
+                process.wait(_END_WITHIN)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def parameters(values: dict[str, object]) -> list[str]:
+    """Returns parameters as arguments for a node."""
+    return [word for name, value in values.items() for word in ("-p", f"{name}:={value}")]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
