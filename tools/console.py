@@ -29,23 +29,24 @@ def main() -> int:
         return 1
     width, height = SIZE
     camera = {"sources": photos, "rate": RATE, "hold": HOLD, "width": width, "height": height}
-    running = [
-        subprocess.Popen(["image_player", "--ros-args", *parameters(camera)]),
-        subprocess.Popen(["lseg_node", "--ros-args", *parameters({"labels": LABELS})]),
-        subprocess.Popen(["lseg_console", *sys.argv[1:]]),
+    commands = [
+        ["image_player", "--ros-args", *parameters(camera)],
+        ["lseg_node", "--ros-args", *parameters({"labels": LABELS})],
+        ["lseg_console", *sys.argv[1:]],
     ]
+    running = {command[0]: subprocess.Popen(command) for command in commands}
     try:
-        while all(process.poll() is None for process in running):
+        while all(process.poll() is None for process in running.values()):
             time.sleep(0.2)
-        ended = next(process for process in running if process.poll() is not None)
-        print(f"{ended.args[0]} ended with status {ended.returncode}", file=sys.stderr)  # type: ignore[index]
+        name, ended = next((name, process) for name, process in running.items() if process.poll() is not None)
+        print(f"{name} ended with status {ended.returncode}", file=sys.stderr)
         return ended.returncode or 1
     except KeyboardInterrupt:  # which the terminal has sent to all of them
         return 0
     finally:
-        for process in running:
+        for process in running.values():
             process.terminate()
-        for process in running:
+        for process in running.values():
             try:
                 process.wait(_END_WITHIN)
             except subprocess.TimeoutExpired:

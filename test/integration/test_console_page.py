@@ -71,7 +71,9 @@ def page(stack: Stack, tmp_path: Path) -> Iterator["Page"]:
     """The page, open in Chromium, with a camera that shows a cup of coffee in two shades by turns."""
     spec = find_spec("skimage")
     assert spec is not None and spec.origin is not None
-    photo = cv2.resize(cv2.imread(str(Path(spec.origin).parent / "data" / "coffee.png")), (320, 240))
+    photo = cv2.imread(str(Path(spec.origin).parent / "data" / "coffee.png"))
+    assert photo is not None
+    photo = cv2.resize(photo, (320, 240))
     for name, shade in (("a", photo), ("b", cv2.convertScaleAbs(photo, alpha=0.8))):
         cv2.imwrite(str(tmp_path / f"{name}.png"), shade)
     sources = str([str(tmp_path / f"{name}.png") for name in "ab"])
