@@ -175,16 +175,20 @@ class Segmenter:
             raise ValueError(
                 f"label set {planned.version} does not follow the one in force, {self.labels.version}; plan it again"
             )
-        groups = [label.prompts for label in planned.labels]
-        if len(groups) < 2:  # one label alone would win everywhere, with certainty
-            alone = [prompt for group in groups for prompt in group]
-            groups += without_same([(phrase,) for phrase in self.contrast], alone, self._net.text_encoder)
+        groups = [*(label.prompts for label in planned.labels), *self._hidden(planned)]
         text = self._encode_text([prompt for group in groups for prompt in group])
         counts = [len(group) for group in groups]
         self._competition = Competition(text, counts, planned, self.rules, self.threshold)
         self.labels = planned
         for sentence in remarks(planned, self._net.text_encoder):
             logger.warning("%s", sentence)
+
+    def _hidden(self, labels: LabelSet) -> list[tuple[str, ...]]:
+        """The contrast phrases that compete with these labels: one label alone would win everywhere, with certainty."""
+        if len(labels.labels) > 1:
+            return []
+        alone = [prompt for label in labels.labels for prompt in label.prompts]
+        return without_same([(phrase,) for phrase in self.contrast], alone, self._net.text_encoder)
 
     def embed(self, rgb: NDArray[np.uint8]) -> ImageEmbedding:
         """HxWx3 uint8 RGB -> its embedding, which does not depend on the labels.
@@ -282,12 +286,12 @@ class Segmenter:
         if not (0 <= u < output[1] and 0 <= v < output[0]):
             raise LabelError(f"there is no pixel ({u}, {v}) in {output[1]}x{output[0]}; count columns and rows from 0")
         competition = self._competition
-        hidden = self.contrast[: len(competition.counts) - len(self.labels.labels)]
         with torch.inference_mode(), float32_products(self.device, tf32=False):
             logits = at_pixel(self._logits(image.coordinates, competition), image.sizes, output, u, v)
             cosines = functional.conv2d(image.coordinates, competition.text[:, :, None, None])
             cosine = at_pixel(best_prompt(cosines, competition.counts), image.sizes, output, u, v)
-        return PixelShares((*self.labels.names, *hidden), tuple(logits.softmax(0).tolist()), tuple(cosine.tolist()))
+        names = (*self.labels.names, *(phrase for (phrase,) in self._hidden(self.labels)))
+        return PixelShares(names, tuple(logits.softmax(0).tolist()), tuple(cosine.tolist()))
 
     def usage(self) -> dict[str, str]:
         """The backend, the device and its memory in use, as text by name; of a CPU, the process's own."""
