@@ -105,7 +105,7 @@ class RemoteNode:
         """
         request = Probe.Request(u=u, v=v)
         service = self._info.service(PROBE, camera)
-        return self._accepted(self.session.call(Probe, service, request, _READ_TIMEOUT, repeat=True))
+        return self._accepted(self.session.call(Probe, service, request, self._patience, repeat=True))
 
     def images(self, output: str, *, camera: str = "", on_new: Callable[[], None] | None = None) -> Newest[Image]:
         """Subscribes to an output, such as overlay, mask or score/door; close what it returns.
