@@ -76,7 +76,7 @@ class Plain:
 
     def _decode(self, pyramid: list[Tensor]) -> Tensor:
         """The levels of the encoder, finest first -> [1,D,h,w]."""
-        decoder = self.net.decoder
+        decoder: nn.Module = self.net.decoder
         if not isinstance(decoder, FusionDecoder):
             return decoder(pyramid)
         levels = [project(x) for project, x in zip(decoder.project, pyramid, strict=True)]

@@ -32,6 +32,7 @@ def original_shapes(variant: Variant, visual: tuple[int, int] | None = (768, 12)
     else:
         shapes |= _resnet()
         channels = (256, 512, 1024, 2048)
+    assert variant.decoder is not None
     features = variant.decoder.features
     for i, width in enumerate(channels, 1):
         shapes[f"scratch.layer{i}_rn.weight"] = (features, width, 3, 3)

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lseg_ros.model.backbone import Reassemble, VitEncoder
-from lseg_ros.model.decoder import FusionDecoder
 from lseg_ros.model.net import LSegNet, check_size, encode_pyramid
 
 
@@ -38,7 +37,7 @@ class FusedEncoderDecoder(nn.Module):
         with torch.no_grad():
             if isinstance(self.encoder, VitEncoder):
                 for level, part in enumerate(self.encoder.reassemble):
-                    _merge(cast(Reassemble, part), cast(FusionDecoder, self.decoder).project, level)
+                    _merge(cast(Reassemble, part), self.decoder.project, level)
             affine = reduce(torch.matmul, [_affine(conv) for conv in reversed(net.decoder.linear)])
             basis, coordinates = torch.linalg.qr(affine[:-1])
             # Libraries choose the signs as they like. An exported encoder needs the same ones everywhere.

@@ -158,8 +158,8 @@ class LSegNet(nn.Module):
         return self.score(self.encode_image(images), text, (images.shape[-2], images.shape[-1]))
 
 
-def _image_side(variant: Variant, encoder: nn.Module | None) -> tuple[nn.Module, FusionDecoder | DeepLabDecoder]:
-    """Image encoder and decoder; a `PatchMap` behaves as a decoder that does nothing."""
+def _image_side(variant: Variant, encoder: nn.Module | None) -> tuple[nn.Module, FusionDecoder]:
+    """Image encoder and decoder. `DeepLabDecoder` and `PatchMap` have what others use of a `FusionDecoder`."""
     backbone = variant.backbone
     if variant.decoder is None or not isinstance(backbone, VitBackbone | CnnBackbone):
         if encoder is None:
@@ -167,7 +167,7 @@ def _image_side(variant: Variant, encoder: nn.Module | None) -> tuple[nn.Module,
         return encoder, cast(FusionDecoder, PatchMap(variant.embed_dim))
     own = VitEncoder(backbone) if isinstance(backbone, VitBackbone) else CnnEncoder(backbone)
     if isinstance(variant.decoder, DeepLab):
-        return own, DeepLabDecoder(variant.decoder, own.channels, variant.embed_dim)
+        return own, cast(FusionDecoder, DeepLabDecoder(variant.decoder, own.channels, variant.embed_dim))
     return own, FusionDecoder(variant.decoder, own.channels, variant.embed_dim)
 
 

@@ -31,20 +31,21 @@ def begin_as_classifier(net: LSegNet, path: Path, classes: Mapping[int, str], wo
         ValueError: the variant has no DeepLab decoder.
         CheckpointError: the file has no such classifier, or fewer outputs than `classes` names.
     """
-    if not isinstance(net.decoder, DeepLabDecoder):
+    decoder: object = net.decoder
+    if not isinstance(decoder, DeepLabDecoder):
         raise ValueError(f"'classifier' is for variants with DeepLab's decoder, and {net.variant.name} has another")
     state = read_weights(path)[0]
     if _WEIGHT not in state or _BIAS not in state:
         raise CheckpointError(f"{path} has no {_WEIGHT} and {_BIAS}; leave out 'classifier', or give a file with both")
     affine = torch.cat([state[_WEIGHT][:, :, 0, 0], state[_BIAS][:, None]], dim=1)
-    if affine.shape != (len(affine), net.decoder.reduce.in_channels + 1) or max(classes) >= len(affine):
+    if affine.shape != (len(affine), decoder.reduce.in_channels + 1) or max(classes) >= len(affine):
         raise CheckpointError(
             f"{path} classifies {affine.shape[1] - 1} features into {len(affine)} classes; 'classifier' names the "
-            f"class {max(classes)}, and the decoder has {net.decoder.reduce.in_channels} features"
+            f"class {max(classes)}, and the decoder has {decoder.reduce.in_channels} features"
         )
     phrases = [words.get(label, [label]) for label in classes.values()]
     features = in_chunks(net.embed_text, [phrase for own in phrases for phrase in own])
-    fit_head(net.decoder, affine[list(classes)], list(features.split([len(own) for own in phrases])))
+    fit_head(decoder, affine[list(classes)], list(features.split([len(own) for own in phrases])))
 
 
 @torch.no_grad()

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import torch
@@ -27,6 +28,10 @@ def tiny_deeplab() -> LSegNet:
     return LSegNet(TINY_DEEPLAB, HashText()).eval()
 
 
+def decoder_of(net: LSegNet) -> DeepLabDecoder:
+    return cast(DeepLabDecoder, net.decoder)
+
+
 def test_a_variant_with_this_decoder_is_written_and_read() -> None:
     assert from_json(to_json(TINY_DEEPLAB)) == TINY_DEEPLAB
 
@@ -36,7 +41,7 @@ def test_the_wide_map_is_what_the_last_block_of_a_stage_narrows() -> None:
     plain = LSegNet(replace(TINY, backbone=replace(BACKBONE, taps=(1, 4), widened=())), HashText()).encoder.eval()
     plain.load_state_dict(net.encoder.state_dict())
     seen: list[Tensor] = []
-    plain.cnn.blocks[1][-1].conv_pwl.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    cast(Any, plain.cnn).blocks[1][-1].conv_pwl.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     with torch.no_grad():
         expected, found = [*plain(IMAGES), *seen], net.encoder(IMAGES)
     assert net.encoder.channels == [level.shape[1] for level in found]
@@ -46,8 +51,7 @@ def test_the_wide_map_is_what_the_last_block_of_a_stage_narrows() -> None:
 
 def test_the_embedding_is_at_stride_4_and_the_refinement_adds_nothing_at_first() -> None:
     net = tiny_deeplab()
-    decoder = net.decoder
-    assert isinstance(decoder, DeepLabDecoder)
+    decoder = decoder_of(net)
     with torch.no_grad():
         fine, deep, wide = net.encoder(IMAGES)
         found = decoder([fine, deep, wide])
@@ -61,7 +65,7 @@ def test_the_embedding_is_at_stride_4_and_the_refinement_adds_nothing_at_first()
 
 def test_coordinates_have_the_cosines_of_the_embedding() -> None:
     net = tiny_deeplab()
-    torch.nn.init.normal_(net.decoder.unit.bn2.weight)
+    torch.nn.init.normal_(decoder_of(net).unit.bn2.weight)
     text = net.encode_text(["road", "sky", "grass"])
     with torch.no_grad():
         encoder = FusedEncoderDecoder(net)
@@ -75,12 +79,12 @@ def test_a_fitted_head_ranks_texts_as_the_classifier_ranks_classes() -> None:
     texts = net.embed_text(["road", "sky", "grass", "car", "wall"])
     with torch.no_grad():
         _, deep, wide = net.encoder(IMAGES)
-        features = net.decoder.classified(deep, wide)
+        features = decoder_of(net).classified(deep, wide)
         weight = torch.randn(5, 12, generator=torch.Generator().manual_seed(1))
         bias = -weight @ features.mean((0, 2, 3))  # each class wins somewhere
-        fit_head(net.decoder, torch.cat([weight, bias[:, None]], dim=1), list(texts.split(1)))
+        fit_head(decoder_of(net), torch.cat([weight, bias[:, None]], dim=1), list(texts.split(1)))
         expected = functional.conv2d(features, weight[:, :, None, None], bias).argmax(1)
-        found = torch.einsum("bdhw,nd->bnhw", net.decoder.head(net.decoder.reduce(features)), texts).argmax(1)
+        found = torch.einsum("bdhw,nd->bnhw", net.decoder.head(decoder_of(net).reduce(features)), texts).argmax(1)
     assert len(expected.unique()) > 2
     assert (expected == found).float().mean() > 0.95
 
@@ -99,7 +103,7 @@ def test_phrases_of_a_label_are_fitted_with_it(classifier_file: Path) -> None:
     text = net.embed_text(["road", "sky", "clouds"])
     with torch.no_grad():
         _, deep, wide = net.encoder(IMAGES)
-        embedding = net.decoder.head(net.decoder.reduce(net.decoder.classified(deep, wide)))
+        embedding = net.decoder.head(decoder_of(net).reduce(decoder_of(net).classified(deep, wide)))
         road, sky, clouds = torch.einsum("bdhw,nd->nbhw", embedding, text)
     # Of two classes, less their mean, one has what the other lacks; the ridge takes a little of it.
     torch.testing.assert_close(sky, clouds, rtol=0.1, atol=0.1 * float(sky.abs().max()))

@@ -20,7 +20,7 @@ from lseg_ros.data.augmentation import augment_as_original, paste, random_view
 from lseg_ros.data.common import IGNORE, Sample, package_lines
 from lseg_ros.model import weights
 from lseg_ros.model.text import Clip, build_text_encoder
-from lseg_ros.model.variants import VARIANTS, ClipText, HeadBlock, VitBackbone
+from lseg_ros.model.variants import VARIANTS, ClipText, Decoder, HeadBlock, VitBackbone
 from lseg_ros.model.weights import own_state
 from lseg_ros.training import batches, trainer
 from lseg_ros.training.config import SourceConfig, TrainConfig, read_config
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.usefixtures("one_thread", "tiny_is_known")
 CONFIGS = Path(__file__).parents[2] / "config" / "train"
 TEXT = ClipText(width=16, layers=1, heads=2)
 TINY_CLIP = replace(TINY, name="tiny_clip", text=TEXT)
-assert TINY.decoder is not None
+assert isinstance(TINY.decoder, Decoder)
 TINY_VIT = replace(
     TINY_CLIP,
     name="tiny_vit",
