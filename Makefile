@@ -1,6 +1,6 @@
 # tools/make_env.py chooses the interpreter to make .venv from, and the ROS 2 to install where none is sourced;
 # `make env PYTHON=python3.12 ROS=jazzy` names them.
-.PHONY: help env ros2 test lint demo console bench gpu tables site clean
+.PHONY: help env ros2 test test-python faults lint demo console bench gpu tables site clean
 
 help:
 	@echo "make env    what is missing for all the others: Python packages, ROS 2 where there is none, the built package"
@@ -8,6 +8,8 @@ help:
 	@echo "make demo   segments real photographs with the installed node and writes demo_out/"
 	@echo "make console  a first look in the browser: photographs as a camera, the node, and a page; Ctrl-C ends it"
 	@echo "make test   ruff, mypy and all tests"
+	@echo "make test-python PYTHON=python3.13   the unit tests under another Python, in an environment that goes afterwards"
+	@echo "make faults kills, stops and floods the installed node for ten minutes; the tests hold a short form of it"
 	@echo "make lint   ruff and mypy only"
 	@echo "make bench  times models, segmenter and node on this machine, half an hour, and writes benchmarks/results/"
 	@echo "make gpu    tests and measures this machine's NVIDIA GPU, five minutes, with any Python that has PyTorch (PYTHON=...)"
@@ -26,6 +28,15 @@ LINT = ruff check || failed=1; ruff format --check || failed=1; mypy || failed=1
 
 test: env
 	@. ./env.sh && { failed=; $(LINT); pytest || failed=1; test -z "$$failed"; }
+
+# Needs neither ROS nor a compiler, and some GB while it runs.
+test-python:
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && $(or $(PYTHON),python3) -m venv "$$folder" \
+		&& "$$folder/bin/pip" install -q ".[ros,bag,openvino,onnx,train,demo,dev]" \
+		&& env -u PYTHONPATH "$$folder/bin/pytest" test/unit
+
+faults: env
+	@. ./env.sh && pytest test/faults --full
 
 lint: env
 	@. ./env.sh && { failed=; $(LINT); test -z "$$failed"; }

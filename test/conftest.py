@@ -6,6 +6,11 @@ from collections.abc import Iterator
 import pytest
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """What `make faults` asks for."""
+    parser.addoption("--full", action="store_true", help="test/faults takes ten minutes, and shows its figures")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """What backends keep on disk comes from these tests alone, and goes with them."""
