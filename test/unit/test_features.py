@@ -27,6 +27,8 @@ from lseg_ros.model import weights
 from lseg_ros.model.net import LOGIT_SCALE
 from lseg_ros.model.weights import save_model
 
+pytestmark = pytest.mark.numeric
+
 RGB = np.random.default_rng(0).integers(0, 256, (60, 100, 3), dtype=np.uint8)
 PIXELS = [(0, 0), (99, 59), (50, 30)]  # column and row
 POINTS = np.array([*PIXELS, (12.5, 7.25)])
