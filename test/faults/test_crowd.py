@@ -27,7 +27,6 @@ def test_every_client_of_a_crowd_is_answered(
     start_node: Start,
     onlooker: Onlooker,
     report: Report,
-    small: dict[str, object],
     tmp_path: Path,
     *,
     full: bool,

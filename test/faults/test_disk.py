@@ -13,7 +13,8 @@ from faults.onlooker import HEIGHT, WIDTH, Onlooker, photos
 from processes import PATIENCE, stop
 
 IN_NAMESPACE = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
-FULL = "mount -t tmpfs -o size=200k tmpfs {disk} && head -c 190000 /dev/zero > {disk}/filler && "
+FILL = "{{ head -c 300000 /dev/zero > {disk}/filler 2> /dev/null || true; }}"
+FULL = f"mount -t tmpfs -o size=200k tmpfs {{disk}} && {FILL} && "
 
 
 @pytest.fixture

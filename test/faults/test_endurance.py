@@ -21,7 +21,6 @@ def test_memory_is_steady_while_labels_change(
     start_node: Start,
     onlooker: Onlooker,
     report: Report,
-    small: dict[str, object],
     tmp_path: Path,
     *,
     full: bool,

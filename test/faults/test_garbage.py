@@ -70,7 +70,6 @@ def test_garbage_is_refused_and_the_node_goes_on(
     start_node: Start,
     onlooker: Onlooker,
     report: Report,
-    small: dict[str, object],
     tmp_path: Path,
     *,
     full: bool,
