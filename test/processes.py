@@ -12,7 +12,7 @@ import pytest
 
 Start = Callable[..., subprocess.Popen[str]]
 
-PATIENCE = 240.0
+PATIENCE = 400.0
 """Seconds after which a test gives up waiting for another process. One that passes never waits that long, but loading
 torch beside other work may take a minute, and no test is about how fast the machine is."""
 
