@@ -9,10 +9,10 @@ import torch
 from numpy.typing import NDArray
 from processes import PATIENCE
 
-from lseg_ros.inference.labels import IdRules, LabelError, LabelSet, LabelSpec, as_specs, assign
+from lseg_ros.inference.labels import IdRules, LabelError, LabelSet, LabelSpec, as_specs, assign, check_phrases
 from lseg_ros.inference.postprocess import Segmentation, segmentation_of
 from lseg_ros.inference.preprocess import Geometry
-from lseg_ros.inference.protocol import PhraseMatch, PixelShares
+from lseg_ros.inference.protocol import FeatureGrid, PhraseMatch, PixelShares
 
 # A label wins where the image has its colour; others are far from every colour in use.
 COLORS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "white": (255, 255, 255), "black": (0, 0, 0)}
@@ -88,6 +88,22 @@ class FakeSegmenter:
         return PixelShares(
             tuple(self.labels.names), shares, tuple(float(COLORS.get(n) == rgb) for n in self.labels.names)
         )
+
+    @property
+    def basis(self) -> NDArray[np.float32]:
+        """Coordinates are red and blue, of three colors."""
+        return np.array([[1, 0], [0, 0], [0, 1]], np.float32)
+
+    def feature_grid(self, image: FakeEmbedding) -> FeatureGrid:
+        """A cell for each second pixel."""
+        self.threads.add(threading.get_ident())
+        cells = image.rgb[::2, ::2, ::2].transpose(2, 0, 1).astype(np.float16)
+        return FeatureGrid(cells, (image.rgb.shape[0], image.rgb.shape[1]), (0.5, 0.5), (0.0, 0.0))
+
+    def encode_text(self, phrases: Sequence[str]) -> NDArray[np.float32]:
+        self.threads.add(threading.get_ident())
+        check_phrases(phrases)
+        return np.array([COLORS.get(phrase, (9, 9, 9)) for phrase in phrases], np.float32) / np.float32(255)
 
     def usage(self) -> dict[str, str]:
         return {"device": "none"}

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lseg_ros.model.variants import ClipText, Variant, VitBackbone
+from lseg_ros.model.variants import ClipText, Decoder, Variant, VitBackbone
 
 Shapes = dict[str, tuple[int, ...]]
 RESNET101 = (3, 4, 23, 3)
@@ -32,7 +32,7 @@ def original_shapes(variant: Variant, visual: tuple[int, int] | None = (768, 12)
     else:
         shapes |= _resnet()
         channels = (256, 512, 1024, 2048)
-    assert variant.decoder is not None
+    assert isinstance(variant.decoder, Decoder)
     features = variant.decoder.features
     for i, width in enumerate(channels, 1):
         shapes[f"scratch.layer{i}_rn.weight"] = (features, width, 3, 3)

@@ -34,6 +34,19 @@ class PixelShares(NamedTuple):
     cosines: tuple[float, ...]
 
 
+class FeatureGrid(NamedTuple):
+    """A grid of vectors over an image.
+
+    coordinates: [R,h,w] float16, in the segmenter's basis. image: its height and width. scale, offset: a pixel's place
+    on the grid, cell = pixel * scale + offset, for rows and then for columns.
+    """
+
+    coordinates: NDArray[np.float16]
+    image: tuple[int, int]
+    scale: tuple[float, float]
+    offset: tuple[float, float]
+
+
 class SegmentationLike(Protocol):
     """One image under one label set; see `lseg_ros.inference.postprocess.Segmentation`."""
 
@@ -99,6 +112,16 @@ class SegmenterLike(Protocol):
         Raises:
             LabelError: There is no such pixel, or no labels were set.
         """
+
+    @property
+    def basis(self) -> NDArray[np.float32]:
+        """[D,R], which leads from coordinates to the space of `encode_text`."""
+
+    def feature_grid(self, image: Any) -> FeatureGrid:
+        """An `EmbeddingLike` of this segmenter -> its vectors."""
+
+    def encode_text(self, phrases: Sequence[str]) -> NDArray[np.float32]:
+        """N phrases -> [N,D] unit rows; the labels stay as they are. LabelError for phrases that cannot be used."""
 
     def usage(self) -> dict[str, str]:
         """The device and how much of its memory is in use, for people, by name. May be called from any thread."""

@@ -28,7 +28,7 @@ from lseg_ros.inference.multiscale import multiscale
 from lseg_ros.inference.numerics import float32_products
 from lseg_ros.inference.postprocess import Segmentation, Winners, WinnersOfLogits, best_prompt, segmentation_of
 from lseg_ros.inference.preprocess import Size, check_rgb, geometry, to_input
-from lseg_ros.inference.protocol import PhraseMatch, PixelShares
+from lseg_ros.inference.protocol import FeatureGrid, PhraseMatch, PixelShares
 from lseg_ros.inference.reading import check_told_apart, remarks, without_same
 from lseg_ros.inference.stage_times import StageClock
 from lseg_ros.inference.upsampling import at_pixel, best_labels, resized, shares
@@ -353,6 +353,16 @@ class Segmenter:
         """
         with torch.inference_mode():
             return feature_map(image).at(points) @ image.basis.cpu().numpy().T
+
+    def feature_grid(self, image: ImageEmbedding) -> FeatureGrid:
+        """The vectors of an embedding of this segmenter, without the network's padding."""
+        grid = feature_map(image)
+        return FeatureGrid(grid.coordinates.half().cpu().numpy(), grid.image, grid.scale, grid.offset)
+
+    @property
+    def basis(self) -> NDArray[np.float32]:
+        """[D,R], which leads from coordinates to the space of `encode_text`."""
+        return self._basis.cpu().numpy()
 
     def encode_text(self, phrases: Sequence[str]) -> NDArray[np.float32]:
         """N phrases -> [N,D] float32 unit rows in the space of the pixels; the labels stay as they are.

@@ -17,6 +17,7 @@ from lseg_ros.images.messages import ImageError, compressed_to_rgb, to_rgb
 from lseg_ros.inference.protocol import PhraseMatch, PixelShares, SegmenterLike
 from lseg_ros.ros.camera_info import CameraInfoRelay
 from lseg_ros.ros.diagnostics import Statistics
+from lseg_ros.ros.feature_topics import FeatureTopic
 from lseg_ros.ros.image_input import ImageInput, beside
 from lseg_ros.ros.labels_first import LabelInfoTopic
 from lseg_ros.ros.last_image import LastImage
@@ -61,6 +62,7 @@ class Camera:
         params: NodeParams,
         segmenter: SegmenterLike,
         label_info: LabelInfoTopic,
+        basis_version: int,
         offer: Callable[["Camera", Incoming], None],
     ) -> None:
         """Creates the topics.
@@ -71,6 +73,7 @@ class Camera:
             params: The node's parameters.
             segmenter: What segments the images.
             label_info: The latched topic that readers of masks need first.
+            basis_version: Of the basis that the segmenter's vectors are in.
             offer: Hands an image to the worker, which calls `process` with it.
 
         Raises:
@@ -82,6 +85,7 @@ class Camera:
         self._input = ImageInput(node, f"{prefix}image", params.image_transport, self._on_image)
         self._info = CameraInfoRelay(node, self._camera_info_topic(prefix, params), f"~/{prefix}camera_info")
         try:
+            self._features = FeatureTopic(node, prefix, basis_version)
             self.outputs = Outputs(node, prefix, params, label_info)
         except Exception:
             self._info.close()
@@ -111,7 +115,7 @@ class Camera:
             self._last_image.expire(self._params.cache_max_age)
         else:
             self._last_image.clear()
-        heard = self._streaming and (self._info.wanted or self.outputs.wanted())
+        heard = self._heard()
         self.outputs.poll(streaming=self._streaming)
         self._info.update(heard and self._info.wanted, self._params.no_image_warning)
         self._input.update(heard or self._last_image.is_awaited)
@@ -197,12 +201,13 @@ class Camera:
         self.poll(active=False, enabled=False)
         self._info.close()
         self.outputs.close()
+        self._node.destroy_publisher(self._features.publisher)
 
     # The worker's thread
 
     def process(self, incoming: Incoming) -> None:
         """Embeds an image, keeps it, and publishes what is listened to."""
-        if not self._active or not (self._last_image.is_awaited or self._heard()):
+        if not self._active or not (self._last_image.is_awaited or self._due()):
             return  # whoever wanted it has left while it waited
         self._watch.begin()
         success = False
@@ -224,13 +229,23 @@ class Camera:
         seen = Seen(message.header, rgb, self._segmenter.embed(rgb))
         before = {"wait": 1e3 * (taken - received), "decode": 1e3 * (decoded - taken), **seen.embedding.stage_ms}
         self._last_image.put(seen, received)
-        if self._heard() or (self._streaming and self.outputs.new_topics()):
+        if self._streaming and self._features.due(self._params.feature_rate):
+            grid = self._segmenter.feature_grid(seen.embedding)
+            self._features.publish(message.header, grid, self._params.feature_rate)
+        if self._masks_heard() or (self._streaming and self.outputs.new_topics()):
             stages = self._publish(seen, before, rescored=False)
             stamp = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
             self.statistics.segmented((self._node.get_clock().now().nanoseconds - stamp) / 1e6, stages)
         return True
 
     def _heard(self) -> bool:
+        return self._masks_heard() or (self._streaming and self._features.heard)
+
+    def _due(self) -> bool:
+        """Whether somebody waits for what this very image gives."""
+        return self._masks_heard() or (self._streaming and self._features.due(self._params.feature_rate))
+
+    def _masks_heard(self) -> bool:
         return self._streaming and (self.outputs.wanted() or self._info.wanted)
 
     def rescore(self) -> None:
@@ -240,7 +255,7 @@ class Camera:
         seen = self.last()
         if seen is None:
             self.fetch()
-        elif self._heard() or self.outputs.new_topics():
+        elif self._masks_heard() or self.outputs.new_topics():
             self._publish(seen, {}, rescored=True)
             self.statistics.count("rescored")
 

@@ -56,6 +56,7 @@ TABLE = (
     Entry("image_transport", "auto", "auto prefers raw if both are there.", choices=("auto", "raw", "compressed")),
     Entry("camera_info_topic", "", "Topic of CameraInfo; empty: camera_info beside the image."),
     Entry("max_rate", 0.0, "Images per second and camera, at most; 0 for all.", limits=(0.0, 1000.0), changes="live"),
+    Entry("feature_rate", 1.0, "Images per second in ~/features; 0 for all.", limits=(0.0, 1000.0), changes="live"),
     Entry("cache_max_age", 10.0, "Seconds for which the last image is kept.", limits=(0.0, 86400.0), changes="live"),
     Entry("no_image_warning", 5.0, "Seconds until a warning says why; 0: never.", limits=(0.0, 3600.0), changes="live"),
     Entry("labels", DEFAULT_LABELS, "Labels, as a list of strings; same as the service set_labels.", changes="live"),
@@ -92,6 +93,7 @@ class NodeParams:
     image_transport: str
     camera_info_topic: str
     max_rate: float
+    feature_rate: float
     cache_max_age: float
     no_image_warning: float
     labels: list[str]

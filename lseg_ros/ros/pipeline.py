@@ -16,6 +16,7 @@ from lseg_ros.inference.protocol import SegmenterLike
 from lseg_ros.ros import qos
 from lseg_ros.ros.camera import Camera, Incoming
 from lseg_ros.ros.diagnostics import status
+from lseg_ros.ros.feature_topics import FeatureBasis
 from lseg_ros.ros.given_parameters import nearest
 from lseg_ros.ros.label_msgs import label_info_msg, label_set_msg
 from lseg_ros.ros.label_parameters import LabelChange
@@ -54,10 +55,12 @@ class Pipeline:
         # Plain publishers: a lifecycle node's own drop what is published while it is inactive.
         self._labels_publisher = node.create_publisher(lseg_msgs.LabelSet, "~/labels", qos.LATCHED)
         self._label_info = LabelInfoTopic(node)
+        self.features = FeatureBasis(node, segmenter.basis, params.checkpoint or params.model)
         self._worker: Worker[Camera, Incoming] = Worker(Camera.process, Camera.failed)
         try:
             for name in params.cameras or [""]:
-                self.cameras.append(Camera(node, name, params, segmenter, self._label_info, self._worker.offer))
+                version, offer = self.features.version, self._worker.offer
+                self.cameras.append(Camera(node, name, params, segmenter, self._label_info, version, offer))
             self.change(first).result()
         except BaseException:
             self.close()
@@ -135,7 +138,7 @@ class Pipeline:
             self._node.get_logger().warning(f"the frame in flight takes longer than {_STOP_TIMEOUT:g} s; leaving it")
         for camera in self.cameras:
             camera.close()
-        for publisher in (self._labels_publisher, self._label_info.publisher):
+        for publisher in (self._labels_publisher, self._label_info.publisher, self.features.publisher):
             self._node.destroy_publisher(publisher)
         self.segmenter.release()
 

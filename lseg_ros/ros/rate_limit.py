@@ -26,7 +26,7 @@ class RateLimit:
             always: Lets this one pass in any case; it counts all the same.
         """
         now = self._clock()
-        period = 1 / rate if rate else 0.0
+        period = _period(rate)
         with self._lock:
             late = now - self._turn - period
             if late < 0 and not always:
@@ -35,3 +35,17 @@ class RateLimit:
             # second would give 15 where 20 are asked for: every other one.
             self._turn = now - (late if 0 < late < period / 2 else 0.0)
             return True
+
+    def due(self, rate: float) -> bool:
+        """Returns whether an image that came just now would pass; none is counted.
+
+        Args:
+            rate: As for `admit`.
+        """
+        with self._lock:
+            return self._clock() - self._turn >= _period(rate)
+
+
+def _period(rate: float) -> float:
+    """Seconds between images."""
+    return 1 / rate if rate else 0.0

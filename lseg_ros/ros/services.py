@@ -19,7 +19,7 @@ from lseg_ros.ros.label_parameters import LabelChange
 from lseg_ros.ros.pipeline import Pipeline
 from lseg_ros.ros.query_msgs import fill_answer
 from lseg_ros.ros.worker import WorkerStopped
-from lseg_ros.srv import GetLabels, Probe, Query, SetLabels
+from lseg_ros.srv import EncodeText, GetLabels, Probe, Query, SetLabels
 
 Result = TypeVar("Result")
 
@@ -67,6 +67,7 @@ class Services:
 
         create(SetLabels, "set_labels", self._on_set_labels, waits=True)
         create(GetLabels, "get_labels", self._on_get_labels)
+        create(EncodeText, "~/encode_text", self._on_encode_text, waits=True)
         create(SetBool, "~/enable", self._on_enable)
         for i, name in enumerate(cameras or [""]):
             prefix = f"~/{name}/" if name else "~/"
@@ -150,6 +151,19 @@ class Services:
         if seen is None:
             raise NotNow(f"no image yet: {camera.why_no_image()}")
         return seen
+
+    async def _on_encode_text(self, request: EncodeText.Request, response: EncodeText.Response) -> EncodeText.Response:
+        question = _question(request.phrases, "phrases")
+        try:
+            pipeline = self._ready()
+            phrases = [phrase.strip() for phrase in request.phrases]
+            check_phrases(phrases)
+            vectors = await self._done(pipeline.submit(partial(pipeline.segmenter.encode_text, phrases)))
+            pipeline.features.fill_answer(response, vectors)
+            response.message = f"{len(vectors)} phrases encoded{question}"
+        except Exception as error:
+            response.success, response.message = False, self._refusal(error, "an encoding of text") + question
+        return response
 
     def _ready(self, *, active: bool = False) -> Pipeline:
         """Returns the pipeline, or raises NotNow saying which transition it takes."""

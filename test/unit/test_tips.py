@@ -29,7 +29,7 @@ def save_small(folder: Path, width: int = WIDTH) -> Any:
     """Writes a small model with seeded weights and a tokenizer of letters; returns the library's model."""
     from transformers import Tipsv2Config, Tipsv2Model, Tipsv2TextConfig, Tipsv2Tokenizer, Tipsv2VisionConfig
 
-    sizes = {"hidden_size": width, "num_hidden_layers": 3, "num_attention_heads": 4}
+    sizes: dict[str, Any] = {"hidden_size": width, "num_hidden_layers": 3, "num_attention_heads": 4}
     vocabulary = {"<pad>": 0, "<unk>": 1, "\u2581": 2, **{chr(97 + i): 3 + i for i in range(26)}}
     text = Tipsv2TextConfig(**sizes, intermediate_size=64, vocab_size=len(vocabulary))
     vision = Tipsv2VisionConfig(**sizes, image_size=56, layerscale_value=0.5)
