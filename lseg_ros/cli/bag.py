@@ -75,7 +75,7 @@ def run(options: argparse.Namespace) -> int:
     from lseg_ros.model.weight_files import weights_path
     from lseg_ros.recording.bags import Recording
     from lseg_ros.recording.partial import PartialBag
-    from lseg_ros.recording.segmenting import Job, Outputs, what_is_copied
+    from lseg_ros.recording.segmenting import Job, OutputTopics, what_is_copied
 
     worker = _worker()
     if options.output.exists():
@@ -86,7 +86,7 @@ def run(options: argparse.Namespace) -> int:
     with Recording(options.input) as recording:
         topics = list(dict.fromkeys(options.topic))
         connections = recording.images(topics)
-        outputs = Outputs(topics, _outputs(options.outputs))
+        outputs = OutputTopics(topics, _outputs(options.outputs))
         copied = what_is_copied(recording, outputs) if options.copy else None
         segmenter = segmenter_of(options, _device(options.device, worker))
         # All that the messages depend on; what cannot differ between two runs is left out.

@@ -1,4 +1,4 @@
-"""Photos, folders of photos and videos as an endless camera. Needs no ROS."""
+"""Photos, folders of photos and videos as an endless playback. Needs no ROS."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +21,7 @@ _PAN_SPEED = 0.25
 
 
 @dataclass(frozen=True)
-class Camera:
+class Playback:
     """What the camera does with the pictures it is shown.
 
     Attributes:
@@ -45,12 +45,12 @@ class Camera:
             raise SourceError(f"panning needs a window, set width and height (they are {self.width} and {self.height})")
 
 
-def frames(files: Sequence[Path], camera: Camera, warn: Callable[[str], object]) -> Iterator[RGB]:
+def frames(files: Sequence[Path], playback: Playback, warn: Callable[[str], object]) -> Iterator[RGB]:
     """Play files one after the other.
 
     Args:
         files: Photos and videos, as `expand` lists them. A video is shown one frame of it a frame, whatever its speed.
-        camera: How they are shown.
+        playback: How they are shown.
         warn: Told once of every file that cannot be read; it is left out from then on.
 
     Yields:
@@ -66,59 +66,59 @@ def frames(files: Sequence[Path], camera: Camera, warn: Callable[[str], object])
     while playable:
         for path in tuple(playable):
             try:
-                for picture in _pictures(path, camera, cache):
-                    yield _window(picture, camera, next(frame_number) / camera.rate) if camera.pan else picture
+                for picture in _pictures(path, playback, cache):
+                    yield _window(picture, playback, next(frame_number) / playback.rate) if playback.pan else picture
             except SourceError as error:
                 warn(f"{error}, left out")
                 playable.remove(path)
-        if not camera.loop:
+        if not playback.loop:
             break
     if not playable:
         raise SourceError(f"none of the files can be read ({len(files)} tried)")
 
 
-def _pictures(path: Path, camera: Camera, cache: dict[Path, RGB]) -> Iterator[RGB]:
+def _pictures(path: Path, playback: Playback, cache: dict[Path, RGB]) -> Iterator[RGB]:
     if is_video(path):
-        yield from (_fit(picture, camera) for picture in read_video(path))
+        yield from (_fit(picture, playback) for picture in read_video(path))
         return
     photo = cache.get(path)
     if photo is None:
-        photo = _fit(read_photo(path), camera)
+        photo = _fit(read_photo(path), playback)
         if photo.nbytes + sum(cached.nbytes for cached in cache.values()) <= _CACHE_BYTES:
             cache[path] = photo
-    yield from repeat(photo, max(1, round(camera.hold * camera.rate)))
+    yield from repeat(photo, max(1, round(playback.hold * playback.rate)))
 
 
-def _fit(picture: RGB, camera: Camera) -> RGB:
+def _fit(picture: RGB, playback: Playback) -> RGB:
     """Scale to the camera's size, aspect kept and the rest cut off evenly; for panning only where too small."""
     height, width = picture.shape[:2]
-    if not (camera.width or camera.height):
+    if not (playback.width or playback.height):
         return picture
-    scale = max(camera.width / width, camera.height / height, 1.0 if camera.pan else 0.0)
+    scale = max(playback.width / width, playback.height / height, 1.0 if playback.pan else 0.0)
     if scale != 1.0:
-        size = (max(round(width * scale), camera.width, 1), max(round(height * scale), camera.height, 1))
+        size = (max(round(width * scale), playback.width, 1), max(round(height * scale), playback.height, 1))
         picture = np.asarray(
             cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR), np.uint8
         )
         height, width = picture.shape[:2]
-    if camera.pan:
+    if playback.pan:
         return picture
-    out_width, out_height = camera.width or width, camera.height or height
+    out_width, out_height = playback.width or width, playback.height or height
     left, top = (width - out_width) // 2, (height - out_height) // 2
     return np.ascontiguousarray(picture[top : top + out_height, left : left + out_width])
 
 
-def _window(picture: RGB, camera: Camera, seconds: float) -> RGB:
+def _window(picture: RGB, playback: Playback, seconds: float) -> RGB:
     """Look through the window where it is after `seconds`, starting at the top left corner.
 
     It swings to and fro over the free width and the free height, at rates with no common period, so that in time it
     sees all of the picture.
     """
-    free = (picture.shape[1] - camera.width, picture.shape[0] - camera.height)
+    free = (picture.shape[1] - playback.width, picture.shape[0] - playback.height)
     if max(free) == 0:
         return picture
-    swing = 2 * math.pi * seconds * _PAN_SPEED * max(camera.width, camera.height) / (2 * max(free))
+    swing = 2 * math.pi * seconds * _PAN_SPEED * max(playback.width, playback.height) / (2 * max(free))
     golden = (1 + math.sqrt(5)) / 2
     left = round(free[0] * (1 - math.cos(swing)) / 2)
     top = round(free[1] * (1 - math.cos(swing / golden)) / 2)
-    return np.ascontiguousarray(picture[top : top + camera.height, left : left + camera.width])
+    return np.ascontiguousarray(picture[top : top + playback.height, left : left + playback.width])

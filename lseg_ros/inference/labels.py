@@ -8,6 +8,7 @@ label's id keeps its meaning for as long as any other is free; only the same lab
 import unicodedata
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 Color = tuple[int, int, int]
 
@@ -44,6 +45,16 @@ class Label:
     background: bool
     color: Color
 
+    def message_fields(self) -> dict[str, Any]:
+        """Returns the fields of lseg_ros/msg/Label, without `color` and `score_topic`."""
+        return {
+            "name": self.name,
+            "class_id": self.class_id,
+            "prompts": list(self.prompts),
+            "threshold": self.threshold,
+            "background": self.background,
+        }
+
 
 @dataclass(frozen=True)
 class Retired:
@@ -66,6 +77,16 @@ class LabelSet:
     def names(self) -> list[str]:
         """Names in order."""
         return [label.name for label in self.labels]
+
+    def ids_and_names(self) -> list[tuple[int, str]]:
+        """Returns what vision_msgs/LabelInfo lists: retired ids that still mean a label, then the labels in force.
+
+        Background labels are left out. A label that has become background is listed as retired, because masks with its
+        id may still be on their way. A reader that keeps one id for each name keeps the last one, so retired ids come
+        first.
+        """
+        retired = [(label.class_id, label.name) for label in self.retired]
+        return retired + [(label.class_id, label.name) for label in self.labels if not label.background]
 
     def index(self, name: str) -> int:
         """Place of a label; raises ValueError naming those that exist."""

@@ -1,7 +1,8 @@
-"""Pictures for people: colour masks and overlays with a legend."""
+"""Draws pictures for people: color masks, and overlays with a legend."""
 
 from functools import lru_cache
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
@@ -11,8 +12,27 @@ from lseg_ros.inference.labels import Color, LabelSet
 _ALPHA = 0.5
 
 
+def picture(name: str, rgb: NDArray[np.uint8], mask: NDArray[np.integer], labels: LabelSet) -> NDArray[np.uint8]:
+    """Draws the picture of one of the node's topics.
+
+    Args:
+        name: "color" or "overlay".
+        rgb: [H,W,3], the input image.
+        mask: [h,w] class ids. The input image is resized to its size where they differ.
+        labels: The labels of the ids.
+
+    Returns:
+        [h,w,3] RGB.
+    """
+    if name == "color":
+        return color_mask(mask, labels)
+    if mask.shape != rgb.shape[:2]:
+        rgb = np.asarray(cv2.resize(rgb, mask.shape[::-1], interpolation=cv2.INTER_AREA), np.uint8)
+    return overlay(rgb, mask, labels)
+
+
 def color_mask(mask: NDArray[np.integer], labels: LabelSet) -> NDArray[np.uint8]:
-    """HxW class ids -> HxWx3 RGB; ids of no label (unknown ones) are black."""
+    """Colors [H,W] class ids as [H,W,3] RGB. Unknown ids become black."""
     table = np.zeros((int(mask.max(initial=0)) + 1, 3), np.uint8)
     for label in labels.labels:
         if not label.background and label.class_id < len(table):
@@ -21,9 +41,15 @@ def color_mask(mask: NDArray[np.integer], labels: LabelSet) -> NDArray[np.uint8]
 
 
 def overlay(rgb: NDArray[np.uint8], mask: NDArray[np.integer], labels: LabelSet) -> NDArray[np.uint8]:
-    """HxWx3 RGB and HxW ids of the same size -> HxWx3 RGB: the labels' colours over the image, with a legend.
+    """Draws the labels' colors over an image, with a legend. Unknown pixels keep the image's color.
 
-    Unknown pixels stay as they are.
+    Args:
+        rgb: [H,W,3], the image.
+        mask: [H,W] class ids.
+        labels: The labels of the ids.
+
+    Returns:
+        [H,W,3] RGB.
     """
     known = np.zeros(int(mask.max(initial=0)) + 1, np.uint16)
     for label in labels.labels:
@@ -43,7 +69,7 @@ def overlay(rgb: NDArray[np.uint8], mask: NDArray[np.integer], labels: LabelSet)
 
 @lru_cache(maxsize=16)
 def _legend(entries: tuple[tuple[str, Color], ...], height: int, width: int) -> NDArray[np.uint8]:
-    """A hxwx4 panel for the top left corner, never larger than the picture; what does not fit is counted."""
+    """Draws a legend as [h,w,4] RGBA, never larger than the picture. It counts the entries that do not fit."""
     font_size = int(np.clip(height / 28, 9, 28))
     line = font_size + 6
     rows = max(1, (height - 8) // line)

@@ -14,7 +14,7 @@ from rosbags.typesys.store import Typestore
 from lseg_ros.images.messages import ImageError, compressed_to_rgb, to_rgb
 from lseg_ros.inference.labels import LabelSet
 from lseg_ros.inference.protocol import SegmentationLike
-from lseg_ros.inference.render import color_mask, overlay
+from lseg_ros.inference.render import picture
 
 if TYPE_CHECKING:
     from rosbags.typesys.store import MsgType
@@ -101,17 +101,12 @@ def label_messages(labels: LabelSet, threshold: float, time: int) -> dict[str, m
     stamp = _type("builtin_interfaces/msg/Time")(sec=time // 10**9, nanosec=time % 10**9)
     header = _type("std_msgs/msg/Header")(stamp=stamp, frame_id="")
     classes = [
-        _type("vision_msgs/msg/VisionClass")(class_id=label.class_id, class_name=label.name)
-        for label in labels.labels
-        if not label.background
+        _type("vision_msgs/msg/VisionClass")(class_id=class_id, class_name=name)
+        for class_id, name in labels.ids_and_names()
     ]
     listed = [
         _type("lseg_ros/msg/Label")(
-            name=label.name,
-            class_id=label.class_id,
-            prompts=list(label.prompts),
-            threshold=label.threshold,
-            background=label.background,
+            **label.message_fields(),
             color=_type("std_msgs/msg/ColorRGBA")(*(channel / 255 for channel in label.color), 1.0),
             score_topic="",
         )
@@ -154,11 +149,8 @@ def _pixels(name: str, rgb: NDArray[np.uint8], result: SegmentationLike) -> tupl
     if name == "mask":
         return result.mask, "mono8" if result.mask.dtype == np.uint8 else "16UC1"
     if name == "confidence":
-        # 0 means "no data" to readers, so a labelled pixel is never below 1.
         return result.confidence_bytes, "mono8"
-    if name == "overlay":
-        return overlay(rgb, result.mask, result.labels), "rgb8"
-    return color_mask(result.mask, result.labels), "rgb8"
+    return picture(name, rgb, result.mask, result.labels), "rgb8"
 
 
 def _image(header: Any, pixels: NDArray[Any], encoding: str) -> memoryview:

@@ -40,7 +40,7 @@ _STREAM = _qos(5, QosDurability.VOLATILE)
 _LATCHED = _qos(1, QosDurability.TRANSIENT_LOCAL)
 
 
-class Outputs:
+class OutputTopics:
     """The topics that are made from some image topics."""
 
     def __init__(self, images: Sequence[str], outputs: Sequence[str]) -> None:
@@ -73,7 +73,7 @@ class Job:
 
     recording: Recording
     connections: Sequence[Connection]
-    outputs: Outputs
+    outputs: OutputTopics
     partial: PartialBag
     segmenter: SegmenterLike
 
@@ -143,7 +143,7 @@ class Copied:
     extras: Extras
 
 
-def what_is_copied(recording: Recording, outputs: Outputs) -> Copied:
+def what_is_copied(recording: Recording, outputs: OutputTopics) -> Copied:
     """Lists all that a recording holds.
 
     Raises:

@@ -16,7 +16,7 @@ from rclpy.task import Future
 from sensor_msgs.msg import CameraInfo, Image
 
 from lseg_ros.images.photos import RGB, SourceError
-from lseg_ros.images.playback import Camera, frames
+from lseg_ros.images.playback import Playback, frames
 from lseg_ros.images.sources import expand
 from lseg_ros.ros.given_parameters import ParameterError, declare_given, unread
 from lseg_ros.ros.image_msgs import image_msg
@@ -71,7 +71,7 @@ class ImagePlayer(Node):
         sources = self._declare("sources", [""])
         self._frame_id: str = self._declare("frame_id", "camera")
         self._fov: float = math.radians(self._declare("fov_deg", 60.0))
-        camera = Camera(**{field.name: self._declare(field.name, field.default) for field in fields(Camera)})
+        camera = Playback(**{field.name: self._declare(field.name, field.default) for field in fields(Playback)})
         for sentence in unread(self, overrides=False):
             self._warn(sentence)
 

@@ -73,11 +73,7 @@ def label_set_msg(labels: LabelSet, topics: Mapping[str, str], stamp: Time) -> l
     message.header.stamp = stamp
     message.labels = [
         lseg_msgs.Label(
-            name=label.name,
-            class_id=label.class_id,
-            prompts=list(label.prompts),
-            threshold=label.threshold,
-            background=label.background,
+            **label.message_fields(),
             color=_color(label.color),
             score_topic=topics.get(label.name, ""),
         )
@@ -92,16 +88,10 @@ def _color(color: Color) -> ColorRGBA:
 
 
 def label_info_msg(labels: LabelSet, threshold: float, stamp: Time) -> LabelInfo:
-    """Ids and names for costmaps: the labels in force but background ones, and retired ids that still mean a label.
-
-    A label that has become background is of the latter: masks with its id may still be on their way.
-    """
-    # Retired ones first: a reader that keeps one id for a name keeps the last that it reads.
-    pairs = [(retired.class_id, retired.name) for retired in labels.retired]
-    pairs += [(label.class_id, label.name) for label in labels.labels if not label.background]
+    """Returns the ids and names for costmaps, as `LabelSet.ids_and_names` lists them."""
     message = LabelInfo(threshold=threshold)
     message.header.stamp = stamp
-    message.class_map = [VisionClass(class_id=class_id, class_name=name) for class_id, name in pairs]
+    message.class_map = [VisionClass(class_id=class_id, class_name=name) for class_id, name in labels.ids_and_names()]
     return message
 
 

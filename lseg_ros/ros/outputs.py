@@ -3,7 +3,6 @@
 import threading
 import time
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from rclpy.node import Node
@@ -13,7 +12,7 @@ from std_msgs.msg import Header
 
 from lseg_ros.inference.labels import LabelSet
 from lseg_ros.inference.protocol import SegmentationLike
-from lseg_ros.inference.render import color_mask, overlay
+from lseg_ros.inference.render import picture
 from lseg_ros.msg import ChannelInfo, FrameInfo
 from lseg_ros.ros import qos
 from lseg_ros.ros.image_msgs import image_msg
@@ -157,7 +156,7 @@ class Outputs:
     def _messages(
         self, header: Header, rgb: NDArray[np.uint8], segmentation: SegmentationLike
     ) -> list[tuple[Publisher, object]]:
-        params, labels = self.params, segmentation.labels
+        params = self.params
         found: dict[str, tuple[NDArray, str]] = {}
         if self._heard("confidence"):
             as_bytes = params.confidence_encoding == "mono8"
@@ -166,13 +165,9 @@ class Outputs:
         if self._heard("mask"):
             mask = segmentation.mask.astype(_MASK_TYPES[params.mask_encoding], copy=False)
             found["mask"] = mask, params.mask_encoding
-        if self._heard("color"):
-            found["color"] = color_mask(segmentation.mask, labels), "rgb8"
-        if self._heard("overlay"):
-            mask = segmentation.mask
-            if mask.shape != rgb.shape[:2]:
-                rgb = np.asarray(cv2.resize(rgb, mask.shape[::-1], interpolation=cv2.INTER_AREA), np.uint8)
-            found["overlay"] = overlay(rgb, mask, labels), "rgb8"
+        for name in ("color", "overlay"):
+            if self._heard(name):
+                found[name] = picture(name, rgb, segmentation.mask, segmentation.labels), "rgb8"
         # The mask goes out before all other images: it is what was held back for the labels.
         images = [self._fill(self._publishers[name], *found[name], header) for name in _KINDS if name in found]
         return images + self._score_images(header, segmentation) + self._channels(header, segmentation)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pytest
 
 from lseg_ros.images.photos import SourceError, read_photo
-from lseg_ros.images.playback import Camera, frames
+from lseg_ros.images.playback import Playback, frames
 from lseg_ros.images.sources import expand
 from lseg_ros.images.videos import read_video, video_timing
 
@@ -34,7 +34,7 @@ def ramp(height: int, width: int) -> RGB:
 
 
 def play(*files: Path, warnings: list[str] | None = None, **camera: Any) -> Iterator[RGB]:
-    return frames(files, Camera(**camera), (warnings if warnings is not None else []).append)
+    return frames(files, Playback(**camera), (warnings if warnings is not None else []).append)
 
 
 def values(shown: Iterator[RGB]) -> list[int]:
