@@ -15,7 +15,7 @@ from lseg_ros.data.common import read_image
 from lseg_ros.data.folder import Folder
 from lseg_ros.data.layers import Layers
 from lseg_ros.images.photos import SourceError, exif_orientation, picture_count, read_photo
-from lseg_ros.images.playback import Camera, frames
+from lseg_ros.images.playback import Playback, frames
 from lseg_ros.images.sources import expand, is_video
 from lseg_ros.images.videos import read_video
 
@@ -42,7 +42,7 @@ def test_names_that_are_no_utf8(tmp_path: Path) -> None:
         np.testing.assert_array_equal(read_photo(photo), PICTURE)
         np.testing.assert_array_equal(read_image(photo), PICTURE)
         assert picture_count(photo) == 1
-    assert len(list(frames(photos, Camera(hold=0, loop=False), print))) == 2
+    assert len(list(frames(photos, Playback(hold=0, loop=False), print))) == 2
     with pytest.raises(SourceError, match="it is damaged, or of a format that is not read here"):
         (folder / f"{LATIN}.jpg").write_bytes(b"nothing")
         read_photo(folder / f"{LATIN}.jpg")
