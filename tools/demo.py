@@ -33,6 +33,8 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.time import Time
 from sensor_msgs.msg import Image
 
+from lseg_ros.images.photos import read_photo
+
 OUT = Path("demo_out")
 BEFORE = ["sky", "building", "tree", "person", "cat", "table", "cup", "wall"]
 AFTER = ["sky", "pagoda", "bushes", "woman", "animal", "wooden table", "mug", "wall"]
@@ -219,7 +221,7 @@ class Run:
 
 def play(files: dict[str, Path]) -> tuple[Client, Run, Run]:
     """Runs camera and node and changes the labels; returns the client and what came before and after."""
-    photos = {name: cv2.imread(str(path))[..., ::-1] for name, path in files.items()}
+    photos = {name: read_photo(path) for name, path in files.items()}
     client = Client(photos)
     executor = SingleThreadedExecutor()
     executor.add_node(client)

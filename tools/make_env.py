@@ -8,6 +8,8 @@ Each step is skipped when nothing that it depends on has changed since it last s
 Standard library only: this runs before anything is installed.
 """
 
+from __future__ import annotations
+
 import fcntl
 import json
 import os
@@ -16,7 +18,9 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
@@ -30,14 +34,17 @@ WHEELS_NAME = VENV / "ros-distribution.txt"  # the distribution whose wheels .ve
 
 WHEELS = ["kilted", "jazzy"]  # distributions that pyproject.toml lists wheels of
 SUPPORTED = [(3, minor) for minor in range(10, 14)]
-BUILD_INPUTS = ["CMakeLists.txt", "package.xml", "config", "launch", "lseg_ros", "msg", "scripts", "srv", VISION_MSGS]
+BUILD_INPUTS: list[str | Path] = [
+    *("CMakeLists.txt", "package.xml", "config", "launch", "lseg_ros", "msg", "scripts", "srv"),
+    VISION_MSGS,
+]
 
 
 class SetupError(Exception):
     """One sentence: what is missing and what to do about it."""
 
 
-def main():
+def main() -> None:
     started = time.monotonic()
     with one_at_a_time():
         distribution = find_distribution()
@@ -51,14 +58,14 @@ def main():
     say(f"ready after {seconds:.0f} s: `. ./env.sh` gives a shell with all of it" if changed else "up to date")
 
 
-def say(text):
+def say(text: str) -> None:
     print(f"[env] {text}", flush=True)
 
 
 class one_at_a_time:
     """Lets a second `make env` in the same folder wait for the first."""
 
-    def __enter__(self):
+    def __enter__(self) -> None:
         self.folder = os.open(ROOT, os.O_RDONLY)
         try:
             fcntl.flock(self.folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -66,14 +73,14 @@ class one_at_a_time:
             say("waiting for another `make env`")
             fcntl.flock(self.folder, fcntl.LOCK_EX)
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: object) -> None:
         os.close(self.folder)
 
 
 # What the machine has
 
 
-def find_distribution():
+def find_distribution() -> str | None:
     """Returns the name of the sourced ROS 2 distribution, or None. What env.sh sets up, in any clone, is not one."""
     rclpy = "share/ament_index/resource_index/packages/rclpy"
     with_rclpy = [prefix for prefix in foreign_prefixes() if (prefix / rclpy).exists()]
@@ -81,12 +88,12 @@ def find_distribution():
     return os.environ.get("ROS_DISTRO") if len(with_rclpy) > len(of_wheels) else None
 
 
-def foreign_prefixes():
+def foreign_prefixes() -> list[Path]:
     prefixes = [Path(prefix) for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if prefix]
     return [prefix for prefix in prefixes if ROOT not in prefix.parents]
 
 
-def choose_wheels(distribution):
+def choose_wheels(distribution: str | None) -> str | None:
     """Returns the distribution whose wheels go into .venv, or None beside a sourced one.
 
     It is the one that ROS names, else the one that .venv holds already, else the newest.
@@ -101,11 +108,11 @@ def choose_wheels(distribution):
     return asked or installed_wheels() or WHEELS[0]
 
 
-def installed_wheels():
+def installed_wheels() -> str | None:
     return WHEELS_NAME.read_text().strip() if WHEELS_NAME.exists() else None
 
 
-def find_python(distribution):
+def find_python(distribution: str | None) -> str:
     """Returns the interpreter to make .venv from: PYTHON, else the first on PATH that fits."""
     names = [os.environ.get("PYTHON") or "python3"]
     if names == ["python3"] and not distribution:  # a distribution works with its own Python only
@@ -115,7 +122,7 @@ def find_python(distribution):
     for name in names:
         python = shutil.which(name, path=path)
         reason = why_unfit(python, distribution) if python else "not found"
-        if reason is None:
+        if python and reason is None:
             return python
         reasons.append(f"{name} {reason}")
     raise SetupError(
@@ -124,7 +131,7 @@ def find_python(distribution):
     )
 
 
-def why_unfit(python, distribution):
+def why_unfit(python: str, distribution: str | None) -> str | None:
     modules = "ensurepip, venv" + (", rclpy" if distribution else "")
     code = f"import sys, sysconfig; print(*sys.version_info[:2], sysconfig.get_path('include')); import {modules}"
     result = subprocess.run([python, "-c", code], capture_output=True, text=True)
@@ -140,7 +147,7 @@ def why_unfit(python, distribution):
     return None
 
 
-def find_compiler():
+def find_compiler() -> None:
     names = [os.environ.get("CXX") or "c++", "g++", "clang++"]
     if not any(shutil.which(name) for name in names):
         raise SetupError("No C++ compiler: install one (on Debian and Ubuntu build-essential).")
@@ -149,7 +156,7 @@ def find_compiler():
 # .venv and what goes into it
 
 
-def make_venv(python, distribution, wheels):
+def make_venv(python: str, distribution: str | None, wheels: str | None) -> bool:
     sound = venv_is_sound(distribution, wheels)
     if not sound:
         if VENV.exists():
@@ -164,7 +171,7 @@ def make_venv(python, distribution, wheels):
     return not sound
 
 
-def venv_is_sound(distribution, wheels):
+def venv_is_sound(distribution: str | None, wheels: str | None) -> bool:
     config = VENV / "pyvenv.cfg"
     if not config.exists() or not VENV_PYTHON.exists():
         return False
@@ -172,11 +179,11 @@ def venv_is_sound(distribution, wheels):
         return False
     if installed_wheels() not in (None, wheels):
         return False
-    pip = [VENV_PYTHON, "-m", "pip", "--version"]
+    pip: list[str | Path] = [VENV_PYTHON, "-m", "pip", "--version"]
     return REQUIREMENTS_STAMP.exists() or subprocess.run(pip, stdout=subprocess.DEVNULL).returncode == 0
 
 
-def install_requirements(distribution, wheels):
+def install_requirements(distribution: str | None, wheels: str | None) -> bool:
     wanted = "\n".join(requirements(wheels)) + "\n"
     if REQUIREMENTS_STAMP.exists() and REQUIREMENTS_STAMP.read_text() == wanted:
         return False
@@ -196,7 +203,7 @@ def install_requirements(distribution, wheels):
     return True
 
 
-def requirements(wheels):
+def requirements(wheels: str | None) -> list[str]:
     """All of pyproject.toml's dependencies, and the wheels of this distribution of ROS 2 unless it is None."""
     pyproject = read_pyproject()
     found = list(pyproject["project"]["dependencies"])
@@ -206,7 +213,7 @@ def requirements(wheels):
     return found + [f"{name}{bounds[wheels]}" for name, bounds in ros.items() if wheels in bounds]
 
 
-def read_pyproject():
+def read_pyproject() -> dict[str, Any]:
     """Read by .venv's Python, whose pip brings a reader of TOML where the standard library has none (Python 3.10)."""
     code = (
         "import json, sys\n"
@@ -220,14 +227,14 @@ def read_pyproject():
     return json.loads(done.stdout)
 
 
-def forget_half_installed():
+def forget_half_installed() -> None:
     """pip writes INSTALLER last: a package without it was cut off, and pip would still take it for installed."""
     for package in VENV.glob("lib/python*/site-packages/*.dist-info"):
         if not (package / "INSTALLER").exists():
             shutil.rmtree(package)
 
 
-def versions_to_keep():
+def versions_to_keep() -> list[str]:
     """Constraints that keep what the robot brings: its torch, and the NumPy that its ROS messages were compiled for."""
     code = "from importlib.metadata import version; import sys; print(version(sys.argv[1]))"
     found = {}
@@ -241,7 +248,7 @@ def versions_to_keep():
     return constraints
 
 
-def point_cmake_at_venv():
+def point_cmake_at_venv() -> None:
     """The wheels' CMake exports name the Python and NumPy headers of the machine that built them."""
     code = "import numpy, sysconfig; print(sysconfig.get_path('include')); print(numpy.get_include())"
     result = subprocess.run([VENV_PYTHON, "-c", code], check=True, stdout=subprocess.PIPE, text=True)
@@ -253,7 +260,7 @@ def point_cmake_at_venv():
         exports.write_text(text)
 
 
-def explain_pip(text):
+def explain_pip(text: str) -> str:
     if re.search(r"NewConnectionError|NameResolutionError|ConnectTimeout|ReadTimeout|Could not fetch URL", text):
         return "No network: pip does not reach its package index; connect, or set PIP_INDEX_URL to one within reach."
     if "No matching distribution found for ros-" in text:
@@ -268,7 +275,7 @@ def explain_pip(text):
 # The package
 
 
-def build(distribution):
+def build(distribution: str | None) -> bool:
     inputs = build_inputs()
     built = BUILD_STAMP.read_text().splitlines() if BUILD_STAMP.exists() else []
     if built == inputs:
@@ -294,7 +301,7 @@ def build(distribution):
     return True
 
 
-def build_inputs():
+def build_inputs() -> list[str]:
     """One line for each file that the build reads: its path, and what changes when it does."""
     files = [REQUIREMENTS_STAMP]
     for path in (ROOT / name for name in BUILD_INPUTS):
@@ -302,7 +309,7 @@ def build_inputs():
     return sorted(f"{file.relative_to(ROOT)}\t{file.stat().st_mtime_ns}\t{file.stat().st_size}" for file in files)
 
 
-def build_environment(distribution):
+def build_environment(distribution: str | None) -> dict[str, str]:
     environment = dict(os.environ)
     for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL"):  # meant for the make that called us: its job server ends here
         environment.pop(name, None)
@@ -314,10 +321,15 @@ def build_environment(distribution):
     return environment
 
 
-def run(command, env=None, show=None, explain=None):
+def run(
+    command: Sequence[object],
+    env: Mapping[str, str] | None = None,
+    show: str | None = None,
+    explain: Callable[[str], str] | None = None,
+) -> None:
     """Runs a command in ROOT. Prints the lines that match `show`; when it fails, its last lines and why."""
     process = subprocess.Popen(
-        command,
+        list(map(str, command)),
         cwd=ROOT,
         env=env,
         stdin=subprocess.DEVNULL,
@@ -325,6 +337,7 @@ def run(command, env=None, show=None, explain=None):
         stderr=subprocess.STDOUT,
         text=True,
     )
+    assert process.stdout is not None  # a pipe, as asked for above
     lines = []
     for line in process.stdout:
         lines.append(line)

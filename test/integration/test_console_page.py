@@ -161,12 +161,12 @@ def test_the_page(page: Page, stack: Stack) -> None:
     assert page.find("#why").text == ""
 
     # A label is added: it is in force, and in the picture
-    page.add("saucer")
-    until(lambda: page.names() == [*LABELS, "saucer"])
+    page.add("bowl")
+    until(lambda: page.names() == [*LABELS, "bowl"])
     with Session("check") as session:
         node = RemoteNode(session, choose_node(session, "/lseg", timeout=PATIENCE))
-        assert [label.name for label in node.labels().labels] == [*LABELS, "saucer"]
-    until(lambda: page.share("saucer") > 0)
+        assert [label.name for label in node.labels().labels] == [*LABELS, "bowl"]
+    until(lambda: page.share("bowl") > 0)
 
     # A refused label shows the node's sentence
     page.add("cup")
@@ -181,7 +181,7 @@ def test_the_page(page: Page, stack: Stack) -> None:
 
     # Undo, twice
     page.find("#undo").click()
-    until(lambda: page.names() == [*LABELS, "saucer"])
+    until(lambda: page.names() == [*LABELS, "bowl"])
     page.find("#undo").click()
     until(lambda: page.names() == LABELS)
 
