@@ -10,7 +10,10 @@ import numpy.typing as npt
 import pytest
 
 from lseg_ros.images.messages import to_rgb
-from lseg_ros.ros.image_msgs import image_msg
+
+pytest.importorskip("sensor_msgs", reason="needs ROS 2")
+
+from lseg_ros.ros.image_msgs import image_msg  # noqa: E402
 
 NO_HEADER: Any = None
 
