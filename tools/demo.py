@@ -37,7 +37,7 @@ from lseg_ros.images.photos import read_photo
 
 OUT = Path("demo_out")
 BEFORE = ["sky", "building", "tree", "person", "cat", "table", "cup", "wall"]
-AFTER = ["sky", "pagoda", "bushes", "woman", "animal", "wooden table", "mug", "wall"]
+AFTER = ["sky", "palace", "bushes", "woman", "kitten", "wooden table", "mug", "wall"]
 SCORE = ("cat", "cat")  # label and photo of the score picture
 RATE, HOLD = 8.0, 1.5  # frames a second, seconds for each photo
 STEP_TIMEOUT = 60.0  # seconds
@@ -71,13 +71,17 @@ EXPECTED = [
 ]
 # What each photo shows, of BEFORE and of AFTER. Everything else is wrong there.
 SHOWN = {
-    "temple": {"sky", "building", "tree", "pagoda", "bushes"},
+    "temple": {"sky", "building", "tree", "palace", "bushes"},
     "astronaut": {"person", "woman", "wall"},
-    "cat": {"cat", "animal", "wall"},
+    "cat": {"cat", "kitten", "wall"},
     "coffee": {"cup", "mug", "table", "wooden table"},
 }
 MOST_WRONG = 0.05  # of a photo for one label that it does not show
-KNOWN_WRONG = {("cat", "person"): 0.3}  # the background, out of focus, is taken for a person
+# What the model is known to get wrong, and how much of the photo that may be.
+KNOWN_WRONG = {
+    ("cat", "person"): 0.3,  # the background, which is out of focus
+    ("coffee", "wall"): 0.08,  # the far edge of the table
+}
 MOST = 0.98  # of a photo for one label
 
 
