@@ -2,7 +2,7 @@
 
 import fcntl
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -31,3 +31,22 @@ def graph(domain: int) -> Iterator[Graph]:
     """A client node, and a node under test where one is started."""
     with Graph(domain) as made:
         yield made
+
+
+@pytest.fixture
+def logged(graph: Graph, capfd: pytest.CaptureFixture[str]) -> Callable[[str], str]:
+    """Waits until the node under test has logged a text; returns all that it has logged so far.
+
+    A node logs and publishes from several threads, so a message may arrive before the line that explains it.
+    """
+    log: list[str] = []
+
+    def wait_for(text: str) -> str:
+        def seen() -> bool:
+            log.append(capfd.readouterr().err)
+            return text in "".join(log)
+
+        graph.until(seen, f"the log line {text!r}")
+        return "".join(log)
+
+    return wait_for

@@ -87,14 +87,17 @@ def page(stack: Stack, tmp_path: Path) -> Iterator["Page"]:
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
+    made = Page(driver)
     try:
-        made = Page(driver)
         driver.get(address)
         yield made
         # Neither errors of scripts nor of the content security policy; a refused label is a 409, which is noted too.
         noted = [entry for entry in driver.get_log("browser") if "/api/labels - " not in entry["message"]]
         assert noted == []
     finally:
+        # pytest shows this where the test failed.
+        print(made.text("#why"), made.text("#caption"), made.text("#connection"), dict(made.data_set()), sep="\n")
+        print(*(f"{path}:\n{path.read_text()[-2000:]}" for path in sorted(tmp_path.glob("*.log"))), sep="\n")
         driver.quit()
 
 
@@ -125,6 +128,14 @@ class Page:
     def data(self, name: str) -> str:
         """What the view says of the frame that is shown."""
         return str(self.driver.execute_script(f"return document.getElementById('stage').dataset.{name} ?? ''"))
+
+    def data_set(self) -> dict[str, str]:
+        """All that the view says of the frame that is shown, and the chosen layer and label."""
+        script = (
+            "return {...document.getElementById('stage').dataset, layer: layer.value, label: "
+            "document.getElementById('score-label').value}"
+        )
+        return dict(self.driver.execute_script(script))
 
     def names(self) -> list[str]:
         """Names in the list of labels."""

@@ -10,7 +10,7 @@ pytest.importorskip("rclpy", reason="needs ROS 2")
 
 from fakes import FakeSegmenter  # noqa: E402
 from graph import Graph  # noqa: E402
-from ros_fixtures import domain, graph  # noqa: E402, F401
+from ros_fixtures import domain, graph, logged  # noqa: E402, F401
 
 if find_spec("aiohttp"):  # the extra "console"
     from console_browser import serve  # noqa: F401

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-import pytest
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from fakes import FakeSegmenter
 from graph import Graph
@@ -22,7 +21,7 @@ def said(reports: list[DiagnosticArray], what: str) -> bool:
     )
 
 
-def test_two_nodes_of_one_name(graph: Graph, lseg: Callable[..., None], capfd: pytest.CaptureFixture[str]) -> None:
+def test_two_nodes_of_one_name(graph: Graph, lseg: Callable[..., None], logged: Callable[[str], str]) -> None:
     lseg()
     reports = graph.collect(DiagnosticArray, "diagnostics")
     graph.until(lambda: reports, "a report")
@@ -30,19 +29,17 @@ def test_two_nodes_of_one_name(graph: Graph, lseg: Callable[..., None], capfd: p
     with Graph(graph.context.get_domain_id()) as other:
         other.start(lambda params: FakeSegmenter(), labels=["red"])
         graph.until(lambda: said(reports, "2 nodes have the name /lseg"), "the warning")
-        assert "-r __node:=lseg_2" in capfd.readouterr().err
+        logged("-r __node:=lseg_2")
     graph.until(lambda: reports[-1].status[0].message == "nobody listens", "its end")
 
 
-def test_two_nodes_with_one_set_labels(
-    graph: Graph, lseg: Callable[..., None], capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_two_nodes_with_one_set_labels(graph: Graph, lseg: Callable[..., None], logged: Callable[[str], str]) -> None:
     lseg()
     reports = graph.collect(DiagnosticArray, "diagnostics")
     with Graph(graph.context.get_domain_id()) as other:
         other.start(lambda params: FakeSegmenter(), "", ["-r", "__node:=lseg_2"], labels=["red"])
         graph.until(lambda: said(reports, "the node /lseg_2 has /get_labels and /set_labels too"), "the warning")
-        assert "-r set_labels:=~/set_labels -r get_labels:=~/get_labels" in capfd.readouterr().err
+        logged("-r set_labels:=~/set_labels -r get_labels:=~/get_labels")
 
 
 def test_nodes_with_services_of_their_own(graph: Graph, lseg: Callable[..., None]) -> None:
