@@ -1,9 +1,9 @@
-"""CUDA graphs: what a function does on the GPU is recorded once, and replayed with one call.
+"""CUDA graphs: the GPU work of a function is recorded once, and then replayed with one call.
 
-A frame is several hundred small kernels, and starting them one by one takes a GPU longer than running them.
+A frame needs several hundred small kernels. Starting them one by one takes longer than running them.
 
-A function can be recorded if it reads and writes buffers that stay where they are, allocates nothing on the host, and
-waits for nothing. Everything else about it is Python, which runs once, while recording, and not again.
+A function can be recorded if it reads and writes buffers that are never moved, allocates nothing on the host, and waits
+for nothing. Its Python code runs only while recording.
 """
 
 import gc
@@ -21,23 +21,23 @@ from torch import Tensor
 
 logger = logging.getLogger(__name__)
 
-_AGAIN = 10.0  # seconds after which recording is tried again where there was too little memory
-_ALMOST_NOTHING = 2**28  # bytes of free memory
-_WARM_UP = 3  # runs before recording: libraries choose their algorithms and get their memory in the first ones
-_recording = Lock()  # one recording at a time in a process
-# Graphs whose recording failed. PyTorch's allocator may go on asking them which memory is theirs, so they stay.
+_AGAIN = 10.0  # seconds until recording is tried again after too little memory
+_ALMOST_NOTHING = 2**28  # bytes; with less free memory, an unclear error counts as too little memory
+_WARM_UP = 3  # runs before recording, in which libraries choose their algorithms and allocate their memory
+_recording = Lock()  # a process records one graph at a time
+# Graphs whose recording failed. They are kept, because PyTorch's allocator may still ask them for their memory.
 _unfinished: list[torch.cuda.CUDAGraph] = []
-# The stream of all recordings on a GPU, by its number: cuBLAS keeps tens of MB for every stream that it ever saw.
+# The stream of all recordings, by the GPU's number. There is only one, because cuBLAS keeps tens of MB per stream.
 _streams: dict[int | None, torch.cuda.Stream] = {}
 
 Body = Callable[[], None]
 
 
 class Recorder:
-    """Makes replayable what runs on one GPU; on a CPU, functions stay as they are.
+    """Records functions that run on one GPU. On a CPU, functions stay as they are.
 
-    All graphs of a recorder share one pool of memory for what is computed on the way: they run one after the other, and
-    nothing in that memory is needed once a graph has run. So the pool is as large as the largest graph needs.
+    All graphs of a recorder share one memory pool for intermediate results. They run one after the other and need
+    nothing of it afterwards. So the pool is as large as the largest graph needs.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -47,26 +47,29 @@ class Recorder:
         self._full_since: float | None = None
 
     def record(self, body: Body, what: str) -> tuple[Body, bool]:
-        """What to call in place of `body`, and whether that is a graph.
+        """Records a function as a CUDA graph.
 
-        Where recording fails, it says so once for each reason, and `body` is called as it is.
+        If that fails, it is logged once for each reason.
 
         Args:
-            body: reads and writes buffers that the caller keeps.
-            what: names it in the log, as in "encoder for images of 640x480".
+            body: The function. It reads and writes buffers that the caller keeps.
+            what: A name for the log, as in "encoder for images of 640x480".
+
+        Returns:
+            The function to call in place of `body`, and whether it replays a graph.
         """
         if self.device.type != "cuda":
             return body, False
         try:
             return self._graph_of(body).replay, True
-        except Exception as error:  # whatever a library may raise: the function may run all the same
-            self._pool = None  # the failed recording may have left it in any state
+        except Exception as error:  # a library may raise anything, and the function may still run unrecorded
+            self._pool = None  # the failed recording may have damaged it
             with suppress(Exception):
                 free_cached(self.device)
             first = _root(error)
             if is_out_of_memory(first):
                 self._full_since = time.monotonic()
-            # The first line: behind it CUDA's errors have pages of advice to programmers.
+            # Only the first line, because CUDA's errors go on with pages of advice to programmers.
             reason = f"{type(first).__name__}: {(str(first).strip().splitlines() or ['no reason given'])[0][:200]}"
             if reason not in self._said:
                 self._said.add(reason)
@@ -76,8 +79,8 @@ class Recorder:
     def _graph_of(self, body: Body) -> torch.cuda.CUDAGraph:
         with _recording, torch.cuda.device(self.device):
             before = torch.cuda.current_stream(self.device)
-            # Nothing can be recorded on the default stream. The warm-up runs on the stream of the recording, so that
-            # what libraries keep for a stream is there before.
+            # CUDA cannot record on the default stream. The warm-up runs on the recording's stream, so that libraries
+            # have allocated their memory for this stream before the recording.
             aside = _streams.get(self.device.index) or torch.cuda.Stream(self.device)
             _streams[self.device.index] = aside
             aside.wait_stream(before)
@@ -90,42 +93,42 @@ class Recorder:
                     self._pool = torch.cuda.graph_pool_handle()
                 graph = torch.cuda.CUDAGraph()
                 _unfinished.append(graph)
-                # thread_local: what other threads do meanwhile, such as getting memory, does not spoil the recording.
+                # thread_local: other threads may allocate memory meanwhile without breaking the recording.
                 with torch.cuda.graph(graph, self._pool, aside, capture_error_mode="thread_local"):
                     body()
                 _unfinished.remove(graph)
             finally:
-                # A recording that fails leaves its own stream as the current one.
+                # A failed recording leaves its own stream as the current one.
                 torch.cuda.set_stream(before)
             before.wait_stream(aside)
             return graph
 
     def worth_another_try(self) -> bool:
-        """Whether there was too little memory for a recording, a while ago; true once for each such failure."""
+        """Returns whether a recording failed for lack of memory 10 s ago or longer; True once for each such failure."""
         if self._full_since is None or time.monotonic() - self._full_since < _AGAIN:
             return False
         self._full_since = None
         return True
 
     def forget(self) -> None:
-        """Gives the pool up; its memory is free once the graphs that were recorded with it are gone."""
+        """Gives the pool up. Its memory is freed as soon as its graphs are deleted."""
         self._pool = None
 
 
 def _root(error: BaseException) -> BaseException:
-    """The first of the errors that led to this one: the end of a failed recording raises another."""
+    """Returns the first of a chain of errors, because the end of a failed recording raises another one."""
     while error.__context__ is not None:
         error = error.__context__
     return error
 
 
 def buffer(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Memory on the host that a GPU may copy from and to without waiting; on a CPU, plain memory."""
+    """Allocates host memory that a GPU can copy from and to without waiting. For a CPU it is plain memory."""
     return torch.empty(shape, dtype=dtype, pin_memory=device.type == "cuda")
 
 
 def to_host(x: Tensor) -> NDArray[Any]:
-    """The numbers as an array; of a tensor on the CPU it is a view."""
+    """Copies a tensor to an array. For a tensor on the CPU the array is a view."""
     if x.device.type != "cuda":
         return x.numpy()
     host = torch.empty(x.shape, dtype=x.dtype, pin_memory=True)
@@ -135,7 +138,7 @@ def to_host(x: Tensor) -> NDArray[Any]:
 
 
 def free_cached(device: torch.device) -> None:
-    """Gives memory back that PyTorch keeps for later."""
+    """Frees the memory that PyTorch keeps for later."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
@@ -143,15 +146,15 @@ def free_cached(device: torch.device) -> None:
 
 @contextmanager
 def full_memory_said(device: torch.device, what: str, make_room: Callable[[], None]) -> Iterator[None]:
-    """Where a GPU's memory is full, frees what can be freed and says so in one sentence.
+    """If a GPU's memory runs out in the block, frees memory and raises a readable error.
 
     Args:
-        device: where the block computes.
-        what: was to be done, as in "an image of 640x480".
-        make_room: gives up what can be made again.
+        device: The device on which the block computes.
+        what: What the block does, as in "an image of 640x480".
+        make_room: Frees what can be made again.
 
     Raises:
-        torch.cuda.OutOfMemoryError: with that sentence.
+        torch.cuda.OutOfMemoryError: The memory ran out. The message says what the block was doing and how to need less.
     """
     try:
         yield
@@ -160,7 +163,7 @@ def full_memory_said(device: torch.device, what: str, make_room: Callable[[], No
             raise
     else:
         return
-    # Outside of the handler: the error's traceback holds the tensors of every frame that it came through.
+    # Outside of the handler, because the error's traceback keeps the tensors of all its frames alive.
     make_room()
     free_cached(device)
     free, total = (n // 2**20 for n in torch.cuda.mem_get_info(device)) if device.type == "cuda" else (0, 0)
@@ -171,11 +174,11 @@ def full_memory_said(device: torch.device, what: str, make_room: Callable[[], No
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a GPU had no memory left, as PyTorch or one of the libraries below it says that."""
+    """Returns whether an error of PyTorch, or of a library below it, says that a GPU has no memory left."""
     text = str(error)
     certain = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
     if isinstance(error, torch.cuda.OutOfMemoryError) or any(words in text for words in certain):
         return True
-    # What cuDNN and cuBLAS say where none of their algorithms gets its memory, among other reasons.
+    # cuDNN and cuBLAS say this if none of their algorithms gets its memory, but also for other reasons.
     perhaps = ("unable to find an engine", "CUBLAS_STATUS_NOT_INITIALIZED", "CUDNN_STATUS_INTERNAL_ERROR")
     return any(words in text for words in perhaps) and torch.cuda.mem_get_info()[0] < _ALMOST_NOTHING

@@ -1,4 +1,4 @@
-"""Devices by their names, and their memory."""
+"""Devices by name, and their memory."""
 
 import re
 from pathlib import Path
@@ -7,10 +7,13 @@ import torch
 
 
 def device_named(name: str) -> torch.device:
-    """The device of a name: "auto" (a GPU if there is one), "cpu", "cuda", or one GPU as in "cuda:0".
+    """Returns a device by name.
+
+    Args:
+        name: "auto" (a GPU if there is one), "cpu", "cuda", or one GPU as in "cuda:0".
 
     Raises:
-        ValueError: there is no such device.
+        ValueError: The name is unknown, or there is no such device.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -25,12 +28,12 @@ def device_named(name: str) -> torch.device:
 
 
 def memory_of(device: torch.device) -> dict[str, str]:
-    """The device and how much of its memory is in use, as text by name; of a CPU, the process's own."""
+    """Returns the device and how much memory is in use, as text by name. On a CPU it is the process's memory."""
     if device.type != "cuda":
-        # Linux only, as is ROS's support of the distributions that we know; elsewhere the figure is left out.
+        # Only Linux has this file. Elsewhere the figure is left out.
         status = Path("/proc/self/status")
-        found = re.search(r"VmRSS:\s+(\d+) kB", status.read_text()) if status.is_file() else None
-        return {"device": "cpu"} | ({"memory_mb": str(int(found[1]) // 1024)} if found else {})
+        match = re.search(r"VmRSS:\s+(\d+) kB", status.read_text()) if status.is_file() else None
+        return {"device": "cpu"} | ({"memory_mb": str(int(match[1]) // 1024)} if match else {})
     free, total = torch.cuda.mem_get_info(device)
     return {
         "device": f"{device} ({torch.cuda.get_device_name(device)})",

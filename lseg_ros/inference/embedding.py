@@ -1,4 +1,4 @@
-"""What the network makes of an image."""
+"""The network's result for an image."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,10 +11,13 @@ from lseg_ros.inference.preprocess import Geometry
 
 @dataclass(frozen=True)
 class ImageEmbedding:
-    """An image as the network sees it: score it under any labels, at any time.
+    """The network's result for an image. It can be scored under any labels at any time.
 
-    coordinates: [1,R,h,w] unit vectors, in `basis`: [D,R]; see `lseg_ros.model.fused_encoder_decoder`.
-    times: gives `stage_ms`.
+    Attributes:
+        coordinates: [1,R,h,w] unit vectors, in `basis`; see `lseg_ros.model.fused_encoder_decoder`.
+        basis: [D,R], leads from coordinates to the space of the text.
+        sizes: The sizes of the image.
+        times: Returns `stage_ms`.
     """
 
     coordinates: Tensor
@@ -24,7 +27,7 @@ class ImageEmbedding:
 
     @property
     def stage_ms(self) -> dict[str, float]:
-        """How long each stage took, in milliseconds; waits for a GPU to be done with them."""
+        """The time of each stage in milliseconds. Reading it waits until a GPU has finished them."""
         return self.times()
 
     @property

@@ -1,7 +1,7 @@
-"""Vectors of an image's pixels, for programs that fuse them into maps, point clouds or Gaussians and query them later.
+"""Feature vectors of an image's pixels.
 
-Three of them are in use: a `FeatureMap` is a grid of vectors over an image; `features_at` reads single pixels from it;
-`enlarged` makes one vector for each pixel of an image of some size.
+Programs fuse them into maps, point clouds or Gaussians, and query those later. There are three forms: a `FeatureMap` is
+a grid of vectors over an image, `FeatureMap.at` reads single pixels, and `enlarged` computes a vector for each pixel.
 """
 
 from dataclasses import dataclass
@@ -21,17 +21,22 @@ from lseg_ros.model.net import TORCH_TYPES, LSegNet
 if TYPE_CHECKING:
     from lseg_ros.inference.embedding import ImageEmbedding
 
-_CHANNELS = 64  # enlarged at once, so that memory holds few of them as float32
+_CHANNELS = 64  # number of channels that are enlarged at once, which bounds the float32 memory
 
 
 @dataclass(frozen=True)
 class FeatureMap:
     """A grid of vectors over an image, without the network's padding.
 
-    coordinates: [R,h,w] float32, in `basis`: [D,R]. The vector in the space of the text is basis @ coordinates.
-    image: height and width of the image in pixels.
-    scale, offset: a pixel's place on the grid, cell = pixel * scale + offset, for rows and then for columns. Pixel and
-        cell 0 are the centers of the first ones. Between cells, vectors are interpolated linearly.
+    Row y and column x of the image lie at cell (y, x) * scale + offset of the grid. Pixel 0 and cell 0 mean the center
+    of the first one. Between cells, vectors are interpolated linearly.
+
+    Attributes:
+        coordinates: [R,h,w] float32, in `basis`. The vector in the space of the text is basis @ coordinates.
+        basis: [D,R] float32.
+        image: Height and width of the image in pixels.
+        scale: Cells per pixel, for rows and columns.
+        offset: The cell of pixel 0, for rows and columns.
     """
 
     coordinates: Tensor
@@ -41,20 +46,20 @@ class FeatureMap:
     offset: tuple[float, float]
 
     def vectors(self) -> Tensor:
-        """[D,h,w] float32, in the space of the text."""
+        """Returns the vectors in the space of the text, [D,h,w] float32."""
         return torch.tensordot(self.basis, self.coordinates, 1)
 
     def at(self, points: ArrayLike) -> NDArray[np.float32]:
-        """Coordinates at some pixels.
+        """Returns the coordinates at some pixels.
 
         Args:
-            points: [N,2] of (u, v), column and row in pixels of the image; fractions are between pixels.
+            points: [N,2] of (u, v), column and row in pixels of the image. Fractions lie between pixels.
 
         Returns:
             [N,R] float32.
 
         Raises:
-            ValueError: not such an array, or a point is outside of the image.
+            ValueError: `points` is not such an array, or a point is outside of the image.
         """
         places = checked_points(points, self.image)
         cells = places[:, ::-1] * self.scale + self.offset  # rows first
@@ -71,7 +76,15 @@ class FeatureMap:
 
 
 def checked_points(points: ArrayLike, image: Size) -> NDArray[np.float64]:
-    """Points as [N,2] float64; raises ValueError where they are not (u, v) inside of an image of that size."""
+    """Checks points and returns them as [N,2] float64.
+
+    Args:
+        points: [N,2] of (u, v), column and row in pixels.
+        image: Height and width of the image.
+
+    Raises:
+        ValueError: `points` is not such an array, or a point is outside of the image.
+    """
     places = np.asarray(points)
     if places.ndim != 2 or places.shape[1] != 2 or places.dtype.kind not in "iuf":
         raise ValueError(
@@ -79,7 +92,7 @@ def checked_points(points: ArrayLike, image: Size) -> NDArray[np.float64]:
             "and a row in pixels"
         )
     places = places.astype(np.float64)
-    inside = ((places >= 0) & (places <= np.array(image[::-1]) - 1)).all(1)  # false for NaN, too
+    inside = ((places >= 0) & (places <= np.array(image[::-1]) - 1)).all(1)  # also false for NaN
     if not inside.all():
         first = int(np.argmin(inside))
         u, v = places[first]
@@ -90,11 +103,12 @@ def checked_points(points: ArrayLike, image: Size) -> NDArray[np.float64]:
 
 
 def feature_map(image: "ImageEmbedding") -> FeatureMap:
-    """The grid of an embedding; padding is left out."""
+    """Returns the grid of an embedding, without its padding."""
     cells = image.coordinates.shape[2:]
     sizes, kept, scale, offset = image.sizes, [], [], []
     for side in (0, 1):
-        # Pixels and resized pixels have their borders in common; padded pixels and cells the centers of their corners.
+        # The borders of the image and the resized image coincide. The centers of the corner pixels of the padded image
+        # and of the corner cells coincide.
         to_resized = sizes.resized[side] / sizes.image[side]
         to_cells = (cells[side] - 1) / (sizes.padded[side] - 1)
         scale.append(to_resized * to_cells)
@@ -106,29 +120,38 @@ def feature_map(image: "ImageEmbedding") -> FeatureMap:
 
 
 def enlarged(values: Tensor, sizes: Geometry, output: Size) -> Tensor:
-    """[1,C,h,w] on the network's grid -> [C,*output] float16 on the CPU, interpolated as logits are."""
-    found = torch.empty((values.shape[1], *output), dtype=torch.float16)
+    """Enlarges a map to an image's size, with the interpolation that logits get.
+
+    Args:
+        values: [1,C,h,w] on the network's grid.
+        sizes: The sizes of the image.
+        output: Height and width of the result.
+
+    Returns:
+        [C,*output] float16 on the CPU.
+    """
+    result = torch.empty((values.shape[1], *output), dtype=torch.float16)
     for start in range(0, values.shape[1], _CHANNELS):
         part = values[:, start : start + _CHANNELS]
-        found[start : start + _CHANNELS] = resized(part, sizes, output)
-    return found
+        result[start : start + _CHANNELS] = resized(part, sizes, output)
+    return result
 
 
 def unnormalized(
     net: LSegNet, rgb: NDArray[np.uint8], input_size: int, precision: str, *, over_sizes: bool = False
 ) -> tuple[Tensor, Geometry]:
-    """Pixels' vectors before they are made unit vectors; PyTorch runs the network.
+    """Computes pixel vectors before they are normalized. PyTorch runs the network.
 
     Args:
-        net: in eval mode, on its device.
-        rgb: HxWx3 uint8.
-        input_size: longest side in pixels that the network sees.
-        precision: of the image encoder.
-        over_sizes: the mean over the sizes, mirrors and windows of the original's evaluation, as
-            `Segmenter.embed_multiscale`, in place of one pass.
+        net: The network in eval mode, on its device.
+        rgb: [H,W,3] uint8.
+        input_size: Longest side in pixels that the network sees.
+        precision: Precision of the image encoder.
+        over_sizes: Whether to average over the sizes, mirror images and windows of the original's evaluation, as
+            `Segmenter.embed_multiscale` does. Otherwise there is one pass.
 
     Returns:
-        [1,D,h,w] float32 and the sizes that go with it.
+        [1,D,h,w] float32, and the sizes of the image.
 
     Raises:
         ValueError: `rgb` is not such an array.

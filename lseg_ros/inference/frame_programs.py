@@ -1,8 +1,9 @@
-"""An image's way to its mask as functions of buffers that stay where they are, so that a CUDA graph can hold them.
+"""Programs that lead from an image to its mask, as functions of fixed buffers that a CUDA graph can hold.
 
 Run step by step, which needs no GPU, they give the same numbers.
 
-Shapes: H x W pixels of the image, h x w and R of its coordinates, P prompts, N competitors, K prompts of one label.
+Shapes: H x W pixels of the image, R coordinates per pixel, h x w decoder resolution, P prompts, N competing labels, K
+prompts of one label.
 """
 
 from collections.abc import Callable
@@ -26,34 +27,41 @@ from lseg_ros.inference.stage_times import StageClock
 from lseg_ros.inference.upsampling import Best, best_labels, enlarged_whole, strip_matrices
 from lseg_ros.model.variants import Variant
 
-_NEVER = -1e4  # the logit of a place that no label has: it wins nowhere and adds nothing to a softmax
-_MOST_ROWS = 1024  # prompts that one program scores
-_SCORES = 4  # programs for each size of images
+_NEVER = -1e4  # the logit of an unused place: it wins nowhere and adds nothing to a softmax
+_MOST_ROWS = 1024  # most prompts that one program scores
+_SCORES = 4  # most scoring programs for each image size
 
 
 class ImageProgram:
-    """One size of images: bytes in, coordinates out."""
+    """Encodes images of one size.
+
+    Attributes:
+        coordinates: [1,R,h,w] float32, the buffer of the result.
+        scores: The scoring programs that read `coordinates`.
+        captured: Whether the encoder runs as a CUDA graph.
+    """
 
     def __init__(
         self, sizes: Geometry, variant: Variant, encode: Callable[[Tensor], Tensor], recorder: Recorder, capture: bool
     ) -> None:
-        """
+        """Allocates the buffers and records the graphs.
+
         Args:
-            sizes: of the images.
-            variant: says how they are normalised.
-            encode: [1,3,*sizes.padded] -> [1,R,h,w] float32.
-            recorder: of the device.
-            capture: whether `encode` may be recorded; a library's own session may not.
+            sizes: The sizes of the images.
+            variant: Gives the mean and std of the normalization.
+            encode: Maps [1,3,*sizes.padded] to [1,R,h,w] float32.
+            recorder: The device's recorder.
+            capture: Whether `encode` can be recorded. A library's own session cannot.
         """
         self._sizes, self._variant, self._encode, self._device = sizes, variant, encode, recorder.device
         self._host = buffer((*sizes.image, 3), torch.uint8, self._device)
         self._rgb = torch.empty((*sizes.image, 3), dtype=torch.uint8, device=self._device)
         self._images = empty_input(sizes, variant, self._device)
-        self._images[..., : sizes.resized[0], : sizes.resized[1]] = 0  # seen by the first runs, before any image
+        self._images[..., : sizes.resized[0], : sizes.resized[1]] = 0  # the first runs have no image yet
         self.coordinates = encode(self._images).clone()
-        self._holds: ReferenceType[Tensor] | None = None  # whose numbers `coordinates` has
-        self._seen = False  # an image
-        self.scores: Programs[ScoreProgram] = Programs(_SCORES)  # which read `coordinates`
+        self._holds: ReferenceType[Tensor] | None = None  # the tensor whose numbers are in `coordinates`
+        self._seen = False  # whether an image was encoded
+        self.scores: Programs[ScoreProgram] = Programs(_SCORES)  # they read `coordinates`
         height, width = sizes.image
         self._preprocess, _ = recorder.record(self._fill, f"preprocessing of {width}x{height}")
         self._run, self.captured = self._embed, False
@@ -61,28 +69,39 @@ class ImageProgram:
             self._run, self.captured = recorder.record(self._embed, f"encoder for images of {width}x{height}")
 
     def __call__(self, rgb: NDArray[np.uint8], clock: StageClock) -> Tensor:
-        """HxWx3 uint8 RGB -> [1,R,h,w] float32 of its own; marks the stages "preprocess" and "encode"."""
+        """Encodes an image and marks the stages "preprocess" and "encode".
+
+        Args:
+            rgb: [H,W,3] uint8 RGB.
+            clock: The image's clock.
+
+        Returns:
+            [1,R,h,w] float32, a copy.
+
+        Raises:
+            BackendError: The first image overflows the network's precision.
+        """
         if self._device.type == "cuda":
-            # The last image may still be on its way out of this buffer.
+            # The GPU may still be copying the last image from this buffer.
             torch.cuda.current_stream(self._device).synchronize()
         self._host.numpy()[:] = rgb
         self._preprocess()
         clock.mark("preprocess")
         self._run()
-        found = self.coordinates.clone()
-        self._holds = ref(found)
+        coordinates = self.coordinates.clone()
+        self._holds = ref(coordinates)
         clock.mark("encode")
         if not self._seen:
-            if not bool(torch.isfinite(found).all()):
+            if not bool(torch.isfinite(coordinates).all()):
                 raise BackendError(
                     "numbers in this network get too large for its precision, as those of float16 end at 65504; "
                     "set precision to tf32, bfloat16 or float32"
                 )
             self._seen = True
-        return found
+        return coordinates
 
     def hold(self, coordinates: Tensor) -> None:
-        """Puts an earlier image's coordinates where the last one's are, unless they are there."""
+        """Copies an earlier image's coordinates into the buffer, unless they are in it already."""
         if self._holds is None or self._holds() is not coordinates:
             self.coordinates.copy_(coordinates)
             self._holds = ref(coordinates)
@@ -97,9 +116,12 @@ class ImageProgram:
 
 @dataclass(frozen=True)
 class Places:
-    """How many of each a program scores; a list of labels that needs fewer leaves places empty.
+    """How many places a program has. A list of labels that needs fewer leaves some empty.
 
-    prompts: P. labels: N. per_label: K.
+    Attributes:
+        prompts: P, prompts of all labels.
+        labels: N, competing labels.
+        per_label: K, prompts of the label with the most.
     """
 
     prompts: int
@@ -108,7 +130,12 @@ class Places:
 
     @classmethod
     def of(cls, competition: Competition, *, exact: bool) -> "Places":
-        """Places for a list of labels, so that most lists of about its length need the same; `exact`: no empty ones."""
+        """Returns the places for a list of labels. Most lists of a similar length get the same ones.
+
+        Args:
+            competition: The labels.
+            exact: Whether no place may stay empty.
+        """
         counts = competition.counts
         prompts, labels, most = sum(counts), len(counts), max(counts)
         if exact:
@@ -118,18 +145,18 @@ class Places:
 
     @property
     def possible(self) -> bool:
-        """Whether a program may have so many."""
+        """Whether a program can have so many."""
         return self.prompts <= _MOST_ROWS and self.labels <= _MOST_ROWS and self.per_label <= 32
 
 
 def padded(count: int) -> int:
-    """The next number of places, 7 or a quarter more at most: each one that is used costs a recording and buffers."""
+    """Rounds a count up, by 7 or a quarter at most. Each distinct count costs a recording and buffers."""
     step = max(8, 1 << max(0, (count - 1).bit_length() - 3))
     return -(-count // step) * step
 
 
 class ScoreProgram:
-    """One size of images, one size of masks and one number of places: coordinates in, mask and confidence out."""
+    """Turns coordinates into mask and confidence, for one image size, one mask size and one number of places."""
 
     def __init__(
         self,
@@ -142,22 +169,23 @@ class ScoreProgram:
         logit_scale: float,
         recorder: Recorder,
     ) -> None:
-        """
+        """Allocates the buffers and records the graph.
+
         Args:
             coordinates: [1,R,h,w] float32, the buffer that is read.
-            sizes: of the images.
-            output: height and width of masks.
-            places: for prompts and labels; exact where there is a head block, which mixes all logits.
-            ids: the type of class ids, uint8 or uint16.
-            head_block: what the network does to logits, or None.
-            logit_scale: what cosines are multiplied with.
-            recorder: of the device.
+            sizes: The sizes of the images.
+            output: Height and width of masks.
+            places: Number of prompts and labels. It is exact if there is a head block, which mixes all logits.
+            ids: The type of class ids, uint8 or uint16.
+            head_block: The network's module for logits, or None.
+            logit_scale: The factor between cosines and logits.
+            recorder: The device's recorder.
         """
         device = recorder.device
         self._coordinates, self._sizes, self._output, self._places = coordinates, sizes, output, places
         self._head_block, self._device, self._id_type = head_block, device, ids
         self._logit_scale = logit_scale
-        # PyTorch has no arithmetic for uint16; the same bits as int16 are only moved.
+        # PyTorch has no arithmetic for uint16. The ids are only moved, so int16 with the same bits will do.
         id_type = torch.uint8 if ids == np.uint8 else torch.int16
         self._rows = torch.zeros((places.prompts, coordinates.shape[1], 1, 1), device=device)
         self._bias = torch.full((places.prompts,), 0.0 if head_block is not None else _NEVER, device=device)
@@ -178,7 +206,7 @@ class ScoreProgram:
         self._run, self.captured = recorder.record(self._score, what)
 
     def __call__(self, competition: Competition) -> "Scored":
-        """Scores what the buffer of coordinates holds; the result may be asked for at any time later."""
+        """Scores the coordinates in the buffer. The result can be read at any time later."""
         before = None if self._last is None else self._last()
         if before is not None:
             before.keep()
@@ -195,7 +223,7 @@ class ScoreProgram:
         members = np.full((self._places.per_label, self._places.labels), self._places.prompts - 1, np.int64)
         first = 0
         for label, count in enumerate(competition.counts):
-            members[:, label] = first  # a label with fewer prompts than others has its first one more than once
+            members[:, label] = first  # a label with fewer prompts than others repeats its first one
             members[:count, label] = range(first, first + count)
             first += count
         ids = np.zeros(self._places.labels, self._id_type)
@@ -230,14 +258,14 @@ class ScoreProgram:
         below = best.share < self._limits.index_select(0, place).view(self._output)
         self._mask.copy_(torch.where(below, self._unknown, ids), non_blocking=True)
         self._confidence.copy_(confidence_bytes(best.share), non_blocking=True)
-        # Not as they are: what lies in the memory of graphs is overwritten by the next one.
+        # They are copied, because the next graph overwrites the shared memory of graphs.
         self._best.index.copy_(best.index)
         self._best.logit.copy_(best.logit)
         self._best.share.copy_(best.share)
 
 
 class Scored:
-    """What a run of a `ScoreProgram` found. It is in the program's buffers until the next run, which moves it here."""
+    """The result of a run of a `ScoreProgram`. The next run moves it from the program's buffers to this object."""
 
     def __init__(self, program: ScoreProgram) -> None:
         self._program: ScoreProgram | None = program
@@ -249,29 +277,29 @@ class Scored:
         self._share: NDArray[np.float32] | None = None
 
     def keep(self) -> None:
-        """Takes out of the program's buffers what will be overwritten."""
+        """Copies what the next run will overwrite out of the program's buffers."""
         if self._program is not None:
             self.mask(), self.confidence_bytes(), self.confidence()
             self._program = None
 
     def best(self) -> Best | None:
-        """On the device; None once the next run has overwritten it."""
+        """Returns the winners on the device, or None if the next run has overwritten them."""
         return None if self._program is None else self._program._best
 
     def mask(self) -> NDArray[Any]:
-        """HxW class ids."""
+        """Returns [H,W] class ids."""
         if self._mask is None:
             self._mask = self._copy("_mask").view(self._owner._id_type)
         return self._mask
 
     def confidence_bytes(self) -> NDArray[np.uint8]:
-        """HxW from 1 to 255."""
+        """Returns the confidence as [H,W] uint8 from 1 to 255."""
         if self._bytes is None:
             self._bytes = self._copy("_confidence")
         return self._bytes
 
     def confidence(self) -> NDArray[np.float32]:
-        """HxW in (0, 1]."""
+        """Returns the confidence as [H,W] float32 in (0, 1]."""
         if self._share is None:
             self._share = np.array(to_host(self._owner._best.share))
         return self._share
@@ -285,4 +313,4 @@ class Scored:
         if self._done is not None:
             self._done.synchronize()
         host: Tensor = getattr(self._owner, name)
-        return host.numpy().copy()  # the next run writes into the buffer
+        return host.numpy().copy()  # the next run overwrites the buffer

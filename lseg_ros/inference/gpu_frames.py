@@ -1,4 +1,4 @@
-"""Images and labels on a GPU: by programs for the sizes in use, a bounded number of them."""
+"""Embeds and scores images on a GPU, by a bounded number of programs for the sizes in use."""
 
 import logging
 from collections.abc import Callable
@@ -22,29 +22,38 @@ from lseg_ros.model.net import LSegNet
 
 logger = logging.getLogger(__name__)
 
-_IMAGES = 4  # sizes of images whose programs are kept
+_IMAGES = 4  # most image sizes whose programs are kept
 
 
 class GpuFrames:
-    """What `Segmenter` does with an image, by programs. On a CPU they run step by step, which is for tests."""
+    """Embeds and scores images for `Segmenter`. On a CPU the programs run step by step, which tests use."""
 
     def __init__(
         self, net: LSegNet, encode: Callable[[Tensor], Tensor], recorder: Recorder, *, tf32: bool, capture: bool
     ) -> None:
-        """
+        """Prepares the programs. They are built at the first image of a size.
+
         Args:
-            net: its variant says how images are normalised, its head block what is done to logits.
-            encode: the image encoder, [1,3,H,W] -> [1,R,h,w] float32.
-            recorder: of the device.
-            tf32: whether the encoder may compute in TF32. Scores never do.
-            capture: whether the encoder may be recorded.
+            net: The network. Its variant gives the normalization, its head block changes logits.
+            encode: The image encoder, [1,3,H,W] to [1,R,h,w] float32.
+            recorder: The device's recorder.
+            tf32: Whether the encoder may compute in TF32. Scores never do.
+            capture: Whether the encoder can be recorded.
         """
         self._net, self._encode, self._recorder, self._tf32, self._capture = net, encode, recorder, tf32, capture
         self._images: Programs[ImageProgram] = Programs(_IMAGES)
         self._said: set[str] = set()
 
     def embed(self, rgb: NDArray[np.uint8], sizes: Geometry) -> tuple[Tensor, StageClock]:
-        """HxWx3 uint8 -> [1,R,h,w] float32, and how long each stage takes."""
+        """Encodes an image.
+
+        Args:
+            rgb: [H,W,3] uint8 RGB.
+            sizes: The sizes of the image.
+
+        Returns:
+            [1,R,h,w] float32, and a clock with the time of each stage.
+        """
         program = self._image_program(sizes)
         if program is None:
             self._say_once(f"images of more than {_IMAGES} sizes come in turn; the further ones run step by step")
@@ -54,13 +63,16 @@ class GpuFrames:
             return program(rgb, clock), clock
 
     def score(self, coordinates: Tensor, sizes: Geometry, competition: Competition, output: Size) -> Scored | None:
-        """Scores an image, unless there is no program for it: the caller then computes step by step.
+        """Scores an image.
 
         Args:
-            coordinates: [1,R,h,w], what `embed` gave.
-            sizes: of the image.
-            competition: the labels.
-            output: height and width of the result.
+            coordinates: [1,R,h,w], the result of `embed`.
+            sizes: The sizes of the image.
+            competition: The labels.
+            output: Height and width of the result.
+
+        Returns:
+            The result, or None if there is no program for it. The caller then computes step by step.
         """
         block = self._net.head_block
         places = Places.of(competition, exact=block is not None)
@@ -86,14 +98,14 @@ class GpuFrames:
             return program(competition)
 
     def clear(self) -> None:
-        """Gives up what is made again when it is needed."""
+        """Frees the programs. They are built again when they are needed."""
         if self._recorder.device.type == "cuda":
-            torch.cuda.synchronize(self._recorder.device)  # no graph goes while it runs
+            torch.cuda.synchronize(self._recorder.device)  # a graph must not be freed while it runs
         self._images.clear()
         self._recorder.forget()
 
     def _image_program(self, sizes: Geometry) -> ImageProgram | None:
-        """The program for a size; None where there is no room for another one."""
+        """Returns the program for a size, or None if there is no room for another one."""
 
         def make() -> ImageProgram:
             return self._new_image_program(sizes, self._recorder)
@@ -115,18 +127,23 @@ class GpuFrames:
 
 
 class _Steps(Recorder):
-    """Records nothing."""
+    """A recorder that records nothing."""
 
     def record(self, body: Body, what: str) -> tuple[Body, bool]:
-        """The body as it is."""
+        """Returns the function unchanged."""
         return body, False
 
 
 class WinnersOfProgram:
-    """What a program found. Implements `lseg_ros.inference.postprocess.Winners`."""
+    """Reads the winners from a program's result. Implements `lseg_ros.inference.postprocess.Winners`."""
 
     def __init__(self, scored: Scored, by_steps: WinnersOfLogits) -> None:
-        """by_steps: computes what the program does not keep."""
+        """Combines a program's result with a fallback.
+
+        Args:
+            scored: The program's result.
+            by_steps: Computes what the program does not keep.
+        """
         self._scored, self._by_steps = scored, by_steps
 
     def logits(self, labels: list[int]) -> Tensor:

@@ -1,4 +1,4 @@
-"""Slow and thorough: the original's evaluation over scales, mirror images and sliding windows.
+"""The original's evaluation over scales, mirror images and sliding windows, which is slow and thorough.
 
 Source: PyTorch-Encoding's MultiEvalModule as the original LSeg uses it for its published figures.
 """
@@ -26,17 +26,17 @@ Score = Callable[[Tensor], Tensor]
 def multiscale(
     score: Score, rgb: NDArray[np.uint8], variant: Variant, device: torch.device, *, coarse: bool = False
 ) -> tuple[Tensor, Geometry]:
-    """What a network finds in an image, the mean over all passes.
+    """Runs a network on an image in all passes and returns the mean.
 
     Args:
-        score: [1,3,CROP,CROP] normalised -> [1,N,h,w], of any resolution.
-        rgb: HxWx3 uint8.
-        variant: says how images are normalised.
-        device: of the network.
-        coarse: give the result about the resolution that `score` has, rather than the image's.
+        score: Maps normalized [1,3,CROP,CROP] to [1,N,h,w], of any resolution.
+        rgb: [H,W,3] uint8.
+        variant: Gives the mean and std of the normalization.
+        device: The network's device.
+        coarse: Whether the result has about the resolution of `score` instead of the image's.
 
     Returns:
-        [1,N,h,w] float32 and the sizes that go with it.
+        [1,N,h,w] float32, and the sizes of the image.
     """
     size = (rgb.shape[0], rgb.shape[1])
     whole = Geometry(size, size, size)
@@ -55,17 +55,17 @@ def multiscale(
 def multiscale_logits(
     score: Score, image: Tensor, black: Tensor, *, flip: bool = True, size: Size | None = None
 ) -> Tensor:
-    """Logits of an image, summed over all passes.
+    """Computes an image's logits, summed over all passes.
 
     Args:
-        score: [1,3,CROP,CROP] -> [1,N,CROP,CROP] logits.
-        image: [1,3,H,W] normalised.
-        black: [3] the normalised value of black, for padding.
-        flip: also score the mirror image of each window.
-        size: height and width of the result; None for the image's.
+        score: Maps [1,3,CROP,CROP] to [1,N,CROP,CROP] logits.
+        image: [1,3,H,W], normalized.
+        black: [3], the normalized value of black, for padding.
+        flip: Whether to score the mirror image of each window too.
+        size: Height and width of the result; None for the image's.
 
     Returns:
-        [1,N,*size] float32; divided by `passes(flip)` it is comparable to a single pass.
+        [1,N,*size] float32. Divided by `passes(flip)` it is comparable to a single pass.
     """
     whole = (image.shape[2], image.shape[3])
     total: Tensor | float = 0.0
@@ -77,7 +77,7 @@ def multiscale_logits(
 
 
 def passes(flip: bool = True) -> int:
-    """How many logits are summed at each pixel."""
+    """Returns how many logits are summed at each pixel."""
     return len(SCALES) * (2 if flip else 1)
 
 
@@ -93,11 +93,11 @@ def _with_mirror(score: Score) -> Score:
 
 
 def _sliding(score: Score, image: Tensor, black: Tensor) -> Tensor:
-    """Mean of overlapping windows; [1,3,h,w] -> [1,N,h,w]."""
+    """Maps [1,3,h,w] to [1,N,h,w], the mean of overlapping windows."""
     height, width = image.shape[2:]
     if max(height, width) <= CROP:
         return score(_pad(image, black))[..., :height, :width]
-    image = _pad(image, black)  # only where a side is shorter than a window
+    image = _pad(image, black)  # changes only sides that are shorter than a window
     rows, columns = image.shape[2:]
     total: Tensor | None = None
     count = image.new_zeros(1, 1, rows, columns)
@@ -105,7 +105,7 @@ def _sliding(score: Score, image: Tensor, black: Tensor) -> Tensor:
         for left in range(0, _windows(columns) * STRIDE, STRIDE):
             window = image[..., top : top + CROP, left : left + CROP]
             h, w = window.shape[2:]
-            # The last window is not moved back into the image but filled up.
+            # The last window is padded instead of being moved back into the image.
             logits = score(_pad(window, black))[..., :h, :w]
             if total is None:
                 total = logits.new_zeros(1, logits.shape[1], rows, columns)
@@ -120,7 +120,7 @@ def _windows(side: int) -> int:
 
 
 def _pad(image: Tensor, black: Tensor) -> Tensor:
-    """At least CROP x CROP, filled up with black on the right and at the bottom."""
+    """Pads an image to at least CROP x CROP, with black on the right and at the bottom."""
     height, width = image.shape[2:]
     if height >= CROP and width >= CROP:
         return image

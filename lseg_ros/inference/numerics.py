@@ -1,6 +1,6 @@
-"""What the names of precisions mean where PyTorch computes, and PyTorch's switch for TF32, set in this one place.
+"""The meaning of each precision where PyTorch computes, and the only place that sets PyTorch's switch for TF32.
 
-TF32 is what NVIDIA GPUs may compute float32 products in: float32's range with ten bits after the point. PyTorch's
+NVIDIA GPUs can compute float32 products in TF32, which has the range of float32 and ten bits after the point. PyTorch's
 default allows it in convolutions, which changes logits by 2e-3. Here "float32" never uses it, and "tf32" always does.
 """
 
@@ -16,10 +16,12 @@ from lseg_ros.inference.backends.base import BackendError
 
 @dataclass(frozen=True)
 class Numerics:
-    """The types of numbers in each part of the image encoder; scores are float32 always.
+    """The types of numbers in each part of the image encoder. Scores are always float32.
 
-    encoder: of the backbone. decoder: of what follows up to the coordinates. tf32: whether float32 products may be
-    computed in TF32.
+    Attributes:
+        encoder: Type in the backbone.
+        decoder: Type in all that follows, up to the coordinates.
+        tf32: Whether float32 products may be computed in TF32.
     """
 
     encoder: torch.dtype = torch.float32
@@ -37,11 +39,15 @@ ON_GPU = {
 # Measured with full-size random weights against exact float32: float16 0.03 % and 0.27 %. `make gpu` measures again.
 AUTO_ON_GPU = "float16"
 
-_lock = threading.RLock()  # the switches are the process's, and two threads may want different ones
+_lock = threading.RLock()  # the switches apply to the whole process, and two threads may need different ones
 
 
 def numerics_on_gpu(precision: str) -> Numerics:
-    """What a precision means on a GPU; raises BackendError where PyTorch has none of that name."""
+    """Returns the types that a precision stands for on a GPU.
+
+    Raises:
+        BackendError: PyTorch has no precision of that name on a GPU.
+    """
     if precision not in ON_GPU:
         raise BackendError(f"torch runs in {', '.join(ON_GPU)} on a GPU, not in {precision}; choose another of the two")
     return ON_GPU[precision]
@@ -49,14 +55,14 @@ def numerics_on_gpu(precision: str) -> Numerics:
 
 @contextmanager
 def float32_products(device: torch.device, *, tf32: bool, search: bool = False) -> Iterator[None]:
-    """Says how a GPU computes float32 products in this block, and puts the process's own settings back afterwards.
+    """Sets how a GPU computes float32 products in this block, and restores the process's own settings afterwards.
 
     Other threads that enter such a block wait until this one leaves it.
 
     Args:
-        device: where the block computes; on a CPU there is nothing to say.
-        tf32: allow TF32; without it float32 is exact.
-        search: let cuDNN try its algorithms on the first convolution of each shape, and keep the fastest.
+        device: The device on which the block computes. On a CPU nothing is set.
+        tf32: Whether TF32 is allowed. Without it float32 is exact.
+        search: Whether cuDNN tries its algorithms on the first convolution of each shape and keeps the fastest.
     """
     if device.type != "cuda":
         yield
@@ -74,7 +80,7 @@ def float32_products(device: torch.device, *, tf32: bool, search: bool = False) 
 
 
 def _allow_tf32(allowed: bool) -> "_Restore":
-    """Sets both switches; the result puts them back."""
+    """Sets both switches and returns a function that restores them."""
     convolutions, products = torch.backends.cudnn, torch.backends.cuda.matmul
     try:
         before = convolutions.allow_tf32, products.allow_tf32
@@ -90,7 +96,7 @@ def _allow_tf32(allowed: bool) -> "_Restore":
 
 
 class _Restore:
-    """Puts attributes back to the values they had."""
+    """Restores attributes to the values they had."""
 
     def __init__(self, values: list[tuple[object, str, object]]) -> None:
         self._values = values

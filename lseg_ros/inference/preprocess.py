@@ -1,4 +1,4 @@
-"""From a camera image to what the network reads."""
+"""Turns a camera image into the network's input."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,7 +17,13 @@ Size = tuple[int, int]  # height, width
 
 @dataclass(frozen=True)
 class Geometry:
-    """Sizes of one image on its way: as it came, resized with its aspect kept, and padded right and bottom."""
+    """The sizes of one image, as (height, width).
+
+    Attributes:
+        image: The image as it came.
+        resized: The image as the network sees it, with the same aspect ratio.
+        padded: `resized` with padding on the right and at the bottom, in multiples of 32.
+    """
 
     image: Size
     resized: Size
@@ -25,7 +31,7 @@ class Geometry:
 
 
 def geometry(image: Size, input_size: int) -> Geometry:
-    """Sizes for an image whose longest side becomes `input_size` pixels."""
+    """Returns the sizes for an image whose longest side becomes `input_size` pixels."""
     scale = input_size / max(image)
     height, width = (max(1, round(n * scale)) for n in image)
     padded = (-(-height // SIZE_STEP) * SIZE_STEP, -(-width // SIZE_STEP) * SIZE_STEP)
@@ -33,7 +39,11 @@ def geometry(image: Size, input_size: int) -> Geometry:
 
 
 def check_rgb(rgb: NDArray[np.uint8]) -> None:
-    """Raises ValueError unless `rgb` is a non-empty HxWx3 uint8 array."""
+    """Checks that an image is a non-empty [H,W,3] uint8 array.
+
+    Raises:
+        ValueError: It is not.
+    """
     if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or rgb.size == 0:
         raise ValueError(
             f"the image has shape {rgb.shape} and type {rgb.dtype}; it must be height x width x 3, uint8, RGB"
@@ -42,14 +52,23 @@ def check_rgb(rgb: NDArray[np.uint8]) -> None:
 
 @lru_cache(16)
 def _scaling(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> tuple[Tensor, Tensor]:
-    """[3,1,1] each: what bytes are multiplied with, and what is then added. The second is the value of black, too."""
+    """Returns the factor for bytes and the summand after it, each [3,1,1]. The summand is also the value of black."""
     with torch.inference_mode(False):
         means, stds = (torch.tensor(v).view(3, 1, 1) for v in (mean, std))
         return (1 / (255 * stds)).to(device), (-means / stds).to(device)
 
 
 def empty_input(sizes: Geometry, variant: Variant, device: torch.device) -> Tensor:
-    """[1,3,*sizes.padded] float32, channels last, black where the image is padded, and to be filled elsewhere."""
+    """Allocates the network's input: black in the padding, uninitialized elsewhere.
+
+    Args:
+        sizes: The sizes of the image.
+        variant: Gives the mean and std of the normalization.
+        device: The network's device.
+
+    Returns:
+        [1,3,*sizes.padded] float32, channels last.
+    """
     _, black = _scaling(variant.mean, variant.std, device)
     images = torch.empty((1, 3, *sizes.padded), device=device, memory_format=torch.channels_last)
     height, width = sizes.resized
@@ -59,13 +78,13 @@ def empty_input(sizes: Geometry, variant: Variant, device: torch.device) -> Tens
 
 
 def fill_input(images: Tensor, rgb: Tensor, sizes: Geometry, variant: Variant) -> None:
-    """Writes an image into what `empty_input` made.
+    """Writes an image into the result of `empty_input`.
 
     Args:
         images: [1,3,*sizes.padded] on the device of `rgb`.
-        rgb: HxWx3 uint8.
-        sizes: of the image.
-        variant: says how it is normalised.
+        rgb: [H,W,3] uint8.
+        sizes: The sizes of the image.
+        variant: Gives the mean and std of the normalization.
     """
     x = rgb.permute(2, 0, 1)[None].float()
     if sizes.resized != sizes.image:
@@ -76,12 +95,19 @@ def fill_input(images: Tensor, rgb: Tensor, sizes: Geometry, variant: Variant) -
 
 
 def to_input(rgb: NDArray[np.uint8], sizes: Geometry, variant: Variant, device: torch.device) -> Tensor:
-    """HxWx3 uint8 RGB -> [1,3,*sizes.padded] float32 on `device`; the padding is black, -mean/std.
+    """Turns an image into the network's input. The bytes become floats on the device.
 
-    Bytes travel to the device and become floats there.
+    Args:
+        rgb: [H,W,3] uint8 RGB.
+        sizes: The sizes of the image.
+        variant: Gives the mean and std of the normalization.
+        device: The network's device.
+
+    Returns:
+        [1,3,*sizes.padded] float32. The padding is black, -mean/std.
     """
     images = empty_input(sizes, variant, device)
-    # A message's buffer may be read-only, which torch does not know; that costs a copy.
+    # A message's buffer may be read-only, which torch does not support. Then the array is copied.
     x = torch.from_numpy(np.require(rgb, requirements=["C", "W"])).to(device)
     fill_input(images, x, sizes, variant)
     return images

@@ -1,4 +1,4 @@
-"""A bounded number of things that were made for a size or a list, and are expensive to make."""
+"""A bounded store of objects that are expensive to make, such as programs for an image size."""
 
 import time
 from collections import OrderedDict
@@ -6,28 +6,39 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-_IN_USE = 10.0  # seconds after its last use in which a program does not make room for another one
+_IN_USE = 10.0  # seconds; a program that was used within this time is not replaced by another one
 
 Program = TypeVar("Program")
 
 
 @dataclass
 class _Entry(Generic[Program]):
-    """A program, and the second of its last use."""
+    """A program and the time of its last use in seconds."""
 
     program: Program
     used: float
 
 
 class Programs(Generic[Program]):
-    """The programs used last, at most so many. One in use makes no room: else each frame would make its own anew."""
+    """The programs used last, up to a maximum number.
+
+    A program in use is not replaced. Otherwise, with one size too many, each frame would make its program again.
+    """
 
     def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._most, self._clock = most, clock
         self._entries: OrderedDict[Hashable, _Entry[Program]] = OrderedDict()
 
     def get(self, key: Hashable, make: Callable[[], Program]) -> Program | None:
-        """The program of a key, now made or kept; None where others are in use and there is no room."""
+        """Returns the program of a key, and makes it if it is missing.
+
+        Args:
+            key: Identifies the program.
+            make: Makes the program.
+
+        Returns:
+            The program, or None if the store is full of programs in use.
+        """
         entry = self._entries.get(key)
         if entry is None:
             if len(self._entries) >= self._most:
@@ -41,9 +52,9 @@ class Programs(Generic[Program]):
         return entry.program
 
     def drop(self, key: Hashable) -> None:
-        """Forgets the program of a key."""
+        """Removes the program of a key."""
         self._entries.pop(key, None)
 
     def clear(self) -> None:
-        """Forgets all programs."""
+        """Removes all programs."""
         self._entries.clear()

@@ -1,4 +1,4 @@
-"""What the node needs of a segmenter. `Segmenter` is one; tests bring their own."""
+"""The part of a segmenter that the node uses. `Segmenter` implements it, and so do the fakes in tests."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
@@ -12,8 +12,10 @@ from lseg_ros.inference.labels import LabelSet, LabelSpec
 class PhraseMatch(NamedTuple):
     """How well a phrase fits each pixel.
 
-    score: HxW float32 in [0, 1], the phrase's share against the labels and contrast phrases, each phrase alone.
-    cosine: HxW float32 in [-1, 1], of the phrase and the pixel, whatever else there is.
+    Attributes:
+        score: [H,W] float32 in [0, 1], the phrase's share against the labels and contrast phrases. Phrases do not
+            compete with each other.
+        cosine: [H,W] float32 in [-1, 1], of phrase and pixel, independent of all else.
     """
 
     score: NDArray[np.float32]
@@ -21,12 +23,12 @@ class PhraseMatch(NamedTuple):
 
 
 class PixelShares(NamedTuple):
-    """What competes at one pixel.
+    """The labels that compete at one pixel.
 
     Attributes:
-        names: The labels in force, in their order; where fewer than two compete, the contrast phrases follow.
-        shares: Of the softmax, in [0, 1]; together they are 1.
-        cosines: Of the pixel and the best phrase of each, in [-1, 1].
+        names: The labels in force, in their order. Contrast phrases follow if fewer than two labels compete.
+        shares: Shares of the softmax, in [0, 1]. Their sum is 1.
+        cosines: Cosine of the pixel and the best phrase of each label, in [-1, 1].
     """
 
     names: tuple[str, ...]
@@ -35,10 +37,13 @@ class PixelShares(NamedTuple):
 
 
 class FeatureGrid(NamedTuple):
-    """A grid of vectors over an image.
+    """A grid of vectors over an image; see `lseg_ros.inference.features.FeatureMap`.
 
-    coordinates: [R,h,w] float16, in the segmenter's basis. image: its height and width. scale, offset: a pixel's place
-    on the grid, cell = pixel * scale + offset, for rows and then for columns.
+    Attributes:
+        coordinates: [R,h,w] float16, in the segmenter's basis.
+        image: Height and width of the image in pixels.
+        scale: Cells per pixel, for rows and columns: cell = pixel * scale + offset.
+        offset: The cell of pixel 0, for rows and columns.
     """
 
     coordinates: NDArray[np.float16]
@@ -48,42 +53,51 @@ class FeatureGrid(NamedTuple):
 
 
 class SegmentationLike(Protocol):
-    """One image under one label set; see `lseg_ros.inference.postprocess.Segmentation`."""
+    """One image under one label set; see `lseg_ros.inference.postprocess.Segmentation`.
+
+    Attributes:
+        labels: The label set that the ids belong to.
+    """
 
     labels: LabelSet
 
     @property
     def mask(self) -> NDArray[Any]:
-        """HxW class ids, uint8 or uint16."""
+        """[H,W] class ids, uint8 or uint16."""
 
     @property
     def confidence(self) -> NDArray[np.float32]:
-        """HxW in [0, 1]."""
+        """[H,W] float32 in [0, 1]."""
 
     @property
     def confidence_bytes(self) -> NDArray[np.uint8]:
-        """HxW, confidence as 1 to 255."""
+        """[H,W] uint8, the confidence as 1 to 255."""
 
     def scores(self, label: str) -> NDArray[np.float32]:
-        """HxW in [0, 1]."""
+        """Returns one label's share of the softmax, [H,W] in [0, 1]."""
 
     def score_channels(self, labels: Sequence[str]) -> NDArray[np.float32]:
-        """HxWxN in [0, 1]."""
+        """Returns the shares of several labels side by side, [H,W,N] in [0, 1]."""
 
     def at(self, output: tuple[int, int]) -> "SegmentationLike":
-        """The same at another height and width."""
+        """Returns the same at another height and width."""
 
 
 class EmbeddingLike(Protocol):
-    """An image, ready to be scored under any labels."""
+    """The network's result for an image, which can be scored under any labels."""
 
     @property
     def stage_ms(self) -> dict[str, float]:
-        """How long each stage took, in milliseconds."""
+        """The time of each stage in milliseconds."""
 
 
 class SegmenterLike(Protocol):
-    """See `lseg_ros.inference.segmenter.Segmenter`."""
+    """See `lseg_ros.inference.segmenter.Segmenter`.
+
+    Attributes:
+        labels: The labels in force.
+        threshold: Least confidence of a winner, in [0, 1].
+    """
 
     labels: LabelSet
     threshold: float
@@ -91,23 +105,63 @@ class SegmenterLike(Protocol):
     def plan(
         self, labels: Sequence[str | LabelSpec], class_ids: Sequence[int] | None = None, *, force: bool = False
     ) -> LabelSet:
-        """The next label set, or LabelError; changes nothing and may be called from any thread."""
+        """Plans the next label set without changing anything. Any thread may call it.
+
+        Args:
+            labels: Labels, as names or specs.
+            class_ids: The class id of each label; None: ids are assigned.
+            force: Whether labels may change the ids they had before.
+
+        Returns:
+            The next label set, for `commit`.
+
+        Raises:
+            LabelError: The labels cannot be used.
+        """
 
     def commit(self, planned: LabelSet) -> None:
-        """Puts in force what `plan` has returned; where that fails, the old labels stay."""
+        """Puts a planned label set in force. If that fails, the old labels stay.
+
+        Args:
+            planned: The result of `plan`.
+        """
 
     def embed(self, rgb: NDArray[np.uint8]) -> Any:
-        """HxWx3 uint8 RGB -> an `EmbeddingLike`."""
+        """Encodes an image.
+
+        Args:
+            rgb: [H,W,3] uint8 RGB.
+
+        Returns:
+            An `EmbeddingLike`.
+        """
 
     def score(self, image: Any) -> SegmentationLike:
-        """An `EmbeddingLike` of this segmenter -> its segmentation under the labels in force."""
+        """Segments an `EmbeddingLike` of this segmenter under the labels in force."""
 
     def query(self, image: Any, phrases: Sequence[str], output: tuple[int, int]) -> list[PhraseMatch]:
-        """An `EmbeddingLike` of this segmenter -> a match for each phrase, at height and width `output`; the labels
-        stay as they are. LabelError for phrases that cannot be used."""
+        """Scores phrases on an `EmbeddingLike` of this segmenter. The labels do not change.
+
+        Args:
+            image: The result of `embed`.
+            phrases: Any phrases.
+            output: Height and width of the results.
+
+        Returns:
+            A match for each phrase.
+
+        Raises:
+            LabelError: A phrase cannot be used.
+        """
 
     def probe(self, image: Any, u: int, v: int, output: tuple[int, int]) -> PixelShares:
-        """What competes at column u and row v of an `EmbeddingLike`, at height and width `output`.
+        """Returns the labels that compete at one pixel.
+
+        Args:
+            image: The result of `embed`.
+            u: The pixel's column.
+            v: The pixel's row.
+            output: Height and width of the image that `u` and `v` refer to.
 
         Raises:
             LabelError: There is no such pixel, or no labels were set.
@@ -115,16 +169,26 @@ class SegmenterLike(Protocol):
 
     @property
     def basis(self) -> NDArray[np.float32]:
-        """[D,R], which leads from coordinates to the space of `encode_text`."""
+        """[D,R] float32, leads from coordinates to the space of `encode_text`."""
 
     def feature_grid(self, image: Any) -> FeatureGrid:
-        """An `EmbeddingLike` of this segmenter -> its vectors."""
+        """Returns the vectors of an `EmbeddingLike` of this segmenter."""
 
     def encode_text(self, phrases: Sequence[str]) -> NDArray[np.float32]:
-        """N phrases -> [N,D] unit rows; the labels stay as they are. LabelError for phrases that cannot be used."""
+        """Encodes phrases. The labels do not change.
+
+        Args:
+            phrases: N phrases.
+
+        Returns:
+            [N,D] float32 rows of length 1.
+
+        Raises:
+            LabelError: A phrase cannot be used.
+        """
 
     def usage(self) -> dict[str, str]:
-        """The device and how much of its memory is in use, for people, by name. May be called from any thread."""
+        """Returns the device and how much of its memory is in use, as text by name. Any thread may call it."""
 
     def release(self) -> None:
-        """Gives the device's memory back; nothing else may be called afterwards."""
+        """Frees the device's memory. Nothing else may be called afterwards."""

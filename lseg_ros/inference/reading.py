@@ -1,4 +1,4 @@
-"""What a text encoder makes of labels: it may read two as one phrase, or know nothing of one."""
+"""Checks how a text encoder reads labels. It may read two labels as one phrase, or not know a label's words."""
 
 import unicodedata
 from collections.abc import Sequence
@@ -8,24 +8,24 @@ from lseg_ros.inference.labels import LabelError, LabelSet
 
 
 class Reader(Protocol):
-    """The part of `lseg_ros.model.text.TextEncoder` that matters here."""
+    """The part of `lseg_ros.model.text.TextEncoder` that is needed here."""
 
     def tokens(self, phrase: str) -> tuple[int, ...]:
-        """Returns what the encoder reads of a phrase."""
+        """Returns the tokens of a phrase."""
 
     def knows(self, phrase: str) -> bool:
-        """Tells whether all of a phrase is in the encoder's vocabulary."""
+        """Returns whether all of a phrase is in the encoder's vocabulary."""
 
 
 def check_told_apart(labels: LabelSet, reader: Reader) -> None:
-    """Checks that the text encoder can tell the prompts of each label from those of all others.
+    """Checks that the text encoder can distinguish the prompts of each label from those of all others.
 
-    Labels that it reads as one phrase would score the same, and each pixel would go to either of them by rounding.
+    Labels that it reads as one phrase would score the same, and rounding would decide between them at each pixel.
 
     Raises:
-        LabelError: It reads two of them as one phrase, or nothing of one; names them.
+        LabelError: It reads two labels as one phrase, or reads nothing of a label. The message names them.
     """
-    owners: dict[tuple[int, ...], tuple[str, str]] = {}  # what is read -> a prompt, and the label that has it
+    owners: dict[tuple[int, ...], tuple[str, str]] = {}  # from tokens to a prompt and the label that has it
     for label in labels.labels:
         for prompt in label.prompts:
             tokens = reader.tokens(prompt)
@@ -42,24 +42,27 @@ def check_told_apart(labels: LabelSet, reader: Reader) -> None:
 
 def remarks(labels: LabelSet, reader: Reader) -> list[str]:
     """Returns a sentence for each prompt whose scores will mean little, because the text encoder does not know it."""
-    found = []
+    sentences = []
     for label in labels.labels:
         for prompt in label.prompts:
             what = _named(prompt, label.name)
             if not reader.knows(prompt):
-                found.append(f"{what} has characters that the text encoder does not know; its pixels mean little")
+                sentences.append(f"{what} has characters that the text encoder does not know; its pixels mean little")
             elif not _is_latin(prompt):
-                found.append(f"{what} is not English, which is what the text encoder reads; its pixels mean little")
-    return found
+                sentences.append(f"{what} is not English, which is what the text encoder reads; its pixels mean little")
+    return sentences
 
 
 def without_same(rivals: Sequence[tuple[str, ...]], phrases: Sequence[str], reader: Reader) -> list[tuple[str, ...]]:
-    """Returns the groups of prompts without those that the text encoder reads as one of some phrases.
+    """Removes the groups of prompts that the text encoder reads as one of some phrases.
 
     Args:
         rivals: The prompts of each label.
-        phrases: What they must not be.
+        phrases: The phrases to avoid.
         reader: The text encoder.
+
+    Returns:
+        The other groups, in their order.
     """
     taken = {reader.tokens(phrase) for phrase in phrases}
     return [prompts for prompts in rivals if not any(reader.tokens(prompt) in taken for prompt in prompts)]

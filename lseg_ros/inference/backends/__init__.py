@@ -1,1 +1,1 @@
-"""What runs the image encoder: PyTorch, or a library that runs the encoder's ONNX faster."""
+"""The backends that run the image encoder: PyTorch, or a library that runs its ONNX file faster."""

@@ -1,6 +1,6 @@
-"""What all backends have in common.
+"""The interface that all backends share.
 
-Shapes: H x W pixels that the network sees, R coordinates of a pixel, h x w decoder resolution.
+Shapes: H x W pixels that the network sees, R coordinates per pixel, h x w decoder resolution.
 """
 
 import sys
@@ -19,37 +19,48 @@ from lseg_ros.model.fused_encoder_decoder import FusedEncoderDecoder
 
 BACKENDS = ("auto", "torch", "onnxruntime", "openvino", "tensorrt")
 PRECISIONS = ("auto", "float32", "tf32", "float16", "bfloat16", "int8")
-_SHAPES = 3  # image sizes for which what was compiled is kept
+_SHAPES = 3  # number of image sizes whose compiled encoder is kept
 
 Shape = tuple[int, ...]
 Compiled = TypeVar("Compiled")
 
 
 class BackendError(ValueError):
-    """A backend that cannot be used; the message says why and what would help."""
+    """A backend cannot be used. The message says why and what to do."""
 
 
 class Backend(Protocol):
-    """Stands in for `FusedEncoderDecoder.forward`."""
+    """Runs the image encoder in place of `FusedEncoderDecoder.forward`."""
 
     @property
     def name(self) -> str:
-        """For people, as in "openvino float32"."""
+        """A name for people, as in "openvino float32"."""
 
     @property
     def recordable(self) -> bool:
         """Whether a call can become part of a CUDA graph."""
 
     def __call__(self, images: Tensor) -> Tensor:
-        """[1,3,H,W] float32 normalised -> [1,R,h,w] float32 unit vectors, in the basis of the image encoder."""
+        """Encodes an image.
+
+        Args:
+            images: [1,3,H,W] float32, normalized with the variant's mean and std.
+
+        Returns:
+            [1,R,h,w] float32 unit vectors, in the basis of the image encoder.
+        """
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a backend is made for.
+    """What a backend has to run, and how.
 
-    encoder: in eval mode, on `device`. precision: one of `PRECISIONS` but auto. exported: a file of `lseg export`
-    to be run; None: one is made of the encoder, and kept in the user's cache.
+    Attributes:
+        encoder: The image encoder in eval mode, on `device`.
+        device: The device that computes.
+        precision: One of `PRECISIONS`, but not "auto".
+        exported: The file of `lseg export` to run. None: the backend exports the encoder itself and keeps the file in
+            the user's cache.
     """
 
     encoder: FusedEncoderDecoder
@@ -59,14 +70,14 @@ class Request:
 
 
 class PerShape(Generic[Compiled]):
-    """What is compiled for one input shape each: the last few are kept."""
+    """Compiles something for each input shape, and keeps the results for the shapes used last."""
 
     def __init__(self, compile_for: Callable[[Shape], Compiled]) -> None:
         self._compile_for = compile_for
         self._kept: OrderedDict[Shape, Compiled] = OrderedDict()
 
     def __call__(self, shape: Shape) -> Compiled:
-        """What was compiled for this shape, now or before."""
+        """Returns the result for a shape, and compiles it if it is missing."""
         if shape not in self._kept:
             while len(self._kept) >= _SHAPES:
                 self._kept.popitem(last=False)
@@ -76,20 +87,23 @@ class PerShape(Generic[Compiled]):
 
 
 def library(name: str, extra: str) -> Any:
-    """A module of a library that not every installation has, with the library's telemetry off.
+    """Imports a module of an optional library, and switches the library's telemetry off.
 
     Args:
-        name: Of the module.
-        extra: Which of this package's extras installs the library.
+        name: The module's name.
+        extra: The extra of this package that installs the library.
+
+    Returns:
+        The module.
 
     Raises:
-        BackendError: It does not import; says how to get it.
+        BackendError: The module cannot be imported. The message says how to install it.
     """
     top = name.partition(".")[0]
     try:
         with _without_openvino_telemetry():
             module = import_module(name)
-            if top == "onnxruntime":  # on Linux its variable in lseg_ros.environment has stopped it already
+            if top == "onnxruntime":  # on Linux, a variable set by lseg_ros.environment has switched it off already
                 import_module(top).disable_telemetry_events()
             return module
     except ImportError as error:
@@ -98,12 +112,12 @@ def library(name: str, extra: str) -> Any:
 
 @contextmanager
 def _without_openvino_telemetry() -> Iterator[None]:
-    """Hides the package with which OpenVINO reports each of its imports to Intel, by way of Google.
+    """Hides the package with which OpenVINO reports each import to Intel, by way of Google.
 
-    Only a file in the user's home folder would turn that off. Where the package is missing, OpenVINO has a stub.
+    Otherwise only a file in the user's home folder would switch the reports off. OpenVINO works without the package.
     """
     hidden = "openvino_telemetry"
-    if hidden in sys.modules:  # the program has loaded OpenVINO before
+    if hidden in sys.modules:  # the program has already loaded OpenVINO
         yield
         return
     sys.modules[hidden] = None  # type: ignore[assignment]  # Python's own way to make an import fail
@@ -114,12 +128,21 @@ def _without_openvino_telemetry() -> Iterator[None]:
 
 
 def allow(backend: str, precision: str, known: tuple[str, ...]) -> None:
-    """Raises BackendError where a backend does not run in a precision."""
+    """Checks that a backend can run in a precision.
+
+    Args:
+        backend: The backend's name, for the message.
+        precision: The requested precision.
+        known: The precisions that the backend can run in.
+
+    Raises:
+        BackendError: `precision` is not among `known`.
+    """
     if precision not in known:
         raise BackendError(f"{backend} runs in {', '.join(known)} here, not in {precision}; choose another of the two")
 
 
 def first_line(error: Exception) -> str:
-    """What went wrong in a library, short enough for a sentence."""
+    """Returns the type and the last line of a library's error, short enough for one sentence."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[-1][:200] if lines else 'no reason given'}"

@@ -1,4 +1,4 @@
-"""Where what is made of weights is kept between starts."""
+"""The folder in which backends keep files between starts."""
 
 import logging
 import os
@@ -10,11 +10,11 @@ from lseg_ros.files import is_private, temporary_cache, user_cache
 
 logger = logging.getLogger(__name__)
 
-_told: set[str] = set()  # warnings that were given; one of each is enough
+_logged: set[str] = set()  # warnings that were logged, because each is logged once
 
 
 def stored(name: str) -> Path | None:
-    """The file of that name, or None where there is none. The folder need not be writable."""
+    """Returns the path of a stored file, or None if there is none. The folder need not be writable."""
     places = [_users_folder()]
     with suppress(OSError):
         if is_private(temporary_cache()):
@@ -23,10 +23,10 @@ def stored(name: str) -> Path | None:
 
 
 def cache_folder() -> Path:
-    """The folder for new files: in the user's cache, or among the temporary files where that cannot be written.
+    """Returns the folder for new files: in the user's cache, or a temporary folder if the cache cannot be written.
 
     Raises:
-        OSError: Neither can be written.
+        OSError: Neither folder can be written.
     """
     folder = _users_folder()
     try:
@@ -51,8 +51,8 @@ def _instead(folder: Path | None, reason: str) -> Path:
         f"system has cleared that; set {'HOME or ' if folder is None else ''}XDG_CACHE_HOME to a folder that can be "
         "written"
     )
-    if sentence not in _told:
-        _told.add(sentence)
+    if sentence not in _logged:
+        _logged.add(sentence)
         logger.warning("%s", sentence)
     return temporary
 

@@ -1,4 +1,4 @@
-"""Making a backend, and finding the fastest one."""
+"""Creates backends, and chooses the fastest one."""
 
 import hashlib
 import json
@@ -29,23 +29,27 @@ from lseg_ros.inference.numerics import AUTO_ON_GPU, float32_products
 
 logger = logging.getLogger(__name__)
 
-_MEASURE = 0.6  # seconds that a candidate is measured for, at least one run
-_RUNS = 9  # and at most so many
-_TOLERANCE = 1e-3  # of coordinates in float32, which are at most 1
+_MEASURE = 0.6  # seconds for which a candidate is measured; it runs at least once
+_RUNS = 9  # most runs of a candidate
+_TOLERANCE = 1e-3  # largest error of coordinates in float32; coordinates are at most 1
 _LEAST_COSINE = {
     "tf32": 0.98,
     "float16": 0.98,
     "bfloat16": 0.95,
     "int8": 0.8,
-}  # mean over pixels; other weights give about 0
+}  # least mean over pixels; with other weights the mean is about 0
 _CHECK_SIZE = (64, 96)
 
 
 def backend_for(name: str, request: Request) -> Backend:
-    """A backend by name; "auto" is measured with the first image.
+    """Returns a backend by name. "auto" chooses the fastest one at the first image.
+
+    Args:
+        name: One of `BACKENDS`.
+        request: What to run.
 
     Raises:
-        BackendError: it is not installed, does not do this, or gives other numbers than PyTorch.
+        BackendError: The backend is not installed, cannot run the request, or computes other numbers than PyTorch.
     """
     if name not in BACKENDS:
         raise BackendError(f"backend {name!r} is not known; use {', '.join(BACKENDS)}")
@@ -55,10 +59,16 @@ def backend_for(name: str, request: Request) -> Backend:
 
 
 def precision_for(name: str, backend: str, device: torch.device, exported: Path | None) -> str:
-    """The precision that "auto" stands for, or the one that was named.
+    """Returns a precision by name. "auto" depends on the device and on the exported file.
+
+    Args:
+        name: One of `PRECISIONS`.
+        backend: One of `BACKENDS`.
+        device: The device that computes.
+        exported: The file of `lseg export` to run, if there is one.
 
     Raises:
-        BackendError: it is not known, or the exported file is of another one.
+        BackendError: The name is unknown, or the exported file has another precision.
     """
     if name not in PRECISIONS:
         raise BackendError(f"precision {name!r} is not known; use {', '.join(PRECISIONS)}")
@@ -66,10 +76,10 @@ def precision_for(name: str, backend: str, device: torch.device, exported: Path 
     if name == "auto":
         if held != "float32":
             return held
-        # A float32 file stays what it is but for TensorRT, which builds an engine from it.
+        # A float32 file runs in float32. Only TensorRT builds an engine of another precision from it.
         as_written = backend == "onnxruntime" or (backend == "auto" and exported is not None)
         return AUTO_ON_GPU if device.type == "cuda" and not as_written else "float32"
-    # What runs a float32 file may compute in another type, but for int8.
+    # A backend may run a float32 file in another precision, but not in int8.
     if exported is not None and name != held and "int8" in (held, name) or held == "float16" != name:
         raise BackendError(
             f"{exported} holds {held}, and precision {name} was asked for; leave out the precision, or export the file "
@@ -79,13 +89,20 @@ def precision_for(name: str, backend: str, device: torch.device, exported: Path 
 
 
 class FastestBackend:
-    """Whichever of the installed backends is fastest on this machine with the first image it gets.
+    """The installed backend that is fastest on this machine with the first image.
 
-    What was measured is remembered in the user's cache; `lseg_ros.inference.backends.cache`.
+    The result of the measurement is kept in the user's cache; see `lseg_ros.inference.backends.cache`.
     """
 
     def __init__(self, request: Request) -> None:
-        """Raises BackendError where the exported file is not there."""
+        """Prepares the choice; the first image starts it.
+
+        Args:
+            request: What to run.
+
+        Raises:
+            BackendError: The exported file does not exist or does not fit.
+        """
         if request.exported is not None:
             onnx_of(request)
         self._request = request
@@ -95,19 +112,19 @@ class FastestBackend:
 
     @property
     def name(self) -> str:
-        """The backend's that was chosen."""
+        """The name of the chosen backend, or "auto" and why none is chosen yet."""
         if self._chosen is not None:
             return self._chosen.name
         return "auto, being measured" if self._measuring else "auto, not measured yet"
 
     @property
     def recordable(self) -> bool:
-        """As `Backend`; measuring cannot be recorded."""
+        """False, because a measurement cannot be recorded."""
         return False
 
     def __call__(self, images: Tensor) -> Tensor:
-        """As `Backend`; the first call takes some seconds where nothing is remembered."""
-        if self._failed is not None:  # not again for each image
+        """As `Backend`. The first call takes some seconds if no earlier measurement is stored."""
+        if self._failed is not None:  # trying again for each image would take seconds each time
             raise self._failed
         if self._chosen is None:
             self._measuring = True
@@ -122,9 +139,10 @@ class FastestBackend:
 
 
 def candidates(request: Request) -> list[str]:
-    """The installed backends that may do what is asked for, PyTorch last. TensorRT takes minutes: not unasked.
+    """Returns the names of the installed backends that can run a request, PyTorch last.
 
-    On a GPU it is PyTorch, whose CUDA graph no other backend has; or what runs an exported file.
+    On a GPU this is PyTorch alone, because no other backend can use a CUDA graph; or ONNX Runtime for an exported file.
+    TensorRT is never a candidate, because it takes minutes to build an engine.
     """
     if request.device.type == "cuda" and request.exported is None:
         return ["torch"]
@@ -134,13 +152,13 @@ def candidates(request: Request) -> list[str]:
     float16 = request.precision == "float16" and request.exported is not None
     if (request.precision in ("float32", "int8") or float16) and find_spec("onnxruntime"):
         names.append("onnxruntime")
-    if request.exported is None:  # else the file is what was asked for
+    if request.exported is None:  # PyTorch does not run an exported file
         names.append("torch")
     return names
 
 
 def _new(name: str, request: Request) -> Backend:
-    """The backend; each library is imported here at the earliest."""
+    """Creates a backend. The backend's library is imported here and not earlier."""
     if name == "torch":
         if request.exported is not None:
             raise BackendError(
@@ -164,17 +182,17 @@ def _new(name: str, request: Request) -> Backend:
 
 
 def _checked(name: str, request: Request) -> Backend:
-    """The backend, seen to give PyTorch's numbers on a small picture; raises BackendError."""
+    """Creates a backend and compares its numbers with PyTorch's on a small picture; raises BackendError."""
     for again in (True, False):
         try:
             backend = _new(name, request)
-            if name not in ("torch", "tensorrt"):  # whose engines would take minutes for a picture of this size
+            if name not in ("torch", "tensorrt"):  # TensorRT would take minutes to build an engine for this size
                 picture = _picture(request)
                 _compare(backend(picture), _exact(request, picture), request)
             return backend
         except (BackendError, ImportError):
             raise
-        except Exception as error:  # of a library, in whatever way
+        except Exception as error:  # a library may raise anything
             if again and name != "torch" and forget_onnx(request):
                 logger.warning("%s could not use what was stored for it (%s); making it anew", name, first_line(error))
                 continue
@@ -184,14 +202,17 @@ def _checked(name: str, request: Request) -> Backend:
 
 
 def _exact(request: Request, images: Tensor) -> Tensor:
-    """What the network itself gives in float32."""
+    """Returns the coordinates that the network itself computes in float32."""
     with float32_products(request.device, tf32=False):
         coordinates: Tensor = request.encoder(images)
         return coordinates
 
 
 def _picture(request: Request) -> Tensor:
-    """[1,3,64,96], or of the size that an exported file takes, with slopes, an edge and a spot, from -1 to 1."""
+    """Returns a [1,3,64,96] test picture with slopes, an edge and a spot, from -1 to 1.
+
+    If an exported file takes a single size, the picture has that size.
+    """
     exported = request.exported
     size = None if exported is None or not exported.is_file() else size_of(exported)
     height, width = size or _CHECK_SIZE
@@ -200,19 +221,19 @@ def _picture(request: Request) -> Tensor:
 
 
 class _DifferError(RuntimeError):
-    """Numbers that are not PyTorch's."""
+    """A backend's numbers differ from PyTorch's."""
 
 
-def _compare(found: Tensor, plain: Tensor, request: Request) -> None:
-    """Raises _DifferError where coordinates are not those of the network."""
-    if found.shape != plain.shape:
-        raise _DifferError(f"it gives {tuple(found.shape)} where PyTorch gives {tuple(plain.shape)}")
+def _compare(coordinates: Tensor, plain: Tensor, request: Request) -> None:
+    """Raises _DifferError if coordinates differ from the network's own (`plain`)."""
+    if coordinates.shape != plain.shape:
+        raise _DifferError(f"it gives {tuple(coordinates.shape)} where PyTorch gives {tuple(plain.shape)}")
     if request.precision == "float32":
-        worst = (found - plain).abs().max().item()
+        worst = (coordinates - plain).abs().max().item()
         if not worst <= _TOLERANCE:
             raise _DifferError(f"its numbers are up to {worst:.2g} from PyTorch's; is the file of other weights?")
     else:
-        cosine = functional.cosine_similarity(found, plain, dim=1).mean().item()
+        cosine = functional.cosine_similarity(coordinates, plain, dim=1).mean().item()
         if not cosine >= _LEAST_COSINE[request.precision]:
             raise _DifferError(
                 f"its vectors have a cosine of {cosine:.2f} with PyTorch's; is the file of other weights?"
@@ -220,7 +241,7 @@ def _compare(found: Tensor, plain: Tensor, request: Request) -> None:
 
 
 def _fastest(request: Request, images: Tensor) -> Backend:
-    """Measures all candidates, says so, and remembers; raises BackendError where none runs."""
+    """Measures all candidates, logs and stores the result; raises BackendError if none runs."""
     best: Backend | None = None
     taken: dict[str, float] = {}
     reasons: list[str] = []
@@ -231,7 +252,7 @@ def _fastest(request: Request, images: Tensor) -> Backend:
             if name != "torch":
                 _compare(backend(images), plain, request)
             seconds = _measure(backend, images)
-        except Exception as error:  # of a library, in whatever way: there are others
+        except Exception as error:  # a library may raise anything; the other candidates may still run
             reasons.append(str(error) if isinstance(error, BackendError) else f"{name} failed: {first_line(error)}")
             logger.warning("%s; left out", reasons[-1])
             continue
@@ -249,7 +270,7 @@ def _fastest(request: Request, images: Tensor) -> Backend:
 
 
 def _measure(backend: Backend, images: Tensor) -> float:
-    """Seconds of a run, the median of a few."""
+    """Returns the median time of a run in seconds."""
     wait: Callable[[], object] = torch.cuda.synchronize if images.device.type == "cuda" else lambda: None
     taken: list[float] = []
     while len(taken) < 1 or (sum(taken) < _MEASURE and len(taken) < _RUNS):
@@ -262,7 +283,7 @@ def _measure(backend: Backend, images: Tensor) -> float:
 
 
 def _remembered(request: Request, images: Tensor) -> Backend | None:
-    """What was fastest before, or None where nothing is known or it does not run any more."""
+    """Returns the backend that was fastest before, or None if that is unknown or it does not run any more."""
     path = stored(_verdict_name(request, images))
     if path is None:
         return None
@@ -297,7 +318,7 @@ def _remember(request: Request, images: Tensor, name: str, figures: str) -> None
 
 
 def _verdict_name(request: Request, images: Tensor) -> str:
-    """The file of the verdict for this network, image size, machine and these libraries."""
+    """Returns the name of the stored measurement for this network, image size, machine and these library versions."""
     exported = "" if request.exported is None else f"{request.exported} {request.exported.stat().st_mtime_ns}"
     facts = (
         weights_key(request.encoder),
@@ -312,5 +333,5 @@ def _verdict_name(request: Request, images: Tensor) -> str:
 def _version(name: str) -> str:
     try:
         return version(name)
-    except PackageNotFoundError:  # such as onnxruntime-gpu, which has another name than its module
+    except PackageNotFoundError:  # the package may have another name than its module, such as onnxruntime-gpu
         return ""

@@ -1,4 +1,4 @@
-"""PyTorch: the path to which the others are held."""
+"""PyTorch, the backend that the others are compared with."""
 
 from collections.abc import Callable
 
@@ -11,10 +11,10 @@ from lseg_ros.model.net import TORCH_TYPES
 
 
 class EagerBackend:
-    """The network itself.
+    """Runs the network itself.
 
-    On a CPU half precision is of the encoder alone, see `LSegNet.encode_image`. On a GPU it is of the decoder too, see
-    `lseg_ros.inference.numerics`; whoever calls says there whether float32 may be TF32.
+    On a CPU, half precision applies to the image encoder alone; see `LSegNet.encode_image`. On a GPU it applies to the
+    decoder too; see `lseg_ros.inference.numerics`. There the caller decides whether float32 may be TF32.
     """
 
     def __init__(self, request: Request) -> None:
@@ -30,5 +30,5 @@ class EagerBackend:
             self._run = lambda images: encoder(images, dtype)
 
     def __call__(self, images: Tensor) -> Tensor:
-        """As `Backend`; several images at once are welcome."""
+        """As `Backend`, for any number of images at once."""
         return self._run(images)

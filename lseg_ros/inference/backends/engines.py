@@ -1,4 +1,4 @@
-"""What TensorRT has built: an engine may be in another precision than the one that was asked for."""
+"""The precision of TensorRT's engines. An engine may have another precision than the requested one."""
 
 import json
 import logging
@@ -8,7 +8,7 @@ from typing import Any
 
 logger = logging.getLogger(__name__)
 
-# How TensorRT writes the types of layers; the first that is found counts.
+# How TensorRT spells the types of layers. The first match counts.
 _TYPES = {
     "bfloat16": ("bf16", "bfloat16"),
     "float16": ("fp16", "half", "float16"),
@@ -18,7 +18,12 @@ _TYPES = {
 
 
 def say_precision(folder: Path, asked: str) -> None:
-    """Logs in what types the layers of the engines in a folder are; a warning where few have the one asked for."""
+    """Logs the types of the layers in a folder's engines, as a warning if fewer than half have the requested one.
+
+    Args:
+        folder: The folder with `*.engine` files.
+        asked: The requested precision.
+    """
     counts = engine_types(folder)
     if counts is None:
         logger.info("what precision TensorRT's engines have is not known: the Python package tensorrt is not installed")
@@ -32,29 +37,36 @@ def say_precision(folder: Path, asked: str) -> None:
 
 
 def engine_types(folder: Path) -> Counter[str] | None:
-    """How many layers of the engines in a folder have which type; None where TensorRT's Python package is missing."""
+    """Counts the layers of a folder's engines by type; None if TensorRT's Python package is not installed."""
     try:
         import tensorrt  # type: ignore[import-not-found,unused-ignore]
     except ImportError:
         return None
-    found: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     runtime = tensorrt.Runtime(tensorrt.Logger(tensorrt.Logger.ERROR))
     for path in folder.glob("*.engine"):
         engine: Any = runtime.deserialize_cuda_engine(path.read_bytes())
         if engine is not None:
             inspector = engine.create_engine_inspector()
-            found += layer_types(inspector.get_engine_information(tensorrt.LayerInformationFormat.JSON))
-    return found
+            counts += layer_types(inspector.get_engine_information(tensorrt.LayerInformationFormat.JSON))
+    return counts
 
 
 def layer_types(information: str) -> Counter[str]:
-    """How many layers have which type, by the JSON of TensorRT's inspector; those that it only names do not count."""
-    found: Counter[str] = Counter()
+    """Counts layers by type.
+
+    Args:
+        information: The JSON of TensorRT's inspector. Layers without a type do not count.
+
+    Returns:
+        Number of layers by type, as in {"float16": 12}.
+    """
+    counts: Counter[str] = Counter()
     for layer in json.loads(information).get("Layers", []):
         outputs = layer.get("Outputs", []) if isinstance(layer, dict) else []
         for output in outputs[:1]:
             text = str(output.get("Format/Datatype", "")).lower()
             name = next((name for name, signs in _TYPES.items() if any(sign in text for sign in signs)), None)
             if name is not None:
-                found[name] += 1
-    return found
+                counts[name] += 1
+    return counts

@@ -1,6 +1,7 @@
-"""The image encoder as an ONNX file: input `images` [1,3,height,width], output `coordinates` [1,R,h,w], both float32.
+"""The image encoder as an ONNX file.
 
-Height and width are free, in steps of 32 pixels.
+Its input is `images` [1,3,height,width], its output is `coordinates` [1,R,h,w], both float32. Height and width are any
+multiples of 32, unless the file was exported for one size.
 """
 
 import hashlib
@@ -27,24 +28,24 @@ logger = logging.getLogger(__name__)
 
 Size = tuple[int, int]  # height, width
 
-_FORMAT = "1"  # of what is stored; part of the names of stored files
-_OPSET = 17  # understood by every ONNX Runtime and OpenVINO that runs on Python 3.10 or newer
-_ABANDONED = 86400  # seconds; what another process has been writing for longer is left over from a kill
-_TRACED = (256, 320)  # height and width of the image with which the graph is recorded; any other may follow
+_FORMAT = "1"  # version of the stored files, part of their names
+_OPSET = 17  # every ONNX Runtime and OpenVINO for Python 3.10 or newer reads it
+_ABANDONED = 86400  # seconds; a partial file that is older was left by a process that was killed
+_TRACED = (256, 320)  # height and width of the image with which the graph is recorded; the graph takes any size
 
 _KEY, _TYPE, _SIZE = "lseg_weights", "lseg_precision", "lseg_size"
-# Entries of a map as protobuf writes them: key, and behind it the tag of the value, its length, and the value.
+# Entries of a map as protobuf writes them: the key, the tag of the value, the value's length, and the value.
 _ENTRY = re.compile(_KEY.encode() + rb"\x12\x18([0-9a-f]{24})")
 _IN_FLOAT16 = re.compile(_TYPE.encode() + rb"\x12\x07(float16)")
 _OF_SIZE = re.compile(_SIZE.encode() + rb"\x12.([0-9]+x[0-9]+)", re.DOTALL)
-# Computed from weights, so the last bits are the machine's.
+# Computed from weights. The last bits differ between machines.
 _COMPUTED = ("basis", "head.", "encoder.reassemble.", "decoder.project.")
 
-_keys: WeakKeyDictionary[FusedEncoderDecoder, str] = WeakKeyDictionary()  # a large network's takes seconds
+_keys: WeakKeyDictionary[FusedEncoderDecoder, str] = WeakKeyDictionary()  # a large network's key takes seconds
 
 
 class _Images(nn.Module):
-    """The encoder with nothing to choose, as a graph has no dtypes among its inputs."""
+    """Runs the encoder in float32, because a graph cannot have a type among its inputs."""
 
     def __init__(self, encoder: FusedEncoderDecoder) -> None:
         super().__init__()
@@ -57,20 +58,20 @@ class _Images(nn.Module):
 
 
 def export_onnx(encoder: FusedEncoderDecoder, path: Path, size: Size | None = None) -> None:
-    """Writes the encoder as ONNX, in float32, BatchNorms folded.
+    """Writes the encoder as ONNX, in float32, with folded BatchNorms.
 
     Args:
-        encoder: in eval mode.
-        path: the file, which is replaced at the end.
-        size: the only height and width of images that it takes, multiples of 32; None for any.
+        encoder: The encoder in eval mode.
+        path: The file to write. It is replaced at the end.
+        size: The only height and width that the file will take, multiples of 32; None for any.
     """
     free = {"images": {2: "height", 3: "width"}, "coordinates": {2: "rows", 3: "columns"}}
     device = encoder.basis.device
-    # torch's newer exporter needs onnxscript and several seconds for the same graph. Before it was there, exporting
-    # had no such option.
+    # torch's newer exporter needs onnxscript and several seconds for the same graph. Older versions of torch have only
+    # the old one, and no option.
     options: dict[str, Any] = {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}
     with replacing(path) as part, warnings.catch_warnings(), torch.inference_mode(False), torch.no_grad():
-        warnings.simplefilter("ignore")  # what recording fixes, it may fix: the checks of sizes, and the batch of one
+        warnings.simplefilter("ignore")  # recording turns the size checks and the batch of one into constants, rightly
         torch.onnx.export(
             _Images(encoder).eval(),
             (torch.zeros(1, 3, *(size or _TRACED), device=device),),
@@ -84,11 +85,14 @@ def export_onnx(encoder: FusedEncoderDecoder, path: Path, size: Size | None = No
 
 
 def onnx_of(request: Request) -> Path:
-    """The ONNX to run: the file that was exported, or one from the cache, made where it is missing.
+    """Returns the ONNX to run: the exported file, or one from the cache, which is exported if it is missing.
+
+    Args:
+        request: What to run.
 
     Raises:
-        BackendError: there is no such file, it is of other weights, not of the precision asked for, or none can be
-            made.
+        BackendError: The exported file does not exist, or has other weights or another precision; or the encoder cannot
+            be exported.
     """
     if request.exported is not None:
         if not request.exported.is_file():
@@ -104,10 +108,18 @@ def onnx_of(request: Request) -> Path:
 
 
 def kept(name: str, make: Callable[[Path], None]) -> Path:
-    """A file of the cache, made where it is missing; raises BackendError where it cannot be made."""
-    found = stored(name)
-    if found is not None:
-        return found
+    """Returns a file of the cache, and makes it if it is missing.
+
+    Args:
+        name: The file's name.
+        make: Writes the file to a path.
+
+    Raises:
+        BackendError: The file cannot be made.
+    """
+    existing = stored(name)
+    if existing is not None:
+        return existing
     try:
         path = cache_folder() / name
         remove_leftovers(path.parent, _ABANDONED)
@@ -124,40 +136,53 @@ def kept(name: str, make: Callable[[Path], None]) -> Path:
 
 
 def forget_onnx(request: Request) -> bool:
-    """Removes the ONNX from the cache, where it may be damaged; whether there was one that is ours to remove."""
+    """Removes the encoder's ONNX from the cache, where it may be damaged.
+
+    Returns:
+        Whether there was such a file and it was removed. An exported file is never removed.
+    """
     path = stored(_name(request.encoder))
     if request.exported is not None or path is None:
         return False
-    with suppress(OSError):  # such as a cache that may only be read
+    with suppress(OSError):  # the cache may be read-only
         path.unlink()
         return True
     return False
 
 
 def precision_of(path: Path) -> str:
-    """What an ONNX holds: int8, float16 or float32."""
-    if _search(path, re.compile(b"(QuantizeLinear)")) is not None:  # names of operators stand in it as they are
+    """Returns the precision of an ONNX: "int8", "float16" or "float32"."""
+    if _search(path, re.compile(b"(QuantizeLinear)")) is not None:  # an ONNX has the names of operators as plain text
         return "int8"
     return "float32" if _search(path, _IN_FLOAT16) is None else "float16"
 
 
 def size_of(path: Path) -> Size | None:
-    """The height and width of the only images that an ONNX in float16 takes; None for any."""
-    found = _search(path, _OF_SIZE)
-    if found is None:
+    """Returns the only height and width that an ONNX takes, or None if it takes any."""
+    size = _search(path, _OF_SIZE)
+    if size is None:
         return None
-    height, width = map(int, found.split(b"x"))
+    height, width = map(int, size.split(b"x"))
     return height, width
 
 
 def mark_float16(model: Any, size: Size) -> None:
-    """Writes into a loaded ONNX that it is in float16, for images of that height and width."""
+    """Notes in a loaded ONNX that it is in float16, for images of one height and width.
+
+    Args:
+        model: The loaded ONNX.
+        size: Height and width.
+    """
     model.metadata_props.add(key=_TYPE, value="float16")
     model.metadata_props.add(key=_SIZE, value=f"{size[0]}x{size[1]}")
 
 
 def mark(path: Path, encoder: FusedEncoderDecoder) -> None:
-    """Writes into an ONNX which weights it was made of; raises BackendError where onnx is not installed."""
+    """Notes in an ONNX file which weights it was made of.
+
+    Raises:
+        BackendError: The package onnx is not installed.
+    """
     onnx = library("onnx", "onnx")
     model = onnx.load(str(path))
     model.metadata_props.add(key=_KEY, value=_origin(encoder))
@@ -165,9 +190,13 @@ def mark(path: Path, encoder: FusedEncoderDecoder) -> None:
 
 
 def check_origin(path: Path, encoder: FusedEncoderDecoder) -> None:
-    """Raises BackendError where an ONNX was made of other weights; one without a mark may be of any."""
-    found = _search(path, _ENTRY)
-    if found is not None and found.decode() != _origin(encoder):
+    """Checks that an ONNX was made of an encoder's weights. A file without a note passes.
+
+    Raises:
+        BackendError: It was made of other weights.
+    """
+    key = _search(path, _ENTRY)
+    if key is not None and key.decode() != _origin(encoder):
         raise BackendError(f"{path} was made of other weights than those of the model; run `lseg export` again")
 
 
@@ -176,19 +205,19 @@ def _name(encoder: FusedEncoderDecoder) -> str:
 
 
 def weights_key(encoder: FusedEncoderDecoder) -> str:
-    """Names the weights and what else a stored file depends on; 24 hexadecimal digits."""
+    """Returns 24 hexadecimal digits that identify the weights and all else that a stored file depends on."""
     if encoder not in _keys:
         _keys[encoder] = _digest(encoder, f"{_FORMAT} {torch.__version__}")
     return _keys[encoder]
 
 
 def _origin(encoder: FusedEncoderDecoder) -> str:
-    """Names the weights that an ONNX was made of, the same on every machine; 24 hexadecimal digits."""
+    """Returns 24 hexadecimal digits that identify the weights, the same on every machine."""
     return _digest(encoder, keep=lambda name: not name.startswith(_COMPUTED))
 
 
 def _digest(encoder: FusedEncoderDecoder, first: str = "", keep: Callable[[str], bool] = lambda name: True) -> str:
-    """24 hexadecimal digits of `first` and the tensors whose names `keep` accepts."""
+    """Returns 24 hexadecimal digits of `first` and the tensors whose names `keep` accepts."""
     digest = hashlib.sha256(first.encode())
     for name, tensor in encoder.state_dict().items():
         if keep(name):
@@ -198,9 +227,9 @@ def _digest(encoder: FusedEncoderDecoder, first: str = "", keep: Callable[[str],
 
 
 def _search(path: Path, pattern: re.Pattern[bytes]) -> bytes | None:
-    """The pattern's group where it is first found; large files are not read into memory for that."""
-    if not path.stat().st_size:  # of which there is no map
+    """Returns the group of a pattern's first match. The file is mapped, because it may be too large to read."""
+    if not path.stat().st_size:  # an empty file cannot be mapped
         return None
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        found = pattern.search(content)
-        return None if found is None else found[1]
+        match = pattern.search(content)
+        return None if match is None else match[1]

@@ -1,7 +1,8 @@
-"""An exported encoder in float16, where the numbers themselves have that type, but for layer norms and softmax.
+"""Exports the encoder in float16.
 
-TensorRT 10 may be asked to compute a float32 graph in float16. TensorRT 11 may not: the types in the graph count. Both
-take a graph that is in float16 already.
+All numbers in the file are float16, except in layer norms, softmax, and the last normalization. TensorRT 10 can be told
+to compute a float32 graph in float16. TensorRT 11 cannot: it uses the types in the graph. Both take a graph that is in
+float16 already.
 """
 
 from pathlib import Path
@@ -12,20 +13,20 @@ from lseg_ros.inference.backends.base import library
 from lseg_ros.inference.backends.onnx_files import Size, export_onnx, mark_float16
 from lseg_ros.model.fused_encoder_decoder import FusedEncoderDecoder
 
-# Sums over many numbers, and exponentials, which float16 would round or overflow.
+# They sum many numbers or compute exponentials, which would be rounded or overflow in float16.
 IN_FLOAT32 = ("LayerNormalization", "Softmax")
 
 
 def export_float16(encoder: FusedEncoderDecoder, path: Path, size: Size) -> None:
-    """Writes the encoder as ONNX in float16 for one size of images, with input and output in float32.
+    """Writes the encoder as ONNX in float16 for one image size, with input and output in float32.
 
     Args:
-        encoder: in eval mode.
-        path: the file, which is replaced at the end.
-        size: height and width of images, multiples of 32: TensorRT builds an engine for it.
+        encoder: The encoder in eval mode.
+        path: The file to write. It is replaced at the end.
+        size: Height and width of images, multiples of 32. TensorRT builds an engine for it.
 
     Raises:
-        BackendError: onnx or onnxruntime is not there.
+        BackendError: onnx or onnxruntime is not installed.
     """
     with replacing(path) as part:
         source = part.with_name("float32.onnx")
@@ -34,7 +35,7 @@ def export_float16(encoder: FusedEncoderDecoder, path: Path, size: Size) -> None
 
 
 def _to_float16(source: Path, target: Path, size: Size) -> None:
-    """Writes a float32 ONNX for one size of images in float16."""
+    """Converts a float32 ONNX for one image size to float16."""
     onnx = library("onnx", "onnx")
     tools = library("onnxruntime.transformers.float16", "onnx")
     model = onnx.load(str(source))
@@ -49,15 +50,15 @@ def _to_float16(source: Path, target: Path, size: Size) -> None:
 
 
 def _normalisation(graph: Any) -> list[str]:
-    """The nodes that make unit vectors of the last map: they sum squares, and stay in float32."""
+    """Returns the names of the nodes that normalize the last map. They sum squares and stay in float32."""
     made_by = {output: node for node in graph.node for output in node.output}
-    found: list[str] = []
-    wanted = [graph.output[0].name]
-    while wanted:
-        node = made_by.get(wanted.pop())
-        # Convolution, or the enlarging of its output, is what comes before.
-        if node is None or node.op_type in ("Conv", "Resize") or node.name in found:
+    names: list[str] = []
+    pending = [graph.output[0].name]
+    while pending:
+        node = made_by.get(pending.pop())
+        # The normalization follows a convolution, or the enlarging of a convolution's output.
+        if node is None or node.op_type in ("Conv", "Resize") or node.name in names:
             continue
-        found.append(node.name)
-        wanted += node.input
-    return found
+        names.append(node.name)
+        pending += node.input
+    return names

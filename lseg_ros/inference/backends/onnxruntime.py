@@ -1,6 +1,6 @@
 """ONNX Runtime on the CPU and on CUDA.
 
-The latter was never run: no GPU was at hand.
+The CUDA path has never been run on a GPU.
 """
 
 from pathlib import Path
@@ -17,17 +17,18 @@ _CUDA = "CUDAExecutionProvider"
 
 
 class OnnxRuntimeBackend:
-    """The encoder in a session of ONNX Runtime for each image size, on the device of the request."""
+    """Runs the encoder in one session of ONNX Runtime for each image size, on the request's device."""
 
-    recordable = False  # the library works on a stream of its own
+    recordable = False  # the library computes on a stream of its own
 
     def __init__(self, request: Request) -> None:
-        """
+        """Checks that ONNX Runtime can run a request.
+
         Args:
-            request: what to run, where.
+            request: What to run.
 
         Raises:
-            BackendError: ONNX Runtime or its provider is not there, or does not do this.
+            BackendError: ONNX Runtime or its provider is not installed, or cannot run the request.
         """
         self._request, self._device = request, request.device
         known = ["float32", "int8"] if self._device.type == "cpu" else ["float32", "tf32", "int8"]
@@ -50,7 +51,7 @@ class OnnxRuntimeBackend:
                 f"onnxruntime{self._also}"
             )
 
-    _also = ""  # what has to be installed, too
+    _also = ""  # what else has to be installed
 
     @property
     def _wanted(self) -> str:
@@ -70,16 +71,16 @@ class OnnxRuntimeBackend:
             (binding.bind_output, "coordinates", result),
         ):
             bind(name, "cuda", self._device.index or 0, "float32", tuple(tensor.shape), tensor.data_ptr())
-        torch.cuda.current_stream(self._device).synchronize()  # ONNX Runtime works on a stream of its own
+        torch.cuda.current_stream(self._device).synchronize()  # ONNX Runtime computes on a stream of its own
         session.run_with_iobinding(binding)
         return result
 
     def _file(self, shape: Shape) -> Path:
-        """The ONNX for images of a shape."""
+        """Returns the ONNX file for images of a shape."""
         return self._path
 
     def _providers(self, path: Path) -> list[Any]:
-        """Providers for a file, in the order of preference."""
+        """Returns the providers for a file, the preferred one first."""
         if self._device.type == "cpu":
             return [_CPU]
         # TF32 is ONNX Runtime's default on CUDA. float32 means exact here.
@@ -88,14 +89,14 @@ class OnnxRuntimeBackend:
     def _session(self, shape: Shape) -> Any:
         options = self._library.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
-        options.log_severity_level = 3  # errors; its warnings are about nodes that it removes
-        # Threads that wait busily would take the cores from whatever comes between two images.
+        options.log_severity_level = 3  # errors only; its warnings are about nodes that it removes
+        # Between two images, threads that wait busily would take the cores from other work.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.add_free_dimension_override_by_name("height", shape[2])
         options.add_free_dimension_override_by_name("width", shape[3])
         path = self._file(shape)
         session = self._library.InferenceSession(str(path), options, providers=self._providers(path))
-        if session.get_providers()[0] != self._wanted:  # it would go on with the next one without a word
+        if session.get_providers()[0] != self._wanted:  # ONNX Runtime silently uses the next provider
             raise BackendError(
                 f"ONNX Runtime could not start {self._wanted} and fell back to {session.get_providers()[0]}"
             )

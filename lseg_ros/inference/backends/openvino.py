@@ -10,24 +10,24 @@ from lseg_ros.inference.backends.base import PerShape, Request, Shape, allow, li
 from lseg_ros.inference.backends.onnx_files import onnx_of
 from lseg_ros.inference.backends.openvino_graph import head_and_rest
 
-_HINTS = {"float32": "f32", "int8": "f32", "bfloat16": "bf16"}  # f32 is said: OpenVINO takes bf16 where the CPU has it
+# f32 is given explicitly, because OpenVINO's default is bf16 on CPUs that have it.
+_HINTS = {"float32": "f32", "int8": "f32", "bfloat16": "bf16"}
 
 
 @lru_cache(1)
 def _core(openvino: Any) -> Any:
-    """The one of this process, which is never freed.
+    """Returns the only `Core` of this process. It is never freed.
 
-    OpenVINO's CPU plugin gives the thread that starts it a stack for signal handlers of its own, and with the plugin
-    goes the stack. Of two that do not go in the opposite order of their coming, the second brings back the first one's
-    stack, which is freed memory by then, and the next signal is the end of the process.
+    Each CPU plugin installs a signal stack in the thread that starts it. Freeing two plugins out of order restores a
+    freed stack, and the next signal crashes the process.
     """
     return openvino.Core()
 
 
 class OpenVinoBackend:
-    """The encoder compiled by OpenVINO for each image size.
+    """Runs the encoder as OpenVINO compiles it for each image size.
 
-    bfloat16 is not for the first layers of a CNN, where most of the error would come from and little of the time goes.
+    In bfloat16, the first layers of a CNN stay in float32: they cause most of the error and take little of the time.
     """
 
     def __init__(self, request: Request) -> None:
@@ -42,7 +42,7 @@ class OpenVinoBackend:
 
     def __call__(self, images: Tensor) -> Tensor:
         """As `Backend`."""
-        x = images.permute(0, 2, 3, 1).contiguous()  # as images lie in memory anyway
+        x = images.permute(0, 2, 3, 1).contiguous()  # no copy: images are channels last already
         for run in self._runs(tuple(images.shape)):
             x = run(x)
         return x.permute(0, 3, 1, 2)
@@ -58,7 +58,7 @@ class OpenVinoBackend:
 
 
 class _Run:
-    """One compiled graph with channels last at both ends, as the network's neighbours have them."""
+    """One compiled graph with channels last at both ends, as the rest of the program has them."""
 
     def __init__(self, core: Any, model: Any, hint: str) -> None:
         openvino = library("openvino", "openvino")
@@ -72,7 +72,7 @@ class _Run:
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": hint,
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-            # Other threads of a node, and other nodes, want these cores too.
+            # Other threads of the node, and other nodes, need these cores too.
             "ENABLE_CPU_PINNING": False,
         }
         compiled = core.compile_model(steps.build(), "CPU", options)
@@ -80,7 +80,7 @@ class _Run:
         self._request = compiled.create_infer_request()
 
     def __call__(self, x: Tensor) -> Tensor:
-        """[1,H,W,C] -> [1,h,w,R], each in memory of its own."""
+        """Maps [1,H,W,C] to a new tensor [1,h,w,R]."""
         result = torch.empty(self._shape)
         self._request.set_input_tensor(self._tensor(x.numpy(), shared_memory=True))
         self._request.set_output_tensor(self._tensor(result.numpy(), shared_memory=True))

@@ -1,4 +1,4 @@
-"""Cutting an OpenVINO graph in two, so that each half gets a precision of its own."""
+"""Cuts an OpenVINO graph in two, so that each half can have its own precision."""
 
 from math import prod
 from typing import Any
@@ -7,14 +7,20 @@ from lseg_ros.inference.backends.base import library
 
 
 def head_and_rest(model: Any) -> list[Any]:
-    """The first layers and all others, or the model alone where it has no place to cut, as a vision transformer.
+    """Splits a graph into its first layers and all others.
 
-    The cut goes through the smallest of the tensors of half to a quarter of the image's size that alone lead from input
-    to output.
+    The cut goes through a tensor that every path from input to output passes. Among those with a half to a quarter of
+    the image's height, it is the smallest one.
+
+    Args:
+        model: The OpenVINO model. It is cut in place.
+
+    Returns:
+        Two models; or only `model` if there is no place to cut, as in a vision transformer.
     """
     passes = library("openvino.passes", "openvino")
     manager = passes.Manager()
-    manager.register_pass(passes.ConstantFolding())  # else the sizes of the image, as tensors, lead around every cut
+    manager.register_pass(passes.ConstantFolding())  # else tensors with the image's size lead around every cut
     manager.run_passes(model)
     cut = _cut(model)
     if cut is None:
@@ -29,7 +35,7 @@ def head_and_rest(model: Any) -> list[Any]:
 
 
 def _cut(model: Any) -> Any:
-    """The output of a node to cut behind, or None."""
+    """Returns the output of the node behind which to cut, or None."""
     value, best = model.input(0), None
     height = value.shape[2]
     while len(value.get_target_inputs()) == 1:

@@ -1,7 +1,7 @@
-"""An exported encoder in int8, calibrated on pictures.
+"""Quantizes an exported encoder to int8, calibrated on pictures.
 
-Of a CNN encoder only the decoder is quantised: MobileNet's depthwise layers lose more than they save. Of a transformer
-its linear layers are, and the decoder.
+In a network with a CNN encoder, only the decoder is quantized: MobileNet's depthwise layers lose more than they save.
+In a network with a transformer, its linear layers and the decoder are quantized.
 """
 
 import logging
@@ -14,19 +14,22 @@ from numpy.typing import NDArray
 
 from lseg_ros.inference.backends.base import library
 
-_CNN = "/encoder/cnn/"  # how the names of a CNN encoder's nodes go on; they are the modules' names
+_CNN = "/encoder/cnn/"  # part of the names of a CNN encoder's nodes, which are the names of modules
 
 
 def quantise(source: Path, target: Path, images: Iterable[NDArray[np.float32]]) -> int:
-    """Writes the ONNX with weights and activations of 8 bits where that keeps the labels; returns of how many layers.
+    """Writes an ONNX with 8-bit weights and activations in the layers that tolerate it.
 
     Args:
-        source: float32 ONNX of `export_onnx`.
-        target: the file to write.
-        images: [1,3,H,W] float32 normalised, sizes may differ.
+        source: The float32 ONNX of `export_onnx`.
+        target: The file to write.
+        images: [1,3,H,W] float32, normalized. Sizes may differ.
+
+    Returns:
+        The number of quantized layers.
 
     Raises:
-        BackendError: onnx or onnxruntime is not there.
+        BackendError: onnx or onnxruntime is not installed.
     """
     onnx = library("onnx", "onnx")
     tools = library("onnxruntime.quantization", "onnx")
@@ -38,19 +41,19 @@ def quantise(source: Path, target: Path, images: Iterable[NDArray[np.float32]]) 
         for node in graph.node
         if node.op_type in ("Conv", "MatMul", "Gemm") and _CNN not in node.name and node.input[1] in weights
     ]
-    logging.disable(logging.WARNING)  # it recommends a step that changes nothing here, twice
+    logging.disable(logging.WARNING)  # ONNX Runtime twice recommends a step that changes nothing here
     try:
         tools.quantize_static(
             str(source),
             str(target),
             _reader(tools.CalibrationDataReader, images),
-            quant_format=tools.QuantFormat.QDQ,  # which OpenVINO and TensorRT read too
+            quant_format=tools.QuantFormat.QDQ,  # OpenVINO and TensorRT read it too
             per_channel=True,
             activation_type=tools.QuantType.QUInt8,
             weight_type=tools.QuantType.QInt8,
             nodes_to_quantize=chosen,
             calibrate_method=tools.CalibrationMethod.MinMax,
-            extra_options={"CalibMovingAverage": True},  # no single picture's extremes stretch the range
+            extra_options={"CalibMovingAverage": True},  # the extremes of a single picture must not stretch the range
         )
     finally:
         logging.disable(logging.NOTSET)
@@ -58,14 +61,14 @@ def quantise(source: Path, target: Path, images: Iterable[NDArray[np.float32]]) 
 
 
 def _reader(base: Any, images: Iterable[NDArray[np.float32]]) -> Any:
-    """The pictures in the form that ONNX Runtime's calibration asks for."""
+    """Wraps the pictures in the interface of ONNX Runtime's calibration."""
 
     class Reader(base):
         def __init__(self) -> None:
             self._images: Iterator[NDArray[np.float32]] = iter(images)
 
         def get_next(self) -> dict[str, NDArray[np.float32]] | None:
-            """The next input, or None at the end."""
+            """Returns the next input, or None at the end."""
             image = next(self._images, None)
             return None if image is None else {"images": image}
 

@@ -1,4 +1,4 @@
-"""TensorRT, by ONNX Runtime. It was never run: no GPU was at hand."""
+"""TensorRT, through ONNX Runtime. It has never been run on a GPU."""
 
 import logging
 from pathlib import Path
@@ -16,7 +16,10 @@ _TENSORRT = "TensorrtExecutionProvider"
 
 
 class TensorRtBackend(OnnxRuntimeBackend):
-    """The encoder in an engine of TensorRT for each image size, which takes minutes to build and is kept on disk."""
+    """Runs the encoder in one TensorRT engine for each image size.
+
+    An engine takes minutes to build and is kept on disk.
+    """
 
     _also = ", and TensorRT"
 
@@ -24,11 +27,11 @@ class TensorRtBackend(OnnxRuntimeBackend):
         """As `OnnxRuntimeBackend`."""
         if request.device.type != "cuda":
             raise BackendError(f"tensorrt needs a GPU, and the device is {request.device}; use openvino or onnxruntime")
-        # Its float32 is TF32 on GPUs that have that, and ONNX Runtime has no switch for it.
+        # On GPUs with TF32, TensorRT computes float32 as TF32, and ONNX Runtime has no switch for that.
         allow("tensorrt", request.precision, ("tf32", "float16", "int8"))
         self._request, self._device = request, request.device
         self._start("tensorrt")
-        # Of float16 there is a file for each size, unless one was exported that is in float16 already.
+        # In float16 there is a file for each image size, unless the exported file is in float16 already.
         exported = request.exported
         self._by_size = request.precision == "float16" and (exported is None or precision_of(exported) == "float32")
         if exported is not None or not self._by_size:
@@ -55,7 +58,7 @@ class TensorRtBackend(OnnxRuntimeBackend):
             "trt_engine_cache_path": str(engines),
             "trt_timing_cache_enable": True,
             "trt_timing_cache_path": str(engines),
-            # TensorRT 10 wants to be told. TensorRT 11 goes by the types in the graph alone.
+            # TensorRT 10 needs these options. TensorRT 11 uses the types in the graph alone.
             "trt_fp16_enable": precision == "float16",
             "trt_int8_enable": precision == "int8",
         }
