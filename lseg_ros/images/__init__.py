@@ -1,1 +1,1 @@
-"""Camera images and pictures from messages and files, as RGB arrays. Needs neither ROS nor torch."""
+"""Reads images from messages, photos and videos as RGB arrays. Needs neither ROS nor torch."""

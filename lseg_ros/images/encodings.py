@@ -1,8 +1,7 @@
-"""How the pixels of a sensor_msgs/Image lie in its buffer.
+"""Unpacks the pixels of a sensor_msgs/Image.
 
-Nothing here trusts a message: a driver may pad rows, leave the padding out of the last one, send the other byte
-order, or be plainly wrong. What comes out is always the same plain thing: rows without gaps, one byte per sample.
-Needs no ROS.
+No message is trusted: a driver may pad rows, leave out the padding of the last row, send the other byte order, or send
+wrong sizes. The result always has rows without gaps and one byte per sample. Needs no ROS.
 """
 
 from typing import Any, NamedTuple, Protocol
@@ -10,16 +9,25 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-# OpenCV keeps coordinates of some operations in 16 bits, and no camera comes near.
+# Some operations of OpenCV have 16-bit coordinates. No camera has as many pixels.
 MAX_SIDE = 32767
 
 
 class ImageError(ValueError):
-    """An image message that cannot be read; the text is one sentence for the person who runs the publisher."""
+    """An image message cannot be read. The text is one sentence for the person who runs the publisher."""
 
 
 class ImageLike(Protocol):
-    """The fields of sensor_msgs/Image that matter here; `data` is anything with a byte buffer."""
+    """The fields of sensor_msgs/Image that are needed here.
+
+    Attributes:
+        height: Height in pixels.
+        width: Width in pixels.
+        encoding: As in sensor_msgs/image_encodings.hpp.
+        is_bigendian: Whether samples of more than a byte are big-endian.
+        step: Bytes from one row to the next.
+        data: Anything with a byte buffer.
+    """
 
     height: int
     width: int
@@ -30,7 +38,13 @@ class ImageLike(Protocol):
 
 
 class Layout(NamedTuple):
-    """Samples for each pixel of a row, bytes for each sample, and what the pixels are called at one byte a sample."""
+    """The memory layout of an encoding.
+
+    Attributes:
+        samples: Samples per pixel.
+        sample_bytes: Bytes per sample.
+        packed_as: The encoding of the pixels once each sample has one byte.
+    """
 
     samples: int
     sample_bytes: int
@@ -40,7 +54,7 @@ class Layout(NamedTuple):
 _BAYER = ("rggb", "bggr", "gbrg", "grbg")
 _SUBSAMPLED_420 = ("nv12", "nv21")
 
-# The names on the right are those that every release of cv_bridge knows (the older ones know neither uyvy nor yuyv).
+# Every release of cv_bridge knows the names on the right. Older ones know neither uyvy nor yuyv.
 LAYOUTS: dict[str, Layout] = {
     "rgb8": Layout(3, 1, "rgb8"),
     "bgr8": Layout(3, 1, "bgr8"),
@@ -62,20 +76,20 @@ LAYOUTS: dict[str, Layout] = {
 
 
 def packed_pixels(msg: ImageLike) -> tuple[npt.NDArray[np.uint8], str]:
-    """Take the pixels of a message out of its buffer, as they are but without gaps and at one byte a sample.
+    """Extracts a message's pixels, without gaps and with one byte per sample.
 
-    Of 16-bit samples the high byte is kept, wherever the message's byte order puts it: full range to full range.
+    Of 16-bit samples the high byte is kept, in the message's byte order. So the full range maps to the full range.
 
     Args:
         msg: The message. Its `height` is that of the picture, also for nv12 and nv21, whose buffers have half as many
-            rows again for the colour.
+            rows again for the color.
 
     Returns:
-        The samples, C-contiguous, [H, W, samples] or [H, W] where a pixel has one (nv12, nv21: [H * 3 / 2, W]), and
-        their encoding. They share the message's memory where nothing had to be moved, so they may be read-only.
+        The samples, C-contiguous, [H,W,samples], or [H,W] if a pixel has one sample (nv12, nv21: [H*3/2,W]), and their
+        encoding. They share the message's memory if no byte had to be moved, so they may be read-only.
 
     Raises:
-        ImageError: The encoding is unknown or the sizes contradict one another or the data.
+        ImageError: The encoding is unknown, or the sizes contradict one another or the data.
     """
     layout = LAYOUTS.get(msg.encoding)
     if layout is None:
@@ -93,7 +107,7 @@ def packed_pixels(msg: ImageLike) -> tuple[npt.NDArray[np.uint8], str]:
             "set step to the bytes from one row to the next"
         )
     size = memoryview(msg.data).nbytes
-    # Some drivers leave out the padding of the last row; no pixel is missing then.
+    # Some drivers leave out the padding of the last row. That is valid, because no pixel is missing.
     if size < msg.step * (rows - 1) + row_bytes:
         raise ImageError(
             f"image data has {size} bytes, {msg.width}x{msg.height} {msg.encoding} at step {msg.step} takes "
@@ -122,6 +136,6 @@ def _check_size(msg: ImageLike) -> None:
         raise ImageError(
             f"image width {msg.width} is odd, {msg.encoding} shares colour between two pixels: crop to an even width"
         )
-    # OpenCV returns black, not an error, where a mosaic has no inner pixel.
+    # OpenCV returns a black picture instead of an error for a mosaic without an inner pixel.
     if msg.encoding.startswith("bayer") and (msg.width < 3 or msg.height < 3):
         raise ImageError(f"image size {size} is too small for {msg.encoding}, colours take at least 3x3 pixels")

@@ -27,21 +27,21 @@ _DIRECT = {"nv12": cv2.COLOR_YUV2RGB_NV12, "nv21": cv2.COLOR_YUV2RGB_NV21}
 
 
 def to_rgb(msg: ImageLike) -> _RGB:
-    """Read a camera image.
+    """Reads a camera image.
 
-    Encodings: rgb8, bgr8, rgba8, bgra8, mono8, mono16, 8UC1 (taken for mono8), 8UC3 (taken for bgr8, as cv_bridge
-    does), bayer_*8 and bayer_*16, uyvy and yuv422 (the same thing), yuyv and yuv422_yuy2 (the same thing), nv12, nv21.
-    16-bit samples are scaled by their full range: the high byte counts. Alpha is dropped. YUV is BT.601, limited range.
+    Encodings: rgb8, bgr8, rgba8, bgra8, mono8, mono16, 8UC1 (read as mono8), 8UC3 (read as bgr8, as cv_bridge does),
+    bayer_*8 and bayer_*16, uyvy and yuv422 (the same), yuyv and yuv422_yuy2 (the same), nv12, nv21. Of 16-bit samples
+    the high byte is kept. Alpha is dropped. YUV is BT.601, limited range.
 
     Args:
         msg: A sensor_msgs/Image or anything with its fields, unchecked. Rows may be padded, in either byte order.
 
     Returns:
-        [H, W, 3] uint8 RGB, C-contiguous. For rgb8 without padding it shares the message's memory, and may be
-        read-only: copy it before writing.
+        [H,W,3] uint8 RGB, C-contiguous. For rgb8 without padding it shares the message's memory and may be read-only:
+        copy it before writing.
 
     Raises:
-        ImageError: The message cannot be read; says what is wrong with which value, and what to do.
+        ImageError: The message cannot be read. The text says which value is wrong and what to do.
     """
     pixels, encoding = packed_pixels(msg)
     if encoding == "rgb8":
@@ -52,30 +52,38 @@ def to_rgb(msg: ImageLike) -> _RGB:
 
 
 class CompressedLike(Protocol):
-    """The fields of sensor_msgs/CompressedImage that matter here."""
+    """The fields of sensor_msgs/CompressedImage that are needed here.
+
+    Attributes:
+        format: An encoding, ";", and the kind of compression, as image_transport writes them.
+        data: Anything with a byte buffer.
+    """
 
     format: str
     data: Any
 
 
 _BAYER = re.compile(r"bayer_(rggb|bggr|gbrg|grbg)(8|16)")
-# Encodings that count samples, as of depth, and name no colors; of these, 8-bit ones are taken for pictures.
+# Encodings of numbers without colors, such as depth. 8UC is not among them, because it is read as a picture.
 _NUMBERS = re.compile(r"(8S|16[US]|32[SF]|64F)C\d+")
 
 
 def compressed_to_rgb(msg: CompressedLike) -> _RGB:
-    """Read a compressed camera image: JPEG or PNG, of color, of grey or of a Bayer mosaic, 8 or 16 bits.
+    """Reads a compressed camera image: JPEG or PNG, color, grey or a Bayer mosaic, 8 or 16 bits.
 
-    The data say whether they are JPEG or PNG. `format` says what the samples are, as image_transport writes it: an
-    encoding, ";", and how it was compressed. A mosaic is one where the encoding names it and the data have one channel.
-    16-bit samples are scaled by their full range. An orientation in the file is ignored: calibration is about the
-    pixels as they are stored. Bytes behind the end are ignored: some drivers send buffers of fixed size.
+    The data decide between JPEG and PNG. `format` decides what the samples are. It is a mosaic if the encoding says so
+    and the data have one channel. Of 16-bit samples the high byte is kept. An orientation in the file is ignored,
+    because a calibration refers to the stored pixels. Bytes after the end are ignored, because some drivers send
+    buffers of fixed size.
+
+    Args:
+        msg: A sensor_msgs/CompressedImage or anything with its fields, unchecked.
 
     Returns:
-        [H, W, 3] uint8 RGB, C-contiguous.
+        [H,W,3] uint8 RGB, C-contiguous.
 
     Raises:
-        ImageError: The data cannot be decoded whole, or are no picture.
+        ImageError: The data are no picture, or cannot be decoded as a whole.
     """
     data = memoryview(msg.data).cast("B")
     encoding = msg.format.partition(";")[0].strip() if ";" in msg.format else ""
@@ -98,7 +106,7 @@ def compressed_to_rgb(msg: CompressedLike) -> _RGB:
 
 
 def _check_picture(format: str, encoding: str) -> None:
-    """Raises ImageError where `format` says that the samples are something else than a picture."""
+    """Raises ImageError if `format` says that the samples are no picture."""
     if "compressedDepth" in format or _NUMBERS.fullmatch(encoding):
         raise ImageError(
             f"compressed image of format {format!r} holds numbers such as depth, not a picture: remap image to the "
@@ -118,16 +126,16 @@ def _decoded(data: memoryview, kind: str, flags: int) -> npt.NDArray[Any]:
 
 @lru_cache(maxsize=1)
 def color_backend() -> str:
-    """Name the library that converts colours in this process: cv_bridge where it works, else rosbags-image.
+    """Returns the library that converts colors in this process: cv_bridge if it works, else rosbags-image.
 
-    The first call takes about a second where cv_bridge is installed, so make it before the first image.
+    The first call takes about a second if cv_bridge is installed. Make it before the first image.
     """
     return "cv_bridge" if find_spec("cv_bridge") and _cv_bridge_works() else "rosbags-image"
 
 
 def _cv_bridge_works() -> bool:
-    # A cv_bridge built for another NumPy fails on import with any of several exceptions, writes pages to stderr, or
-    # takes the process down with it (vision_opencv#535). Only another process can find out safely.
+    # A cv_bridge that was built for another NumPy raises one of several exceptions at its import, writes pages to
+    # stderr, or crashes the process (vision_opencv#535). Only another process can test it safely.
     encodings = sorted({layout.packed_as for layout in LAYOUTS.values()} - {"rgb8", *_DIRECT})
     probe = (
         "import types, cv2, cv_bridge\n"
@@ -152,7 +160,7 @@ def _rgb_by_cv_bridge(pixels: npt.NDArray[np.uint8], encoding: str) -> _RGB:
 
 
 def _rgb_by_rosbags(pixels: npt.NDArray[np.uint8], encoding: str) -> _RGB:
-    # Imported late: it is not installed where cv_bridge does the work.
+    # Imported here, because it need not be installed where cv_bridge works.
     return cast(_RGB, import_module("rosbags.image").message_to_cvimage(_packed_message(pixels, encoding), "rgb8"))
 
 
@@ -163,7 +171,7 @@ _BACKENDS: dict[str, Callable[[npt.NDArray[np.uint8], str], _RGB]] = {
 
 
 def _packed_message(pixels: npt.NDArray[np.uint8], encoding: str) -> SimpleNamespace:
-    """Dress packed pixels as a message that leaves a library nothing to decide about padding or byte order."""
+    """Wraps packed pixels in a message without padding, in the machine's byte order."""
     return SimpleNamespace(
         height=pixels.shape[0],
         width=pixels.shape[1],

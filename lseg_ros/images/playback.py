@@ -1,4 +1,4 @@
-"""Photos, folders of photos and videos as an endless playback. Needs no ROS."""
+"""Plays photos, folders of photos and videos in an endless loop. Needs no ROS."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -13,24 +13,24 @@ from lseg_ros.images.photos import RGB, SourceError, read_photo
 from lseg_ros.images.sources import is_video
 from lseg_ros.images.videos import read_video
 
-# Photos are decoded once while all of them fit in this much memory.
+# Decoded photos are kept up to this much memory.
 _CACHE_BYTES = 256 * 2**20
 
-# While panning, the window moves by this part of its longer side each second: a camera that turns slowly.
+# While panning, the window moves by this part of its longer side each second, like a camera that turns slowly.
 _PAN_SPEED = 0.25
 
 
 @dataclass(frozen=True)
 class Playback:
-    """What the camera does with the pictures it is shown.
+    """How pictures are played.
 
     Attributes:
         rate: Frames per second.
         hold: Seconds for which each photo is shown; at least one frame.
-        width: Width of the frames in pixels; 0 follows from the height, or is the picture's own.
-        height: Height of the frames in pixels; 0 follows from the width, or is the picture's own.
-        pan: Move a window of width x height over a larger picture instead of shrinking the picture to it.
-        loop: Start again after the last picture.
+        width: Width of the frames in pixels. 0: it follows from the height, or is the picture's own.
+        height: Height of the frames in pixels. 0: it follows from the width, or is the picture's own.
+        pan: Whether to move a window of width x height over a larger picture instead of shrinking the picture.
+        loop: Whether to start again after the last picture.
     """
 
     rate: float = 10.0
@@ -46,16 +46,16 @@ class Playback:
 
 
 def frames(files: Sequence[Path], playback: Playback, warn: Callable[[str], object]) -> Iterator[RGB]:
-    """Play files one after the other.
+    """Plays files one after the other.
 
     Args:
-        files: Photos and videos, as `expand` lists them. A video is shown one frame of it a frame, whatever its speed.
-        playback: How they are shown.
-        warn: Told once of every file that cannot be read; it is left out from then on.
+        files: Photos and videos, as `expand` lists them. Each frame of a video is shown once, whatever its speed.
+        playback: How they are played.
+        warn: Called once for each file that cannot be read. The file is left out from then on.
 
     Yields:
-        [H, W, 3] uint8 RGB, C-contiguous. The very same array comes again while nothing changes, so that a consumer
-        can keep what it made of it.
+        [H,W,3] uint8 RGB, C-contiguous. While nothing changes, the same array is yielded again, so that a consumer can
+        keep its results.
 
     Raises:
         SourceError: None of the files can be read.
@@ -90,7 +90,10 @@ def _pictures(path: Path, playback: Playback, cache: dict[Path, RGB]) -> Iterato
 
 
 def _fit(picture: RGB, playback: Playback) -> RGB:
-    """Scale to the camera's size, aspect kept and the rest cut off evenly; for panning only where too small."""
+    """Scales a picture to the output size, keeps its aspect ratio, and crops the rest evenly.
+
+    For panning it only enlarges pictures that are too small.
+    """
     height, width = picture.shape[:2]
     if not (playback.width or playback.height):
         return picture
@@ -109,10 +112,10 @@ def _fit(picture: RGB, playback: Playback) -> RGB:
 
 
 def _window(picture: RGB, playback: Playback, seconds: float) -> RGB:
-    """Look through the window where it is after `seconds`, starting at the top left corner.
+    """Returns the part of a picture that the window shows after `seconds`. It starts at the top left corner.
 
-    It swings to and fro over the free width and the free height, at rates with no common period, so that in time it
-    sees all of the picture.
+    The window swings over the free width and the free height, at two rates without a common period. So in time it shows
+    all of the picture.
     """
     free = (picture.shape[1] - playback.width, picture.shape[0] - playback.height)
     if max(free) == 0:

@@ -1,4 +1,4 @@
-"""What people give as input: photos, folders of photos and videos."""
+"""Finds the photos and videos that a user named as input."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -12,9 +12,9 @@ PHOTOS = {
     *(".ppm", ".tif", ".tiff", ".webp"),
 }
 VIDEOS = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"}
-_SHOWN = 4  # suffixes of what is left out
+_SHOWN = 4  # most suffixes that a sentence about left-out files names
 
-# First bytes, and how far into the file they are, of what comes with any suffix or none.
+# Offset and bytes by which files with an unknown suffix, or without one, are recognized.
 _PHOTO_STARTS = (
     *((0, start) for start in (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"II*\0", b"MM\0*")),
     *((4, start) for start in (b"ftypavif", b"ftypavis", b"jP  ")),
@@ -28,11 +28,11 @@ _VIDEO_STARTS = (
 
 
 def expand(sources: Sequence[str], say: Callable[[str], object]) -> list[Path]:
-    """List the files behind `sources`: a folder stands for its photos, sorted by name; anything else for itself.
+    """Lists input files. A folder stands for its photos, sorted by name.
 
     Args:
-        sources: Photos, folders of photos and videos; an empty text is left out.
-        say: Told in a sentence what a folder has that is left out.
+        sources: Photos, folders of photos and videos. Empty texts are ignored.
+        say: Called with a sentence about what is left out of a folder.
 
     Raises:
         SourceError: A path does not exist, a folder holds no photos, or there are no sources.
@@ -55,7 +55,7 @@ def expand(sources: Sequence[str], say: Callable[[str], object]) -> list[Path]:
 
 
 def is_video(path: Path) -> bool:
-    """Whether a file is a video, by its suffix, or by its first bytes where the suffix says nothing."""
+    """Returns whether a file is a video, by its suffix, or by its first bytes if the suffix is unknown."""
     return _kind(path) == "video"
 
 
@@ -64,7 +64,7 @@ def photos_in(folder: Path, say: Callable[[str], object]) -> list[Path]:
 
     Args:
         folder: An existing folder.
-        say: Told in a sentence what it has that is left out.
+        say: Called with a sentence about what is left out.
 
     Raises:
         SourceError: It holds no photos.
@@ -72,7 +72,7 @@ def photos_in(folder: Path, say: Callable[[str], object]) -> list[Path]:
     photos: list[Path] = []
     left_out: Counter[str] = Counter()
     for path in sorted(folder.iterdir()):
-        if path.name.startswith("."):  # what systems and programs put there for themselves
+        if path.name.startswith("."):  # hidden files belong to systems and programs
             continue
         if path.is_dir():
             left_out["folders"] += 1
@@ -104,7 +104,7 @@ def _left_out(folder: Path, left_out: "Counter[str]") -> str:
 
 
 def _kind(path: Path) -> str:
-    """photo, video, or anything else."""
+    """Returns "photo", "video", "heic" or "unknown"."""
     suffix = path.suffix.lower()
     if suffix in PHOTOS | VIDEOS:
         return "photo" if suffix in PHOTOS else "video"

@@ -1,4 +1,4 @@
-"""Videos in files: their frames, and when each of them is shown."""
+"""Reads the frames of videos, and the time at which each is shown."""
 
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -12,20 +12,20 @@ import numpy as np
 
 from lseg_ros.images.photos import RGB, SourceError
 
-_DEFAULT_RATE = 25.0  # frames per second, of videos that do not say
-_HIGHEST_RATE = 1000.0  # what headers say above this is no rate; browsers write 1000 and mean milliseconds
-_FINEST_RATE = 60.0  # of what is written of a video without a steady rate
+_DEFAULT_RATE = 25.0  # frames per second, for videos without a rate
+_HIGHEST_RATE = 1000.0  # from here on a header's value is no rate; browsers write 1000 and mean milliseconds
+_FINEST_RATE = 60.0  # frames per second at most, when a video without a steady rate is written again
 
 
 @dataclass(frozen=True)
 class Timing:
-    """When the frames of a video are shown.
+    """The times at which a video's frames are shown.
 
     Attributes:
-        times: Seconds of each frame, from the first one on.
-        rate: Frames per second, with which the video is written again.
-        repeats: How often each frame is written then: once where the rate is steady, else for as long as it was shown.
-        missing: Seconds by which the video is shorter than its header says; 0 where the two agree.
+        times: Seconds of each frame after the first one.
+        rate: Frames per second with which the video is written again.
+        repeats: How often each frame is written then: once if the rate is steady, else in proportion to its duration.
+        missing: Seconds by which the video is shorter than its header says; 0 if they agree.
     """
 
     times: Sequence[float]
@@ -35,25 +35,26 @@ class Timing:
 
 
 def read_video(path: Path) -> Iterator[RGB]:
-    """Yields a video's frames upright, as [H, W, 3] uint8 RGB.
+    """Yields a video's frames upright, as [H,W,3] uint8 RGB.
 
     Raises:
-        SourceError: There is not even a first one.
+        SourceError: Not even the first frame can be read.
     """
     with _opened(path) as video:
-        found, picture = video.read()
-        if not found:
+        is_frame, picture = video.read()
+        if not is_frame:
             raise SourceError(f"video {path} cannot be read: broken, empty or of an unknown format")
-        while found:
+        while is_frame:
             yield np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
-            found, picture = video.read()
+            is_frame, picture = video.read()
 
 
 def video_timing(path: Path) -> Timing:
-    """Reads when each frame is shown. That takes a pass through the video: headers tell only an average, or less.
+    """Reads the times of all frames. This takes a pass through the video, because headers have only an average, if
+    that.
 
     Raises:
-        SourceError: There is not even a first frame.
+        SourceError: Not even the first frame can be read.
     """
     with _opened(path) as video:
         header_rate = video.get(cv2.CAP_PROP_FPS)
@@ -68,7 +69,7 @@ def video_timing(path: Path) -> Timing:
 
 def _timing(times: list[float], header_rate: float, promised: float) -> Timing:
     nominal = header_rate if 0 < header_rate < _HIGHEST_RATE else 0.0
-    if any(later <= earlier for earlier, later in pairwise(times)):  # some containers have no times of frames
+    if any(later <= earlier for earlier, later in pairwise(times)):  # some containers do not store times
         rate = nominal or _DEFAULT_RATE
         times = [i / rate for i in range(len(times))]
     mean = (len(times) - 1) / times[-1] if len(times) > 1 else nominal or _DEFAULT_RATE
@@ -84,7 +85,7 @@ def _timing(times: list[float], header_rate: float, promised: float) -> Timing:
 
 
 def frame_count(path: Path) -> int:
-    """How many frames the header of a video that was just written has; 0 where it cannot be opened."""
+    """Returns the number of frames in a video's header; 0 if the video cannot be opened."""
     with _opened(path) as video:
         return max(0, int(video.get(cv2.CAP_PROP_FRAME_COUNT)))
 
@@ -101,9 +102,9 @@ def _opened(path: Path) -> Iterator[cv2.VideoCapture]:
 
 @contextmanager
 def plain_name(path: Path) -> Iterator[str]:
-    """A name under which OpenCV can open a file for reading or writing.
+    """Yields a name under which OpenCV can open a file for reading or writing.
 
-    OpenCV ends the process where a name is not UTF-8. FFmpeg takes what stands before a colon in a relative name, as in
+    OpenCV ends the process if a name is not UTF-8. FFmpeg takes the part before a colon in a relative name, as in
     10:30.mp4, for a protocol.
     """
     whole = path.absolute()

@@ -1,1 +1,1 @@
-"""ROS 2 recordings (rosbag2): reading and segmenting them. Needs no ROS."""
+"""Reads and segments ROS 2 recordings (rosbag2). Needs no ROS."""

@@ -1,4 +1,4 @@
-"""Recorded bags (rosbag2: MCAP, SQLite), read and written by the library `rosbags`. Needs no ROS."""
+"""Reads and writes recorded bags (rosbag2: MCAP, SQLite), with the library `rosbags`. Needs no ROS."""
 
 import re
 import tempfile
@@ -22,11 +22,17 @@ _STORAGES = {".mcap": StoragePlugin.MCAP, ".db3": StoragePlugin.SQLITE3}
 
 
 class BagError(ValueError):
-    """A bag that cannot be used; the text is one sentence."""
+    """A bag cannot be used. The text is one sentence."""
 
 
 class Message(NamedTuple):
-    """A recorded message. time: when it was recorded, in nanoseconds. data: serialised, as CDR."""
+    """A recorded message.
+
+    Attributes:
+        topic: The topic's name.
+        time: When it was recorded, in nanoseconds.
+        data: The serialized message, as CDR.
+    """
 
     topic: str
     time: int
@@ -35,7 +41,15 @@ class Message(NamedTuple):
 
 @dataclass(frozen=True)
 class Topic:
-    """A topic to write. definition: of its type, as text; type_hash: the type's RIHS01 hash."""
+    """A topic to write.
+
+    Attributes:
+        name: The topic's name.
+        type: The message type, as in "sensor_msgs/msg/Image".
+        definition: The type's definition.
+        type_hash: The type's RIHS01 hash.
+        qos: The QoS profiles of its publishers.
+    """
 
     name: str
     type: str
@@ -46,7 +60,7 @@ class Topic:
 
 @dataclass(frozen=True)
 class Extras:
-    """What a recording holds beside topics.
+    """The contents of a recording beside its topics.
 
     Attributes:
         records: Attachments and metadata, which only MCAP files have.
@@ -58,19 +72,25 @@ class Extras:
 
 
 class Recording:
-    """A bag that is open for reading; use it in a `with`."""
+    """A bag that is open for reading. Use it in a `with` statement.
+
+    Attributes:
+        path: The file or folder.
+        foreign: Encoding of the messages by topic, for topics that are left out because the encoding is not ROS 2's.
+    """
 
     def __init__(self, path: Path) -> None:
-        """
+        """Opens a bag.
+
         Args:
             path: A .mcap file, a .db3 file, or a folder with metadata.yaml.
 
         Raises:
-            OSError: It is not there, or may not be read.
+            OSError: The path does not exist or cannot be read.
             BagError: It is damaged, or no bag.
         """
         if not path.is_dir():
-            path.open("rb").close()  # whose errors name the path
+            path.open("rb").close()  # raises errors that name the path
             if path.suffix not in _STORAGES:
                 raise BagError(f"{path} {_other_name(path)}")
         elif not (path / "metadata.yaml").is_file():
@@ -79,11 +99,11 @@ class Recording:
         try:
             self._reader = BagReader(path)
             self._reader.open()
-        except Exception as error:  # of damaged files the library raises many kinds
+        except Exception as error:  # the library raises many classes for damaged files
             raise BagError(explain(path, error)) from error
         self._connections = [c for c in self._reader.connections if _encoding(c) == "cdr"]
         self.foreign = {c.topic: _encoding(c) for c in self._reader.connections if _encoding(c) != "cdr"}
-        """The topics that are left out, and the encodings of their messages, which are not ROS 2's."""
+        """Encoding of the messages by topic, for topics that are left out because the encoding is not ROS 2's."""
 
     def __enter__(self) -> "Recording":
         return self
@@ -93,47 +113,58 @@ class Recording:
 
     @property
     def storage(self) -> StoragePlugin:
-        """What the files are."""
+        """The format of the files."""
         if not self.path.is_dir():
             return _STORAGES[self.path.suffix]
         return StoragePlugin.MCAP if any(self.path.glob("*.mcap*")) else StoragePlugin.SQLITE3
 
     @property
     def facts(self) -> dict[str, int]:
-        """Numbers that tell one recording from another: messages, and nanoseconds of the first and after the last."""
+        """The number of messages, the time of the first, and the end, in nanoseconds. They identify a recording."""
         reader = self._reader
         return {"messages": reader.message_count, "start": reader.start_time, "end": reader.end_time}
 
     def image_topics(self) -> list[str]:
-        """The topics that hold images, sorted."""
+        """Returns the topics that hold images, sorted."""
         return sorted({c.topic for c in self._reader.connections if c.msgtype in (IMAGE, COMPRESSED_IMAGE)})
 
     def images(self, topics: Sequence[str]) -> list[Connection]:
-        """The connections of image topics; raises BagError where one is missing or holds no images."""
+        """Returns the connections of image topics.
+
+        Args:
+            topics: Names of topics.
+
+        Raises:
+            BagError: A topic is missing or holds no images.
+        """
         types = {topic: f"in {encoding}, which is not read" for topic, encoding in self.foreign.items()}
         types |= {connection.topic: connection.msgtype for connection in self._connections}
         for topic in topics:
             if types.get(topic) in (IMAGE, COMPRESSED_IMAGE):
                 continue
-            found = self.image_topics()
-            has = f"the image topics there are: {', '.join(found)}" if found else "it has no image topics"
+            images = self.image_topics()
+            has = f"the image topics there are: {', '.join(images)}" if images else "it has no image topics"
             wrong = f"in {self.path}, {topic} is {types[topic]}" if topic in types else f"{self.path} has no {topic}"
             raise BagError(f"{wrong}; {has}")
         return [connection for connection in self._connections if connection.topic in topics]
 
     def topics(self) -> dict[str, Topic]:
-        """All topics by name, as they would be written again; raises BagError where the bag does not define a type."""
-        found: dict[str, Topic] = {}
+        """Returns all topics by name, ready to be written again.
+
+        Raises:
+            BagError: The bag does not define a type.
+        """
+        topics: dict[str, Topic] = {}
         for connection in self._connections:
-            if connection.topic not in found:
-                found[connection.topic] = self._topic(connection)
-        return found
+            if connection.topic not in topics:
+                topics[connection.topic] = self._topic(connection)
+        return topics
 
     def _topic(self, connection: Connection) -> Topic:
         kind, source = connection.msgtype, connection.msgdef
         store = get_typestore(Stores.EMPTY)
         try:
-            if source.format == MessageDefinitionFormat.NONE:  # before ROS 2 Iron, SQLite bags had no definitions
+            if source.format == MessageDefinitionFormat.NONE:  # an SQLite bag from before ROS 2 Iron
                 store = get_typestore(Stores.LATEST)
             elif source.format == MessageDefinitionFormat.IDL:
                 for part in filter(None, re.split(r"={80}\nIDL: .*\n", source.data)):
@@ -150,7 +181,14 @@ class Recording:
         return Topic(connection.topic, kind, definition, type_hash, tuple(connection.ext.offered_qos_profiles))
 
     def messages(self, connections: Sequence[Connection] = ()) -> Iterator[tuple[Connection, Message]]:
-        """The messages of some connections, or of all, by time; raises BagError where the file is damaged."""
+        """Yields messages with their connections, in the order of time.
+
+        Args:
+            connections: The connections to read. Without any, all are read.
+
+        Raises:
+            BagError: The file is damaged.
+        """
         connections = connections or self._connections
         if not connections:
             return
@@ -165,21 +203,21 @@ class Recording:
             yield connection, Message(connection.topic, time, data)
 
     def extras(self) -> Extras:
-        """What is to be copied beside topics.
+        """Returns what can be copied beside topics.
 
         Raises:
             BagError: A file is damaged.
         """
         files = sorted(self.path.glob("*.mcap")) if self.path.is_dir() else [self.path]
-        found, custom = [], dict(self._reader.storage.metadata.custom or {})
+        all_records, custom = [], dict(self._reader.storage.metadata.custom or {})
         for file in files if self.storage == StoragePlugin.MCAP else []:
             try:
                 records, own = extras(file)
                 custom = custom or dict((yaml.safe_load(own) or {}).get("custom_data") or {})
             except (McapError, AttributeError, TypeError, ValueError, yaml.YAMLError) as error:
                 raise BagError(explain(file, error)) from error
-            found += records
-        return Extras(tuple(found), {str(key): str(value) for key, value in custom.items()})
+            all_records += records
+        return Extras(tuple(all_records), {str(key): str(value) for key, value in custom.items()})
 
 
 def _encoding(connection: Connection) -> str:
@@ -188,14 +226,14 @@ def _encoding(connection: Connection) -> str:
 
 
 def _other_name(path: Path) -> str:
-    """What a file is that is called neither .mcap nor .db3."""
+    """Says what a file is whose name ends in neither .mcap nor .db3."""
     if path.suffix == ".bag":
         return "is a ROS 1 recording by its name; convert it with `rosbags-convert`"
     return "is no rosbag2 recording; give a .mcap or .db3 file, or the recording's folder"
 
 
 def storage_for(out: Path, source: StoragePlugin) -> StoragePlugin:
-    """How a bag of that name is stored: as its suffix says, or, where it is to be a folder, as its source is."""
+    """Returns the storage of a new bag: by its suffix, or for a folder the same as its source."""
     return _STORAGES.get(out.suffix, source)
 
 
@@ -207,18 +245,18 @@ def write_bag(
     scratch: Path,
     extras: Extras = Extras(),
 ) -> None:
-    """Writes a bag, which takes its name when it is whole.
+    """Writes a bag. It gets its name when it is complete.
 
     Args:
-        out: A file where it ends in .mcap or .db3, else a folder; what is there is replaced.
-        storage: What the bag's files are.
-        topics: All topics, which the bag has even if they have no messages.
+        out: A file if it ends in .mcap or .db3, else a folder. An existing one is replaced.
+        storage: The format of the files.
+        topics: All topics. The bag has them even if they have no messages.
         messages: In the order of their times.
-        scratch: An existing folder in the same file system, for what is not whole yet.
-        extras: What the bag is to have beside topics; an SQLite file has no place for attachments and metadata.
+        scratch: An existing folder in the same file system, for the unfinished bag.
+        extras: Contents beside topics. An SQLite file cannot hold attachments and metadata.
 
     Raises:
-        OSError: It cannot be written; names `out`.
+        OSError: The bag cannot be written. The error names `out`.
     """
     with tempfile.TemporaryDirectory(prefix="unfinished-", dir=scratch) as temporary:
         is_file = out.suffix in _STORAGES
@@ -228,14 +266,14 @@ def write_bag(
             if storage == StoragePlugin.MCAP and extras.records:
                 append(folder / f"{folder.name}.mcap", extras.records)
             new = folder / out.name if is_file else folder
-            if out.exists() and (out.is_dir() or new.is_dir()):  # only a file takes the place of a file in one step
+            if out.exists() and (out.is_dir() or new.is_dir()):  # only a file can replace a file in one step
                 out.rename(Path(temporary, "old"))
             new.replace(out)
         except OSError as error:
             if error.filename is None or str(error.filename).startswith(temporary):
                 raise OSError(error.errno, error.strerror or str(error), str(out)) from error
             raise
-        except OperationalError as error:  # SQLite's own words, such as "database or disk is full"
+        except OperationalError as error:  # from SQLite, such as "database or disk is full"
             raise OSError(None, str(error), str(out)) from error
 
 
@@ -246,9 +284,9 @@ def _write(
     messages: Iterable[Message],
     custom: Mapping[str, str],
 ) -> None:
-    writer = Writer(folder, version=8, storage_plugin=storage)  # the newer one spells QoS in words, new to Humble
+    writer = Writer(folder, version=8, storage_plugin=storage)  # Humble cannot read the QoS of version 9
     if storage == StoragePlugin.MCAP:
-        writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)  # masks become many times smaller
+        writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)  # makes masks many times smaller
     for key, value in custom.items():
         writer.set_custom_data(key, value)
     with writer:

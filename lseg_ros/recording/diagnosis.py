@@ -1,4 +1,4 @@
-"""Why a recording cannot be read: cut short, damaged, or whole and of another kind. The advice follows from that."""
+"""Explains why a recording cannot be read: it was cut short, it is damaged, or it is of another kind."""
 
 from pathlib import Path
 
@@ -11,11 +11,11 @@ _SQLITE = b"SQLite format 3\0"
 
 
 def explain(path: Path, error: Exception) -> str:
-    """Returns one sentence for an exception of the library for bags.
+    """Returns one sentence about an exception of the library for bags.
 
     Args:
         path: The recording, a file or a folder.
-        error: What the library raised; it has one class and no code for most of what can be wrong.
+        error: The library's exception. Most faults share one class and have no code.
     """
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename or path} cannot be read: {error.strerror}"
@@ -27,7 +27,7 @@ def explain(path: Path, error: Exception) -> str:
         if sentence := _other_kind(file) or _cut_short(file):
             return sentence
     text = " ".join(str(error).split()).rstrip(".")
-    if "upported" in text:  # a format of messages, a compression, a version
+    if "upported" in text:  # "unsupported" or "not supported": a message format, a compression, a version
         return f"{path} cannot be read here: {text}"
     if "timestamp order" in text:
         return f"{path} has messages that are not in the order of time and no index; `mcap sort` makes a copy that has"
@@ -35,7 +35,7 @@ def explain(path: Path, error: Exception) -> str:
 
 
 def _files(path: Path) -> tuple[list[Path], list[Path]]:
-    """The files of a recording that are there, and those that are missing."""
+    """Returns the files of a recording that exist, and those that are missing."""
     if not path.is_dir():
         return [path], []
     try:
@@ -47,7 +47,7 @@ def _files(path: Path) -> tuple[list[Path], list[Path]]:
 
 
 def _other_kind(file: Path) -> str:
-    """What a whole file is, where it is no recording of ROS 2; else nothing."""
+    """Returns a sentence about a complete file that is no recording of ROS 2, or an empty text."""
     with file.open("rb") as opened:
         first = opened.read(len(_SQLITE))
     if not first:
@@ -62,12 +62,12 @@ def _other_kind(file: Path) -> str:
     if not is_mcap:
         return ""
     try:
-        found = profile(file)
+        name = profile(file)
     except McapError:
         return ""
-    if found == "ros1":
+    if name == "ros1":
         return f"{file} is a ROS 1 recording; convert it with `rosbags-convert`"
-    return "" if found == "ros2" else f"{file} is an MCAP file of the profile {found!r}; only those of ROS 2 are read"
+    return "" if name == "ros2" else f"{file} is an MCAP file of the profile {name!r}; only those of ROS 2 are read"
 
 
 def _cut_short(file: Path) -> str:

@@ -1,7 +1,9 @@
-"""What an MCAP file holds beside topics: its profile, attachments and metadata. The library for bags knows topics only.
+"""The contents of an MCAP file beside topics: its profile, attachments and metadata.
 
-A record is an operation (1 byte), the length of what follows (8 bytes) and the content. Numbers are little-endian. The
-file begins and ends with MAGIC; the data end with a record DATA_END, a summary with indexes follows.
+The library for bags reads topics only.
+
+A record is an operation (1 byte), the length of its content (8 bytes) and the content. Numbers are little-endian. A
+file begins and ends with MAGIC. The data end with a record DATA_END. A summary with indexes follows.
 """
 
 import shutil
@@ -16,12 +18,12 @@ MAGIC = b"\x89MCAP0\r\n"
 _HEADER, _FOOTER, _ATTACHMENT, _METADATA, _DATA_END = 0x01, 0x02, 0x09, 0x0C, 0x0F
 _ATTACHMENT_INDEX, _STATISTICS, _METADATA_INDEX, _SUMMARY_OFFSET = 0x0A, 0x0B, 0x0D, 0x0E
 _FOOTER_SIZE = 9 + 20 + len(MAGIC)
-_ATTACHMENT_COUNT = 14  # where it stands in the statistics; the number of metadata records follows
+_ATTACHMENT_COUNT = 14  # its offset in the statistics, in bytes; the number of metadata records follows
 _ROSBAG2 = "rosbag2"  # name of the metadata that rosbag2 itself writes into each file
 
 
 class McapError(ValueError):
-    """A file that is no whole MCAP; the text is one sentence without the file's name."""
+    """A file is no complete MCAP. The text is one sentence without the file's name."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +31,11 @@ class Extra:
     """An attachment or a metadata record of a file.
 
     Attributes:
-        name: As the file has it.
+        name: Its name in the file.
         path: The file.
-        operation: Which of the two it is.
-        start: Where its content begins in the file, in bytes.
-        size: Bytes of its content.
+        operation: Whether it is an attachment or metadata.
+        start: The offset of its content in the file, in bytes.
+        size: The size of its content, in bytes.
     """
 
     name: str
@@ -44,15 +46,15 @@ class Extra:
 
     @property
     def kind(self) -> str:
-        """What it is, for people."""
+        """ "attachment" or "metadata"."""
         return "attachment" if self.operation == _ATTACHMENT else "metadata"
 
 
 def profile(path: Path) -> str:
-    """Reads the profile, "ros2" for recordings of ROS 2.
+    """Reads the profile. It is "ros2" for recordings of ROS 2.
 
     Raises:
-        McapError: It is no MCAP, or was cut short.
+        McapError: The file is no MCAP, or was cut short.
     """
     with path.open("rb") as file:
         _check_ends(file)
@@ -60,15 +62,15 @@ def profile(path: Path) -> str:
 
 
 def extras(path: Path) -> tuple[list[Extra], str]:
-    """Finds the attachments and metadata of a file.
+    """Lists the attachments and metadata of a file.
 
     Returns:
-        Those that people have put there, and the text of rosbag2's own metadata, empty where there are none.
+        Those that are not rosbag2's own, and the text of rosbag2's own metadata, which may be empty.
 
     Raises:
-        McapError: It is no whole MCAP.
+        McapError: The file is no complete MCAP.
     """
-    found, own = [], ""
+    others, own = [], ""
     with path.open("rb") as file:
         _check_ends(file)
         for operation, start, size in _places(file):
@@ -82,16 +84,20 @@ def extras(path: Path) -> tuple[list[Extra], str]:
                     key, value = _text(pairs), _text(pairs)
                     own = value if key == "serialized_metadata" else own
             else:
-                found.append(Extra(name, path, operation, start, size))
-    return found, own
+                others.append(Extra(name, path, operation, start, size))
+    return others, own
 
 
 def append(path: Path, more: Sequence[Extra]) -> None:
-    """Puts attachments and metadata of other files into an MCAP, behind its data, and into its indexes.
+    """Copies attachments and metadata of other files into an MCAP, after its data, and adds them to its indexes.
+
+    Args:
+        path: The MCAP to change.
+        more: Attachments and metadata of other files.
 
     Raises:
-        OSError: It cannot be written.
-        McapError: It is no whole MCAP.
+        OSError: The file cannot be written.
+        McapError: The file is no complete MCAP.
     """
     with path.open("r+b") as file:
         _check_ends(file)
@@ -99,7 +105,7 @@ def append(path: Path, more: Sequence[Extra]) -> None:
         summary_start = _number(file, 8)
         file.seek(summary_start)
         summary = [record for record in _records(file) if record[0] not in (_FOOTER, _SUMMARY_OFFSET)]
-        file.seek(summary_start - 13)  # of the record that ends the data, which is written anew
+        file.seek(summary_start - 13)  # the start of the record that ends the data, which is written again
         file.truncate()
         for extra in more:
             summary.append(_copy(extra, file))
@@ -112,7 +118,7 @@ def append(path: Path, more: Sequence[Extra]) -> None:
 
 
 def _copy(extra: Extra, file: BinaryIO) -> tuple[int, bytes]:
-    """Writes an attachment or metadata; returns the record of an index that leads to it."""
+    """Writes an attachment or metadata and returns the record of the index that points to it."""
     offset = file.tell()
     file.write(bytes([extra.operation]) + extra.size.to_bytes(8, "little"))
     with extra.path.open("rb") as source:
@@ -127,7 +133,7 @@ def _copy(extra: Extra, file: BinaryIO) -> tuple[int, bytes]:
 
 
 class _Part:
-    """The next bytes of a file, so many of them, as a file."""
+    """The next bytes of a file, up to a number, as a file."""
 
     def __init__(self, file: BinaryIO, size: int) -> None:
         self._file, self._left = file, size
@@ -158,7 +164,7 @@ def _check_ends(file: BinaryIO) -> None:
 
 
 def _places(file: BinaryIO) -> Iterator[tuple[int, int, int]]:
-    """Yields operation, start and size of each record from here to the end of the file, or of its data."""
+    """Yields operation, start and size of each record from here to the end of the data."""
     end = file.seek(0, 2) - len(MAGIC)
     at = len(MAGIC)
     while at + 9 <= end:

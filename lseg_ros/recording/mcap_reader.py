@@ -1,4 +1,4 @@
-"""The library's reader of bags, for MCAP files that hold more than topics of ROS 2."""
+"""The library's reader of bags, extended for MCAP files with channels that are not ROS 2's."""
 
 from typing import Any
 
@@ -10,14 +10,14 @@ _KNOWN = ("ros2msg", "ros2idl", "omgidl", "")
 
 
 class _Schemas(dict[int, Schema]):
-    """Definitions of types by their numbers. Those in languages that are not ROS 2's count as none."""
+    """Definitions of types by number. Definitions in languages other than ROS 2's count as empty."""
 
     def __setitem__(self, key: int, schema: Schema) -> None:
         super().__setitem__(key, schema if schema.encoding in _KNOWN else schema._replace(encoding="", data=""))
 
 
 class _McapReader(McapReader):
-    """Lists channels in JSON, Protobuf and so on, where the library's own refuses the file for one of them."""
+    """Lists channels in JSON, Protobuf and so on, for which the library's own reader refuses the file."""
 
     def __init__(self, path: Any) -> None:
         super().__init__(path)
@@ -29,6 +29,6 @@ class _FolderReader(DirectoryReader):
 
 
 class BagReader(Reader):
-    """As `rosbags.rosbag2.Reader`, of which the connections in other encodings than CDR cannot be deserialised."""
+    """As `rosbags.rosbag2.Reader`. Connections in other encodings than CDR are listed but cannot be deserialized."""
 
     STORAGE_PLUGINS = {**Reader.STORAGE_PLUGINS, "dir": _FolderReader, ".mcap": _McapReader}

@@ -1,4 +1,4 @@
-"""Messages without ROS: recorded images as arrays, and what the node publishes, serialised for a bag."""
+"""Messages without ROS: reads recorded images as arrays, and serializes the node's messages for a bag."""
 
 import sys
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ FRAME_INFO = "lseg_ros/msg/FrameInfo"
 LABEL_INFO = "vision_msgs/msg/LabelInfo"
 LABEL_SET = "lseg_ros/msg/LabelSet"
 
-# The fields of msg/*.msg and of vision_msgs; a test holds them to the files, which are not installed everywhere.
+# The fields of msg/*.msg and of vision_msgs, which are not installed everywhere. A test compares them with the files.
 DEFINITIONS = {
     "lseg_ros/msg/Label": "string name\nuint16 class_id\nstring[] prompts\nfloat32 threshold\nbool background\n"
     "std_msgs/ColorRGBA color\nstring score_topic",
@@ -35,14 +35,14 @@ DEFINITIONS = {
     LABEL_INFO: "std_msgs/Header header\nvision_msgs/VisionClass[] class_map\nfloat32 threshold",
 }
 
-# What is made of each frame, by name; FrameInfo comes in any case.
+# The outputs of each frame by name. FrameInfo is always written.
 OUTPUTS = ("mask", "confidence", "overlay", "color")
 
 
 @lru_cache(maxsize=1)
 def typestore() -> Typestore:
-    """All types that are read and written here."""
-    # The types of ROS itself that are used have been the same in every release.
+    """Returns all types that are read and written here."""
+    # The standard types that are used here are the same in every release.
     store = get_typestore(Stores.ROS2_HUMBLE)
     for name, text in DEFINITIONS.items():
         store.register(get_types_from_msg(text, name))
@@ -57,14 +57,14 @@ def read_image(data: bytes | memoryview, kind: str) -> tuple[Any, NDArray[np.uin
     """Reads a recorded image.
 
     Args:
-        data: A serialised sensor_msgs/Image or CompressedImage.
-        kind: Which of them.
+        data: A serialized sensor_msgs/Image or CompressedImage.
+        kind: `IMAGE` or `COMPRESSED_IMAGE`.
 
     Returns:
-        Its header, and [H, W, 3] uint8 RGB, which may be read-only.
+        The message's header, and [H,W,3] uint8 RGB, which may be read-only.
 
     Raises:
-        ImageError: It cannot be read; says why.
+        ImageError: The image cannot be read. The text says why.
     """
     try:
         message: Any = typestore().deserialize_cdr(data, kind)
@@ -74,10 +74,13 @@ def read_image(data: bytes | memoryview, kind: str) -> tuple[Any, NDArray[np.uin
 
 
 def camera_names(topics: Sequence[str]) -> dict[str, str]:
-    """How each image topic's outputs are called below the node's name; empty where there is only one topic.
+    """Returns the name under which each image topic's outputs appear below the node's name.
 
-    That is the camera's namespace (`front` for /front/image_raw and for /front/image_raw/compressed), or as much more
-    of the topic as it takes to tell them all apart.
+    It is the camera's namespace (`front` for /front/image_raw and for /front/image_raw/compressed), or as much more of
+    the topic as is needed to make the names differ. It is empty if there is only one topic.
+
+    Args:
+        topics: Image topics.
     """
     if len(topics) == 1:
         return {topics[0]: ""}
@@ -91,7 +94,7 @@ def camera_names(topics: Sequence[str]) -> dict[str, str]:
 
 
 def label_messages(labels: LabelSet, threshold: float, time: int) -> dict[str, memoryview]:
-    """`label_info` and `labels` by name, serialised.
+    """Returns the messages `label_info` and `labels`, serialized, by name.
 
     Args:
         labels: The labels in force.
@@ -123,15 +126,15 @@ def label_messages(labels: LabelSet, threshold: float, time: int) -> dict[str, m
 def frame_messages(
     header: Any, rgb: NDArray[np.uint8], result: SegmentationLike, outputs: Sequence[str]
 ) -> dict[str, memoryview]:
-    """What the node would publish for one frame, `frame_info` first, serialised, by name.
+    """Returns what the node would publish for one frame, serialized, by name, `frame_info` first.
 
     Args:
-        header: Of the input image; goes out as it came.
-        rgb: [H, W, 3], the input image.
+        header: The header of the input image, which is copied.
+        rgb: [H,W,3], the input image.
         result: Its segmentation.
-        outputs: Which of OUTPUTS.
+        outputs: Names of `OUTPUTS`.
     """
-    # How long the stages took is left out: it would differ each time the same bag is segmented.
+    # The times of the stages are left out, because they would differ each time the same bag is segmented.
     info = _type(FRAME_INFO)(
         header=header,
         label_version=result.labels.version,
@@ -139,10 +142,10 @@ def frame_messages(
         stages=[],
         stage_ms=np.empty(0, np.float32),
     )
-    found = {"frame_info": typestore().serialize_cdr(info, FRAME_INFO)}
+    messages = {"frame_info": typestore().serialize_cdr(info, FRAME_INFO)}
     for name in outputs:
-        found[name] = _image(header, *_pixels(name, rgb, result))
-    return found
+        messages[name] = _image(header, *_pixels(name, rgb, result))
+    return messages
 
 
 def _pixels(name: str, rgb: NDArray[np.uint8], result: SegmentationLike) -> tuple[NDArray[Any], str]:

@@ -1,8 +1,7 @@
-"""A bag in the making: the frames that are done, so that a run can be stopped at any moment, and shared.
+"""An unfinished bag. It keeps finished frames, so that a run can be stopped at any moment, and split among processes.
 
-Frames are grouped into segments. Beside OUT lies a folder OUT.part with, for each finished segment, its messages as a
-small bag (000012.mcap) and, written last, what was refused (000012.json). Runs and processes know of one another by
-these files alone.
+Frames are grouped into segments. A folder OUT.part beside OUT holds, for each finished segment, its messages as a small
+bag (000012.mcap) and, written last, the refused frames (000012.json). Runs and processes share nothing but these files.
 """
 
 import json
@@ -19,29 +18,33 @@ from rosbags.rosbag2 import StoragePlugin
 
 from lseg_ros.recording.bags import BagError, Message, Recording, Topic, write_bag
 
-FRAMES = 20  # in a segment: what is lost when a run is stopped, seconds of work on a CPU
+FRAMES = 20  # frames in a segment; this much is lost when a run is stopped, seconds of work on a CPU
 
 _MADE_WITH = "made_with.json"
 
 
 class PartialBag:
-    """The finished segments of a bag that is being made."""
+    """The finished segments of an unfinished bag.
+
+    Attributes:
+        folder: The folder OUT.part.
+    """
 
     def __init__(self, out: Path, topics: Sequence[Topic], made_with: Mapping[str, Any]) -> None:
-        """Begins a bag, or goes on with one.
+        """Starts a bag, or continues one.
 
         Args:
             out: The bag.
-            topics: Those that the segments have.
-            made_with: All that the messages depend on, as JSON has it, under names that people understand.
+            topics: The topics of the segments.
+            made_with: All that the messages depend on, as JSON values, under names that people understand.
 
         Raises:
-            BagError: There are segments that were made with something else.
+            BagError: There are segments that were made with other values.
             OSError: The folder cannot be written.
         """
         self.folder = out.with_name(f"{out.name}.part")
         made_with = json.loads(json.dumps({**made_with, "segment length": FRAMES}))
-        # Only OUT itself needs to say how its topics are to be played.
+        # Only the finished bag needs the QoS of its topics.
         self._topics = [replace(topic, qos=()) for topic in topics]
         out.parent.mkdir(parents=True, exist_ok=True)
         if not self.folder.exists():
@@ -49,12 +52,12 @@ class PartialBag:
         self._check(made_with)
 
     def _begin(self, made_with: Mapping[str, Any]) -> None:
-        # The folder appears with its file in it, so that no other process finds the one without the other.
+        # The folder appears with its file in it, so that no other process sees one without the other.
         new = Path(tempfile.mkdtemp(prefix=f".{self.folder.name}-", dir=self.folder.parent))
         try:
             new.chmod(0o755)
             (new / _MADE_WITH).write_text(json.dumps(made_with, indent=1), encoding="utf-8")
-            with suppress(OSError):  # another process was first; whatever else is wrong shows when it is read
+            with suppress(OSError):  # another process was faster; any other error shows when the file is read
                 new.rename(self.folder)
         finally:
             shutil.rmtree(new, ignore_errors=True)
@@ -72,7 +75,7 @@ class PartialBag:
             )
 
     def has(self, segment: int) -> bool:
-        """Whether a segment is finished."""
+        """Returns whether a segment is finished."""
         return self._file(segment, ".json").exists()
 
     def write(self, segment: int, messages: Iterable[Message], refused: Mapping[str, int]) -> None:
@@ -80,11 +83,11 @@ class PartialBag:
 
         Args:
             segment: Its number.
-            messages: All of it, in the order of time.
-            refused: Why frames were refused, and how many; looked at after the last message.
+            messages: All its messages, in the order of time.
+            refused: Reasons for refusing frames, and the number of frames. It is read after the last message.
 
         Raises:
-            OSError: It cannot be written; what was finished before is still there.
+            OSError: The segment cannot be written. Earlier segments are kept.
         """
         write_bag(self._file(segment, ".mcap"), StoragePlugin.MCAP, self._topics, messages, self.folder)
         with tempfile.TemporaryDirectory(prefix="unfinished-", dir=self.folder) as temporary:
@@ -93,14 +96,14 @@ class PartialBag:
             note.replace(self._file(segment, ".json"))
 
     def messages(self, segments: int) -> Iterator[Message]:
-        """The messages of the first `segments` segments."""
+        """Yields the messages of the first `segments` segments."""
         for segment in range(segments):
             with Recording(self._file(segment, ".mcap")) as recording:
                 for _, message in recording.messages():
                     yield message
 
     def refused(self, segments: int) -> Counter[str]:
-        """Why frames of the first `segments` segments were refused, and how many."""
+        """Returns reasons for refusing frames of the first `segments` segments, and the number of frames."""
         total: Counter[str] = Counter()
         for segment in range(segments):
             total.update(json.loads(self._file(segment, ".json").read_text(encoding="utf-8")))

@@ -1,4 +1,4 @@
-"""A recording's frames in, the topics that the node would publish out, frame by frame, into a `PartialBag`."""
+"""Segments a recording frame by frame into a `PartialBag`, with the topics that the node would publish."""
 
 import heapq
 from collections import Counter
@@ -26,7 +26,7 @@ from lseg_ros.recording.messages import (
 )
 from lseg_ros.recording.partial import FRAMES, PartialBag
 
-_NODE = "/lseg"  # below whose name the node publishes
+_NODE = "/lseg"  # the node's name, below which it publishes
 _FOREVER = QosTime(9223372036, 854775807)
 
 
@@ -35,31 +35,42 @@ def _qos(depth: int, durability: QosDurability) -> Qos:
     return Qos(QosHistory.KEEP_LAST, depth, reliable, durability, _FOREVER, _FOREVER, automatic, _FOREVER, False)
 
 
-# As the node publishes.
+# The QoS profiles of the node's publishers.
 _STREAM = _qos(5, QosDurability.VOLATILE)
 _LATCHED = _qos(1, QosDurability.TRANSIENT_LOCAL)
 
 
 class OutputTopics:
-    """The topics that are made from some image topics."""
+    """The topics that are written for some image topics.
+
+    Attributes:
+        wanted: Names of `messages.OUTPUTS`.
+        labels: Topics of the label messages, by name.
+        frames: Output topics by image topic and by name of the output.
+    """
 
     def __init__(self, images: Sequence[str], outputs: Sequence[str]) -> None:
-        """images: their topics. outputs: of `bags_messages.OUTPUTS`."""
+        """Names the topics.
+
+        Args:
+            images: Image topics.
+            outputs: Names of `messages.OUTPUTS`.
+        """
         self.wanted = outputs
         self.labels = {name: f"{_NODE}/{name}" for name in ("label_info", "labels")}
         self.frames: dict[str, dict[str, str]] = {}
-        """Image topic -> name of the output -> its topic."""
+        """Output topics by image topic and by name of the output."""
         for image, camera in camera_names(images).items():
             prefix = f"{_NODE}/{camera}" if camera else _NODE
             self.frames[image] = {name: f"{prefix}/{name}" for name in ("frame_info", *outputs)}
 
     def topics(self) -> list[Topic]:
-        """All of them."""
+        """Returns all topics."""
         info, labels = self.labels.values()
-        found = [_topic(info, LABEL_INFO, _LATCHED), _topic(labels, LABEL_SET, _LATCHED)]
+        topics = [_topic(info, LABEL_INFO, _LATCHED), _topic(labels, LABEL_SET, _LATCHED)]
         for names in self.frames.values():
-            found += [_topic(topic, FRAME_INFO if name == "frame_info" else IMAGE) for name, topic in names.items()]
-        return found
+            topics += [_topic(topic, FRAME_INFO if name == "frame_info" else IMAGE) for name, topic in names.items()]
+        return topics
 
 
 def _topic(name: str, kind: str, qos: Qos = _STREAM) -> Topic:
@@ -69,7 +80,15 @@ def _topic(name: str, kind: str, qos: Qos = _STREAM) -> Topic:
 
 @dataclass(frozen=True)
 class Job:
-    """The segmentation of a recording's image topics. connections: theirs."""
+    """The segmentation of a recording's image topics.
+
+    Attributes:
+        recording: The recording.
+        connections: The connections of the image topics.
+        outputs: The topics to write.
+        partial: Where finished segments are kept.
+        segmenter: Segments the images.
+    """
 
     recording: Recording
     connections: Sequence[Connection]
@@ -81,12 +100,12 @@ class Job:
         """Finishes the segments of one process that are not finished yet.
 
         Args:
-            rank: Of this process.
-            size: How many processes there are.
+            rank: Number of this process, from 0.
+            size: Number of processes.
             progress: Called after each frame.
 
         Returns:
-            How many frames all segments of all processes have.
+            The number of frames in all segments of all processes.
 
         Raises:
             BagError: The recording is damaged.
@@ -124,17 +143,17 @@ class Job:
 
 
 def segment_sizes(frames: int) -> list[int]:
-    """How many frames each segment of a recording has."""
+    """Returns the number of frames in each segment of a recording."""
     return [min(FRAMES, frames - start) for start in range(0, frames, FRAMES)]
 
 
 @dataclass(frozen=True)
 class Copied:
-    """What goes from a recording into the new one, beside what is made.
+    """What is copied from a recording into the new one.
 
     Attributes:
         topics: All topics that can be copied, by name.
-        foreign: The encodings of those that cannot, by name.
+        foreign: Encodings of the topics that cannot be copied, by name.
         extras: Attachments, metadata and custom data.
     """
 
@@ -144,7 +163,11 @@ class Copied:
 
 
 def what_is_copied(recording: Recording, outputs: OutputTopics) -> Copied:
-    """Lists all that a recording holds.
+    """Lists the contents of a recording that can be copied.
+
+    Args:
+        recording: The recording.
+        outputs: The topics that are written.
 
     Raises:
         BagError: A topic has the name of an output, or no definition; or the recording is damaged.
@@ -157,13 +180,19 @@ def what_is_copied(recording: Recording, outputs: OutputTopics) -> Copied:
 
 
 def join(job: Job, frames: int, out: Path, copied: Copied | None) -> list[str]:
-    """Writes OUT from the finished segments, and what is copied from the recording.
+    """Writes the bag from the finished segments and what is copied from the recording.
+
+    Args:
+        job: The finished job.
+        frames: The number of frames.
+        out: The bag to write.
+        copied: What is copied; None for nothing.
 
     Returns:
-        A sentence for each kind of thing that was to be copied and is left out.
+        A sentence for each kind of thing that cannot be copied.
 
     Raises:
-        OSError: It cannot be written.
+        OSError: The bag cannot be written.
         BagError: The recording, or a segment, is damaged.
     """
     messages = job.partial.messages(len(segment_sizes(frames)))
