@@ -50,8 +50,7 @@ def read_video(path: Path) -> Iterator[RGB]:
 
 
 def video_timing(path: Path) -> Timing:
-    """Reads the times of all frames. This takes a pass through the video, because headers have only an average, if
-    that.
+    """Reads the times of all frames in one pass through the video, because its header has only an average, if that.
 
     Raises:
         SourceError: Not even the first frame can be read.

@@ -46,7 +46,7 @@ class Extra:
 
     @property
     def kind(self) -> str:
-        """ "attachment" or "metadata"."""
+        """The kind of record: "attachment" or "metadata"."""
         return "attachment" if self.operation == _ATTACHMENT else "metadata"
 
 

@@ -1,1 +1,1 @@
-"""ROS side: the node and the image player. The only room that may import rclpy and message packages."""
+"""The node, the image player and the client. Only this package may import rclpy and message packages."""

@@ -1,4 +1,4 @@
-"""One camera: its images come in, its outputs go out, its last image is kept."""
+"""One camera: receives its images, publishes its outputs, and keeps its last image."""
 
 import threading
 import time
@@ -26,13 +26,18 @@ from lseg_ros.ros.parameters import NodeParams
 from lseg_ros.ros.rate_limit import RateLimit
 from lseg_ros.ros.silence import Cause, Silence, SilenceWatch
 
-_FETCH_TIMEOUT = 5.0  # seconds for which an image is waited for that a query or new labels need
+_FETCH_TIMEOUT = 5.0  # seconds to wait for an image that a query or new labels need
 _THROTTLE = 5.0  # seconds between repeated error messages
-_STUCK = 60.0  # seconds after which a frame in work is a warning: it may never end
+_STUCK = 60.0  # seconds after which a slow frame is logged as a warning, because it may never end
 
 
 class Incoming(NamedTuple):
-    """An image message, and when it came (perf_counter)."""
+    """An image message that has arrived.
+
+    Attributes:
+        message: The message.
+        received: When it arrived, in seconds of `time.perf_counter`.
+    """
 
     message: Image | CompressedImage
     received: float
@@ -40,7 +45,13 @@ class Incoming(NamedTuple):
 
 @dataclass(frozen=True)
 class Seen:
-    """An image that the network has seen."""
+    """An image that the network has encoded.
+
+    Attributes:
+        header: The header of the image.
+        rgb: [H,W,3] uint8 RGB.
+        embedding: The result of the segmenter's `embed`.
+    """
 
     header: Header
     rgb: NDArray[np.uint8]
@@ -48,11 +59,16 @@ class Seen:
 
 
 class Camera:
-    """Ties the input, the outputs and the last image of one camera together.
+    """Connects the input, the outputs and the last image of one camera.
 
-    `poll` and the subscriptions are for the executor's thread; what touches the model (`process`, `rescore`, `query`)
-    is for the worker's. Durations here are of the wall clock, since a paused simulation pauses no GPU; ages of what is
-    published are by the node's clock, which may be simulated, as stamps are.
+    `poll` and the subscriptions run on the executor's thread. `process`, `rescore`, `query` and `probe` use the model
+    and run on the worker's thread. Durations are measured by the wall clock, because a paused simulation does not pause
+    a GPU. The age of published images is measured by the node's clock, which may be simulated like the stamps.
+
+    Attributes:
+        name: The camera's name; empty in a node with one camera.
+        statistics: Counts of its frames.
+        outputs: Its output topics.
     """
 
     def __init__(
@@ -69,15 +85,15 @@ class Camera:
 
         Args:
             node: The node that has the topics.
-            name: Empty for a node with one camera; else the topics are <name>/image, ~/<name>/mask and so on.
+            name: Empty in a node with one camera. Otherwise the topics are <name>/image, ~/<name>/mask and so on.
             params: The node's parameters.
-            segmenter: What segments the images.
+            segmenter: Segments the images.
             label_info: The latched topic that readers of masks need first.
-            basis_version: Of the basis that the segmenter's vectors are in.
-            offer: Hands an image to the worker, which calls `process` with it.
+            basis_version: Version of the basis of the segmenter's vectors.
+            offer: Passes an image to the worker, which calls `process` with it.
 
         Raises:
-            QosError: An override of quality of service cannot be used.
+            QosError: A QoS override cannot be used.
         """
         prefix = f"{name}/" if name else ""
         self.name, self.statistics = name, Statistics()
@@ -90,7 +106,7 @@ class Camera:
         except Exception:
             self._info.close()
             raise
-        self._streaming = self._active = False  # written by the executor's thread only
+        self._streaming = self._active = False  # only the executor's thread writes them
         self._closed = threading.Event()
         self._last_image: LastImage[Seen] = LastImage()
         self._rate_limit, self._watch = RateLimit(), SilenceWatch()
@@ -109,7 +125,12 @@ class Camera:
     # The executor's thread
 
     def poll(self, *, active: bool, enabled: bool) -> None:
-        """Called several times a second: subscribes and unsubscribes, gives up waiting, forgets old images."""
+        """Subscribes or unsubscribes, ends overdue waits, and drops old images. Called several times a second.
+
+        Args:
+            active: Whether the node is active.
+            enabled: Whether segmentation is switched on.
+        """
         self._active, self._streaming = active, active and enabled
         if active:
             self._last_image.expire(self._params.cache_max_age)
@@ -123,7 +144,7 @@ class Camera:
         self._report_silence()
 
     def _report_silence(self) -> None:
-        """Says why no mask comes, after a while and then ever more rarely."""
+        """Logs why no mask is published, after a while and then at growing intervals."""
         after = self._params.no_image_warning
         silence = self._watch.silence(after) if after > 0 else None
         if silence is None:
@@ -131,7 +152,7 @@ class Camera:
             return
         if self._watch.to_report(after) is None:
             return
-        # rclpy remembers a level for each call site, so each level needs a line of its own.
+        # rclpy allows one level for each line of code, so each level needs its own line.
         if silence.cause is Cause.SLOW_FRAME and silence.seconds < _STUCK:
             self.statistics.silent("")
             self._node.get_logger().info(self._why_slow(silence))
@@ -161,30 +182,34 @@ class Camera:
             self.statistics.count("skipped")
 
     def fetch(self) -> "Future[Seen | None]":
-        """Subscribes until an image has been seen, and returns it; None if that takes too long. From any thread."""
+        """Subscribes until an image has been encoded. Any thread may call it.
+
+        Returns:
+            A future of the image, or of None if that takes too long.
+        """
         return self._last_image.wait(_FETCH_TIMEOUT)
 
     def last(self) -> Seen | None:
-        """The last image, unless it is too old. From any thread."""
+        """Returns the last image, or None if it is too old. Any thread may call it."""
         return self._last_image.get(self._params.cache_max_age)
 
     def why_no_image(self) -> str:
-        """What can be known about it."""
+        """Returns one sentence about why no image arrives."""
         return self._input.why_silent()
 
     @property
     def image_topic(self) -> str:
-        """Full name of the topic that its images come from, raw or compressed."""
+        """Full name of the topic that is read, raw or compressed."""
         return self._input.topic
 
     @property
     def input_topics(self) -> list[str]:
-        """The full names of the topics that it subscribes to while somebody listens."""
+        """Full names of the topics that the camera subscribes to while somebody listens."""
         return [*self._input.topics, self._info.input_topic]
 
     @property
     def activity(self) -> str:
-        """What the camera's frames are up to, in a few words."""
+        """The camera's state in a few words, for diagnostics."""
         if not self._streaming:
             return "disabled" if self._active else "inactive"
         if not self._heard():
@@ -196,7 +221,7 @@ class Camera:
         return "segmenting" if self.statistics.snapshot().counts["received"] else "waiting for images"
 
     def close(self) -> None:
-        """Removes all topics, and ends every wait."""
+        """Removes all topics and ends all waits."""
         self._closed.set()
         self.poll(active=False, enabled=False)
         self._info.close()
@@ -206,9 +231,9 @@ class Camera:
     # The worker's thread
 
     def process(self, incoming: Incoming) -> None:
-        """Embeds an image, keeps it, and publishes what is listened to."""
+        """Encodes an image, keeps it, and publishes the outputs that have listeners."""
         if not self._active or not (self._last_image.is_awaited or self._due()):
-            return  # whoever wanted it has left while it waited
+            return  # nobody listens any more
         self._watch.begin()
         success = False
         try:
@@ -242,14 +267,14 @@ class Camera:
         return self._masks_heard() or (self._streaming and self._features.heard)
 
     def _due(self) -> bool:
-        """Whether somebody waits for what this very image gives."""
+        """Returns whether somebody needs the outputs of this image."""
         return self._masks_heard() or (self._streaming and self._features.due(self._params.feature_rate))
 
     def _masks_heard(self) -> bool:
         return self._streaming and (self.outputs.wanted() or self._info.wanted)
 
     def rescore(self) -> None:
-        """Publishes the last image under the labels now in force; where there is none, fetches one."""
+        """Publishes the last image again under the labels in force, or fetches an image if there is none."""
         if not self._streaming:
             return
         seen = self.last()
@@ -269,17 +294,33 @@ class Camera:
         return self.outputs.publish(seen.header, seen.rgb, segmentation, before, rescored=rescored)
 
     def query(self, seen: Seen, phrases: list[str]) -> list[PhraseMatch]:
-        """Scores phrases on an image; raises LabelError for bad ones."""
+        """Scores phrases on an image.
+
+        Raises:
+            LabelError: A phrase cannot be used.
+        """
         height, width = self._params.output_size or seen.rgb.shape[:2]
         return self._segmenter.query(seen.embedding, phrases, (height, width))
 
     def probe(self, seen: Seen, u: int, v: int) -> PixelShares:
-        """Shows what competes at one pixel of the mask; raises LabelError where there is no such pixel."""
+        """Returns the labels that compete at one pixel of the mask.
+
+        Args:
+            seen: The image.
+            u: The pixel's column.
+            v: The pixel's row.
+
+        Raises:
+            LabelError: There is no such pixel.
+        """
         height, width = self._params.output_size or seen.rgb.shape[:2]
         return self._segmenter.probe(seen.embedding, u, v, (height, width))
 
     def failed(self, error: BaseException) -> None:
-        """Notes that `process` or `rescore` raised; not at the end, where the topics that it needs are gone."""
+        """Logs and counts an error of `process` or `rescore`.
+
+        Errors while the node ends are ignored, because the topics are gone by then.
+        """
         if self._closed.is_set() or not self._node.context.ok():
             return
         self.statistics.error("failed", f"{type(error).__name__}: {error}")

@@ -1,4 +1,4 @@
-"""CameraInfo that describes what the node publishes instead of what the camera did."""
+"""Publishes a CameraInfo that describes the node's outputs instead of the camera's images."""
 
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, RegionOfInterest
@@ -10,30 +10,32 @@ from lseg_ros.ros.silence import SilenceWatch
 
 
 def scaled(info: CameraInfo, height: int, width: int, header: Header) -> CameraInfo:
-    """The calibration of an image that was resized to `height` x `width`.
+    """Returns the calibration of an image that was resized.
 
-    K and P of a CameraInfo are those of the full sensor; the region of interest and binning say what became of it. Here
-    both go into K and P, in the order in which image_geometry applies them, and what comes out has neither. Focal
-    lengths, centres and the baseline terms of P scale by the ratio of the sizes, as in image_proc's resize. Distortion
-    and rectification do not depend on the size. A camera that is not calibrated (K all zero) stays so.
+    In the camera's message, K and P describe the full sensor, and the region of interest and binning describe the
+    image. Here both are merged into K and P, in the order in which image_geometry applies them. Focal lengths, centers
+    and the baseline terms of P scale by the ratio of the sizes, as in image_proc's resize. Distortion and rectification
+    do not depend on the size. A camera without calibration (K all zero) stays without.
 
     Args:
-        info: of the camera, unchecked.
-        header: of the resized image.
+        info: The camera's message, unchecked.
+        height: Height of the resized image in pixels.
+        width: Width of the resized image in pixels.
+        header: Header of the resized image.
     """
     roi = info.roi
-    # The field of view is the region of interest's; into how many pixels it was binned on its way has no effect.
+    # The image shows the region of interest. The number of pixels after binning has no effect.
     seen_width, seen_height = roi.width or info.width, roi.height or info.height
     x = width / seen_width if seen_width else 1.0
     y = height / seen_height if seen_height else 1.0
-    found = CameraInfo(header=header, height=height, width=width, roi=RegionOfInterest())
-    found.distortion_model, found.d, found.r = info.distortion_model, info.d, info.r
-    found.k, found.p = _scaled(info.k, 3, roi, x, y), _scaled(info.p, 4, roi, x, y)
-    return found
+    result = CameraInfo(header=header, height=height, width=width, roi=RegionOfInterest())
+    result.distortion_model, result.d, result.r = info.distortion_model, info.d, info.r
+    result.k, result.p = _scaled(info.k, 3, roi, x, y), _scaled(info.p, 4, roi, x, y)
+    return result
 
 
 def _scaled(matrix: "list[float]", columns: int, roi: RegionOfInterest, x: float, y: float) -> list[float]:
-    """A 3x3 or 3x4 projection, row by row, moved by the region of interest and then scaled."""
+    """Shifts a 3x3 or 3x4 projection, row by row, by the region of interest, then scales it."""
     m = [float(v) for v in matrix]
     if any(m):
         m[2] -= roi.x_offset
@@ -42,18 +44,18 @@ def _scaled(matrix: "list[float]", columns: int, roi: RegionOfInterest, x: float
 
 
 class CameraInfoRelay:
-    """A camera's CameraInfo, taken in while somebody wants ours."""
+    """Receives a camera's CameraInfo while somebody subscribes to the node's."""
 
     def __init__(self, node: Node, topic: str, out: str) -> None:
-        """Creates the topic that goes out.
+        """Creates the output topic.
 
         Args:
             node: The node that has the topics.
-            topic: Where the camera's calibration comes from.
-            out: Where ours goes.
+            topic: The topic of the camera's calibration.
+            out: The output topic.
 
         Raises:
-            QosError: An override of quality of service cannot be used.
+            QosError: A QoS override cannot be used.
         """
         self._node = node
         self._input = CameraSubscription(node, CameraInfo, topic, self._keep)
@@ -63,20 +65,20 @@ class CameraInfoRelay:
 
     @property
     def wanted(self) -> bool:
-        """Whether anybody subscribes to ours."""
+        """Whether anybody subscribes to the output topic."""
         return self._publisher.get_subscription_count() > 0
 
     @property
     def input_topic(self) -> str:
-        """The full name of the topic that the camera's calibration comes from."""
+        """Full name of the topic of the camera's calibration."""
         return self._input.topic
 
     def update(self, wanted: bool, warn_after: float) -> None:
-        """Subscribes or unsubscribes; a calibration that has come is kept.
+        """Subscribes or unsubscribes. A calibration that has arrived is kept.
 
         Args:
             wanted: Whether to be subscribed.
-            warn_after: Seconds until a warning says that no calibration comes, while there is none; 0 for never.
+            warn_after: Seconds without a calibration until a warning; 0 for never.
         """
         self._input.update(wanted)
         self._watch.listen(wanted and self._latest is None)
@@ -94,7 +96,13 @@ class CameraInfoRelay:
         self._latest = info
 
     def publish(self, header: Header, height: int, width: int) -> None:
-        """Publishes the latest calibration for an image of that size; nothing while none has come."""
+        """Publishes the latest calibration, if there is one.
+
+        Args:
+            header: Header of the output.
+            height: Height of the output in pixels.
+            width: Width of the output in pixels.
+        """
         info = self._latest
         if info is not None and self.wanted:
             self._publisher.publish(scaled(info, height, width, header))

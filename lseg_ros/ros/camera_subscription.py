@@ -1,4 +1,4 @@
-"""A subscription to a camera whose reliability follows that of the topic's publishers."""
+"""A subscription to a camera whose reliability follows the topic's publishers."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,28 +11,30 @@ from rclpy.topic_endpoint_info import TopicEndpointInfo
 from lseg_ros.ros import qos
 
 _THROTTLE = 60.0  # seconds between repeated error messages
-_UNKNOWN_NAME = "_NODE_NAME_UNKNOWN_"  # rmw's word for a publisher whose node has not introduced itself
+_UNKNOWN_NAME = "_NODE_NAME_UNKNOWN_"  # rmw's name for a publisher whose node is not known yet
 
 
 class CameraSubscription:
-    """Subscribes to one topic while it is wanted. For the executor's thread.
+    """Subscribes to one topic while it is needed. For the executor's thread.
 
-    It is reliable where every publisher of the topic is, and best effort otherwise, unless an override says which.
-    Publishers come, go and change, so `update` looks at them each time and subscribes anew where another reliability
-    fits.
+    It is reliable if every publisher of the topic is, else best effort, unless an override says which. Publishers come,
+    go and change. So `update` looks at them each time, and subscribes again if another reliability fits.
+
+    Attributes:
+        topic: Full name of the topic.
     """
 
     def __init__(self, node: Node, kind: Any, topic: str, on_message: Callable[[Any], None]) -> None:
-        """Subscribes to nothing yet.
+        """Prepares the subscription.
 
         Args:
             node: The node that subscribes.
-            kind: The type of the messages.
+            kind: The message type.
             topic: The topic's name, before remapping.
-            on_message: Is given every message.
+            on_message: Called with every message.
 
         Raises:
-            QosError: An override of quality of service cannot be used.
+            QosError: A QoS override cannot be used.
         """
         self._node, self._kind, self._given_topic, self._on_message = node, kind, topic, on_message
         self.topic: str = node.resolve_topic_name(topic)
@@ -42,11 +44,15 @@ class CameraSubscription:
 
     @property
     def is_published(self) -> bool:
-        """Whether anybody publishes the topic, in whatever type."""
+        """Whether anybody publishes the topic, with any type."""
         return bool(self._publishers())
 
     def update(self, wanted: bool) -> None:
-        """Subscribes, subscribes with another reliability, or unsubscribes. To be called several times a second."""
+        """Subscribes, subscribes again with another reliability, or unsubscribes. Called several times a second.
+
+        Args:
+            wanted: Whether to be subscribed.
+        """
         if not wanted:
             self._drop()
             return
@@ -67,7 +73,7 @@ class CameraSubscription:
                 profile,
                 event_callbacks=qos.SubscriptionEventCallbacks(incompatible_qos=self._on_incompatible),
             )
-        except Exception as error:  # such as a topic of another type in the same process; it may go
+        except Exception as error:  # for example, the process has the topic with another type, perhaps not for long
             self._node.get_logger().error(f"cannot subscribe to {self.topic}: {error}", throttle_duration_sec=_THROTTLE)
 
     def _drop(self) -> None:
@@ -76,20 +82,20 @@ class CameraSubscription:
             self._subscription = None
 
     def _on_incompatible(self, event: object) -> None:
-        """Takes the place of rclpy's warning, which would come whenever the next `update` puts things right."""
+        """Replaces rclpy's warning, which would also come when the next `update` fixes the cause."""
         if self._qos.reliability is not None:
             why = self._why_incompatible()
             if why:
                 self._node.get_logger().warning(why, throttle_duration_sec=_THROTTLE)
 
     def why_silent(self) -> str:
-        """Returns what can be known about why nothing arrives, in one sentence; empty where nobody publishes."""
+        """Returns one sentence about why nothing arrives, or an empty text if nobody publishes."""
         publishers = self._publishers()
         if not publishers:
             return ""
         if not self._of_our_type():
-            found = publishers[0]
-            return f"{_who(found)} publishes {self.topic} as {found.topic_type}, and {self._type_name} is needed"
+            first = publishers[0]
+            return f"{_who(first)} publishes {self.topic} as {first.topic_type}, and {self._type_name} is needed"
         return self._why_incompatible() or self._why_lost(self._of_our_type())
 
     def _why_incompatible(self) -> str:
@@ -104,27 +110,27 @@ class CameraSubscription:
         return ""
 
     def _why_lost(self, publishers: list[TopicEndpointInfo]) -> str:
-        """Why nothing arrives from publishers whose type and quality of service fit."""
+        """Returns why nothing arrives from publishers whose type and QoS fit."""
         if all(publisher.node_name == _UNKNOWN_NAME for publisher in publishers):
             return (
                 f"a publisher of {self.topic} is seen and nothing of it arrives, not even its node's name; are both of "
                 "one user, and in containers with --ipc=host --network=host?"
             )
-        found = f"{_who(publishers[0])} publishes {self.topic}, its quality of service fits, and nothing arrives"
+        fact = f"{_who(publishers[0])} publishes {self.topic}, its quality of service fits, and nothing arrives"
         if self._profile.reliability == ReliabilityPolicy.RELIABLE:
             return (
-                f"{found}; does it send at all? `ros2 topic hz {self.topic}` tells; between two machines look at the "
+                f"{fact}; does it send at all? `ros2 topic hz {self.topic}` tells; between two machines look at the "
                 "firewall and the network"
             )
         best_effort = next((p for p in publishers if p.qos_profile.reliability != ReliabilityPolicy.RELIABLE), None)
-        if best_effort is None:  # only an override makes it best effort then
+        if best_effort is None:  # then an override made the subscription best effort
             advice = f"leave out the parameter {self._qos.parameter}, since {_who(publishers[0])} is reliable"
         else:
             advice = f"make {_who(best_effort)} reliable, or publish compressed images"
-        return f"{found}; if it does send, its messages may be too large for best effort: {advice}"
+        return f"{fact}; if it does send, its messages may be too large for best effort: {advice}"
 
     def _publishers(self) -> list[TopicEndpointInfo]:
-        # It resolves the name as create_subscription does, once; resolved names might be remapped again.
+        # rclpy resolves the name here too. A resolved name could be remapped a second time.
         return self._node.get_publishers_info_by_topic(self._given_topic)
 
     def _of_our_type(self) -> list[TopicEndpointInfo]:
@@ -136,7 +142,7 @@ class CameraSubscription:
 
     @property
     def profile(self) -> QoSProfile:
-        """What it is subscribed with, or was."""
+        """The QoS profile of the current or the last subscription."""
         return self._profile
 
 

@@ -1,4 +1,4 @@
-"""Counters, rates and latencies of a running node, as diagnostics."""
+"""Counts, rates and latencies of a running node, as diagnostics."""
 
 import threading
 import time
@@ -9,18 +9,24 @@ from dataclasses import dataclass, field
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
-_FAILING = 3  # failures in a row that are an error
-_OTHER_CLOCK_MS = 3_600_000  # an image older than this has its stamp from another clock
-_WINDOW = 5.0  # seconds over which rates are counted
-_SAMPLES = 200  # latest values that percentiles are of
+_FAILING = 3  # number of failures in a row that make the status an error
+_OTHER_CLOCK_MS = 3_600_000  # an image that seems older than this has its stamp from another clock
+_WINDOW = 5.0  # seconds over which rates are measured
+_SAMPLES = 200  # number of latest values from which percentiles are computed
 
 
 @dataclass
 class Snapshot:
     """The figures of one camera at one moment.
 
-    rates: received and segmented images per second. stages_ms: latest times of each stage. ages_ms: of images, from
-    their stamp to when their mask went out. silence: why no image comes, where that is known.
+    Attributes:
+        counts: Number of frames since the start: received, skipped, segmented, rescored, refused, failed.
+        rates: Received and segmented images per second.
+        stages_ms: Latest times of each stage, in milliseconds.
+        ages_ms: Latest times from an image's stamp to the publication of its mask, in milliseconds.
+        failures_in_a_row: Number of frames that were refused or failed since the last segmented one.
+        last_error: The last error in one sentence.
+        silence: Why no image arrives, if that is known.
     """
 
     counts: dict[str, int] = field(default_factory=dict)
@@ -33,7 +39,7 @@ class Snapshot:
 
 
 class Statistics:
-    """Counts what happens to one camera's frames. Any thread may count or read."""
+    """Counts one camera's frames. Any thread may count or read."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -45,14 +51,23 @@ class Statistics:
         self._last_error = self._silence = ""
 
     def count(self, what: str) -> None:
-        """Counts a frame: received, skipped (for max_rate) or rescored."""
+        """Counts a frame.
+
+        Args:
+            what: "received", "skipped" (because of max_rate) or "rescored".
+        """
         with self._lock:
             self._counts[what] += 1
             if what in self._times:
                 self._times[what].append(time.perf_counter())
 
     def segmented(self, age_ms: float, stages_ms: Mapping[str, float]) -> None:
-        """Counts a published frame, `age_ms` after its stamp; what cannot be an age is left out."""
+        """Counts a published frame.
+
+        Args:
+            age_ms: Time since the image's stamp, in milliseconds. Impossible values are left out.
+            stages_ms: Time of each stage, in milliseconds.
+        """
         with self._lock:
             self._counts["segmented"] += 1
             self._times["segmented"].append(time.perf_counter())
@@ -63,19 +78,24 @@ class Statistics:
             self._failures_in_a_row, self._silence = 0, ""
 
     def error(self, what: str, message: str) -> None:
-        """Counts a frame that was refused or failed."""
+        """Counts a frame that was not segmented.
+
+        Args:
+            what: "refused" or "failed".
+            message: The reason in one sentence.
+        """
         with self._lock:
             self._counts[what] += 1
             self._last_error = message
             self._failures_in_a_row += 1
 
     def silent(self, why: str) -> None:
-        """Notes why no image comes; empty: it is known no more."""
+        """Notes why no image arrives; empty: the reason no longer holds."""
         with self._lock:
             self._silence = why
 
     def snapshot(self) -> Snapshot:
-        """The figures of now."""
+        """Returns the current figures."""
         since = time.perf_counter() - _WINDOW
         with self._lock:
             rates = {name: sum(t > since for t in times) / _WINDOW for name, times in self._times.items()}
@@ -93,22 +113,26 @@ class Statistics:
 def status(
     name: str, hardware_id: str, activity: str, snapshot: Snapshot, values: Mapping[str, object]
 ) -> DiagnosticStatus:
-    """The status of one camera.
+    """Returns the status of one camera.
 
     Args:
-        activity: what it is up to, in a few words; the message, where nothing is wrong.
-        values: more to show, in front of the figures.
+        name: The status's name.
+        hardware_id: The status's hardware id.
+        activity: The camera's state in a few words. It is the message if nothing is wrong.
+        snapshot: The camera's figures.
+        values: Further values to show before the figures.
     """
-    found = DiagnosticStatus(name=name, hardware_id=hardware_id)
+    message = DiagnosticStatus(name=name, hardware_id=hardware_id)
     failures = snapshot.failures_in_a_row
     if failures >= _FAILING:
-        found.level, found.message = DiagnosticStatus.ERROR, f"the last {failures} frames failed: {snapshot.last_error}"
+        message.level = DiagnosticStatus.ERROR
+        message.message = f"the last {failures} frames failed: {snapshot.last_error}"
     elif failures:
-        found.level, found.message = DiagnosticStatus.WARN, snapshot.last_error
+        message.level, message.message = DiagnosticStatus.WARN, snapshot.last_error
     elif snapshot.silence:
-        found.level, found.message = DiagnosticStatus.WARN, snapshot.silence
+        message.level, message.message = DiagnosticStatus.WARN, snapshot.silence
     else:
-        found.level, found.message = DiagnosticStatus.OK, activity
+        message.level, message.message = DiagnosticStatus.OK, activity
     shown: dict[str, object] = {**values, **snapshot.counts}
     shown |= {f"{name}_hz": f"{rate:.1f}" for name, rate in snapshot.rates.items()}
     for stage, samples in {"age": snapshot.ages_ms, **snapshot.stages_ms}.items():
@@ -116,19 +140,26 @@ def status(
             p50, p95 = np.percentile(samples, (50, 95))
             shown |= {f"{stage}_p50_ms": f"{p50:.1f}", f"{stage}_p95_ms": f"{p95:.1f}"}
     shown["last_error"] = snapshot.last_error
-    found.values = [KeyValue(key=key, value=str(value)) for key, value in shown.items()]
-    return found
+    message.values = [KeyValue(key=key, value=str(value)) for key, value in shown.items()]
+    return message
 
 
 def failed_status(name: str, hardware_id: str, state: str, failure: str) -> DiagnosticStatus:
-    """The status of a node that has no cameras at work; `failure`: why, where it was meant to have some."""
+    """Returns the status of a node without running cameras.
+
+    Args:
+        name: The status's name.
+        hardware_id: The status's hardware id.
+        state: The node's state.
+        failure: Why the last transition failed; empty if none did.
+    """
     level = DiagnosticStatus.ERROR if failure else DiagnosticStatus.OK
     values = [KeyValue(key="state", value=state), KeyValue(key="last_error", value=failure)]
     return DiagnosticStatus(name=name, hardware_id=hardware_id, level=level, message=failure or state, values=values)
 
 
 def with_warning(status: DiagnosticStatus, warning: str) -> DiagnosticStatus:
-    """Returns a status that is at least a warning, and says why beside what it says already."""
+    """Raises a status to a warning at least, and adds a sentence to its message."""
     if status.level == DiagnosticStatus.OK:
         status.level, status.message = DiagnosticStatus.WARN, f"{warning} ({status.message})"
     else:

@@ -1,4 +1,4 @@
-"""Vectors of pixels for maps: ~/features, the latched ~/feature_basis, and the answers of ~/encode_text."""
+"""Feature vectors for maps: ~/features, the latched ~/feature_basis, and the answers of ~/encode_text."""
 
 import sys
 import zlib
@@ -20,20 +20,26 @@ if TYPE_CHECKING:
 
 
 def basis_version(basis: NDArray[np.float32]) -> int:
-    """Returns a number from 1 to 2^32 - 1 that is made of the basis: the same one has the same on every day."""
+    """Returns a checksum of a basis, from 1 to 2^32 - 1. The same basis always has the same one."""
     return zlib.crc32(np.ascontiguousarray(basis, "<f4").tobytes()) or 1
 
 
 class FeatureBasis:
-    """What leads from coordinates to the model's own space; published once, and latched."""
+    """The latched matrix that leads from coordinates to the model's own space. It is published once.
+
+    Attributes:
+        basis: [D,R] float32.
+        version: The basis's checksum.
+        publisher: The publisher of ~/feature_basis.
+    """
 
     def __init__(self, node: Node, basis: NDArray[np.float32], model: str) -> None:
         """Creates ~/feature_basis and publishes it.
 
         Args:
             node: The node that has the topic.
-            basis: [D,R].
-            model: What the basis belongs to, for people.
+            basis: [D,R] float32.
+            model: The model's name, for people.
         """
         self.basis, self.version = basis, basis_version(basis)
         self.publisher = node.create_publisher(lseg_msgs.FeatureBasis, "~/feature_basis", qos.LATCHED)
@@ -48,7 +54,7 @@ class FeatureBasis:
 
         Args:
             response: The response to fill.
-            vectors: [N,D] of the phrases.
+            vectors: [N,D], the vectors of the phrases.
         """
         response.success, response.basis_version = True, self.version
         response.dimensions, response.channels = self.basis.shape
@@ -57,18 +63,18 @@ class FeatureBasis:
 
 
 class FeatureTopic:
-    """~/features of one camera."""
+    """The topic ~/features of one camera."""
 
     def __init__(self, node: Node, prefix: str, version: int) -> None:
         """Creates the topic.
 
         Args:
             node: The node that has the topic.
-            prefix: Of the camera's topics.
-            version: Of the basis.
+            prefix: Prefix of the camera's topics.
+            version: The basis's version.
 
         Raises:
-            QosError: An override of quality of service cannot be used.
+            QosError: A QoS override cannot be used.
         """
         topic = f"~/{prefix}features"
         self._version, self._limit = version, RateLimit()
@@ -76,22 +82,22 @@ class FeatureTopic:
 
     @property
     def heard(self) -> bool:
-        """Whether anybody listens."""
+        """Whether anybody subscribes."""
         return self.publisher.get_subscription_count() > 0
 
     def due(self, rate: float) -> bool:
-        """Whether anybody listens, and an image that has come just now would be published.
+        """Returns whether anybody subscribes and an image that arrived now would be published.
 
         Args:
-            rate: Images per second, at most; 0 for all of them.
+            rate: Most images per second; 0 for all.
         """
         return self.heard and self._limit.due(rate)
 
     def publish(self, header: Header, grid: FeatureGrid, rate: float) -> None:
-        """Publishes the vectors of one image, which counts for `due`.
+        """Publishes the vectors of one image, and counts it for `due`.
 
         Args:
-            header: That of the image.
+            header: Header of the image.
             grid: Its vectors.
             rate: As for `due`.
         """

@@ -1,4 +1,4 @@
-"""Parameters that are given to a node when it starts: read and checked here, and named where nobody reads them."""
+"""Reads and checks the parameters that are given to a node at its start, and names those that nobody reads."""
 
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
@@ -8,18 +8,18 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-# What rclpy may read in some distributions and states: no fault of whoever gives it.
+# Parameters that rclpy reads in some distributions and states. Giving them is never a mistake.
 _RCLPYS_OWN = ("use_sim_time", "start_type_description_service")
 _RCLPYS_TOPICS = ("/clock", "/parameter_events", "/rosout")
 _QOS = "qos_overrides."
 
 
 class ParameterError(ValueError):
-    """Parameters that the node cannot start with; names all that are wrong."""
+    """The node cannot start with its parameters. The message names all that are wrong."""
 
 
 def given_parameters(node: Node) -> Mapping[str, Parameter]:
-    """Returns what was given at start, by name; rclpy has no public way to ask."""
+    """Returns the parameters that were given at the start, by name. rclpy has no public function for it."""
     return node._parameter_overrides
 
 
@@ -34,28 +34,28 @@ def declare_given(
     read_only: bool = False,
     constraints: str = "",
 ) -> Any:
-    """Declares one parameter, with the value that was given at start or else its default.
+    """Declares one parameter, with the value that was given at the start or else its default.
 
     Args:
         node: The node that has the parameter.
         name: The parameter's name.
-        default: Its value where none was given; the parameter has this type.
+        default: Its default value. The parameter has the same type.
         description: One sentence for `ros2 param describe`.
-        limits: The least and the greatest number, both allowed.
+        limits: The least and the greatest value, both allowed.
         items: The type of a list's items.
-        read_only: Whether it stays as it is after the start.
-        constraints: What else a value must be, for `ros2 param describe`.
+        read_only: Whether it cannot change after the start.
+        constraints: Further constraints, for `ros2 param describe`.
 
     Returns:
         The value.
 
     Raises:
-        ParameterError: The value that was given has another type, or is out of its limits.
+        ParameterError: The given value has another type, or is out of its limits.
     """
     given = given_parameters(node).get(name)
     value = default if given is None else fitted(name, given.value, default, limits=limits, items=items)
     descriptor = ParameterDescriptor(description=description, read_only=read_only, additional_constraints=constraints)
-    # An empty list has no type of its own, so rclpy would take it for another type than that of a list with items.
+    # An empty list has no item type, so rclpy would refuse to change it to a list with items.
     descriptor.dynamic_typing = isinstance(default, list)
     if limits is not None:
         low, high = limits
@@ -68,17 +68,17 @@ def declare_given(
 
 
 def fitted(name: str, value: Any, default: Any, *, limits: tuple[float, float] | None = None, items: type = str) -> Any:
-    """Returns a value in the type of the default. A whole number is taken where a decimal belongs.
+    """Returns a value in the type of the default. A whole number is accepted for a decimal one.
 
     Args:
         name: The parameter's name, for the message.
-        value: The value, as rclpy has it.
+        value: The value as rclpy has it.
         default: Any value of the right type.
-        limits: The least and the greatest number, both allowed.
+        limits: The least and the greatest value, both allowed.
         items: The type of a list's items.
 
     Raises:
-        ParameterError: The value is of another type, or out of its limits; one sentence.
+        ParameterError: The value has another type, or is out of its limits.
     """
     if isinstance(default, list):
         return _fitted_list(name, value, items)
@@ -86,7 +86,7 @@ def fitted(name: str, value: Any, default: Any, *, limits: tuple[float, float] |
         value = float(value)
     if type(value) is not type(default):
         raise ParameterError(f"parameter {name!r} is {_shown(value)}; it must be {_kind(default, value, limits)}")
-    if limits is not None and not limits[0] <= value <= limits[1]:  # so put, it refuses what is not a number too
+    if limits is not None and not limits[0] <= value <= limits[1]:  # this form also refuses NaN
         raise ParameterError(f"parameter {name!r} is {value:g}; it must be from {limits[0]:g} to {limits[1]:g}")
     return value
 
@@ -117,7 +117,7 @@ def _kind(default: Any, value: Any, limits: tuple[float, float] | None) -> str:
 
 
 def _shown(value: Any) -> str:
-    """Shows a value as people write it in YAML, not as Python does."""
+    """Writes a value as in YAML, not as in Python."""
     if value is None:
         return "empty"
     if isinstance(value, bool):
@@ -128,20 +128,20 @@ def _shown(value: Any) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Returns the end of a sentence that asks whether the nearest known name was meant; empty where none is near."""
-    found = get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {found[0]!r}?" if found else ""
+    """Returns the end of a sentence that suggests the nearest known name, or an empty text if none is near."""
+    matches = get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {matches[0]!r}?" if matches else ""
 
 
 def unread(node: Node, *, overrides: bool) -> list[str]:
-    """Returns a sentence for each parameter that was given at start and that nobody reads.
+    """Returns a sentence for each parameter that was given at the start and that nobody reads.
 
     Args:
         node: A node that has declared its parameters.
-        overrides: Whether to look at the overrides of quality of service, or at all other parameters. Overrides are
-            declared when topics are created, which may be much later.
+        overrides: Whether to look at QoS overrides only, or at all other parameters only. QoS overrides are declared
+            when topics are created, which may be much later.
     """
-    # Also rclpy's own, which it declares by itself.
+    # They include those that rclpy declares itself.
     known = [name for name in node._parameters if name.startswith(_QOS) == overrides]
     sentences = []
     for name in given_parameters(node):
@@ -159,7 +159,7 @@ def _is_rclpys(name: str) -> bool:
 
 
 def unknown_parameters(node: Node, names: Iterable[str]) -> list[str]:
-    """Returns a sentence for each name that no parameter of a node has."""
+    """Returns a sentence for each name that is no parameter of a node."""
     return [
         f"there is no parameter {name!r}{nearest(name, node._parameters)}"
         for name in names

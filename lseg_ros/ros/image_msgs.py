@@ -20,13 +20,13 @@ _ELEMENTS: dict[str, tuple[Any, int]] = {
 
 
 def image_msg(pixels: npt.NDArray[Any], encoding: str, header: Header, into: Image | None = None) -> Image:
-    """Fill an image message.
+    """Fills an image message.
 
     Args:
-        pixels: [H, W], or [H, W, C] for C channels, of exactly the encoding's type; need not be contiguous.
+        pixels: [H,W], or [H,W,C] for C channels, in exactly the encoding's type. It need not be contiguous.
         encoding: mono8, rgb8, 16UC1, 16SC1, 32SC1, or 32FC<n>.
-        header: Becomes the message's header as it is, not copied.
-        into: A message of ours to fill instead of a new one; its buffer is used again when the size has not changed.
+        header: The message's header. It is not copied.
+        into: A message to fill instead of a new one. Its buffer is used again if the size is the same.
 
     Returns:
         The message, without row padding, in this machine's byte order.
@@ -52,7 +52,8 @@ def image_msg(pixels: npt.NDArray[Any], encoding: str, header: Header, into: Ima
     if len(into.data) == flat.nbytes:
         np.frombuffer(into.data, np.uint8)[:] = flat
     else:
-        # Of anything but array.array the setter checks every byte (90 ms for 640x480); newer releases only copy slowly.
+        # For any other type than array.array the setter checks every byte (90 ms for 640x480). Newer releases of rclpy
+        # do not, but copy slowly.
         data = array("B")
         data.frombytes(flat.data)
         into.data = data

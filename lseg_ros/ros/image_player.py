@@ -1,4 +1,4 @@
-"""Executable `image_player`: photos, folders of photos and videos, published like a camera."""
+"""The executable `image_player`, which publishes photos, folders of photos and videos like a camera."""
 
 import math
 import sys
@@ -25,7 +25,7 @@ from lseg_ros.ros.parameter_files import files_for_others
 from lseg_ros.ros.startup import StartError, initialise
 from lseg_ros.ros.usage import parse_no_arguments
 
-# Reliable, because that serves best-effort subscribers too; depth 1, because an old frame is of no use to anyone.
+# Reliable, because that also serves best-effort subscribers. Depth 1, because nobody needs an old frame.
 _QOS = QoSProfile(
     history=HistoryPolicy.KEEP_LAST,
     depth=1,
@@ -55,17 +55,22 @@ _RANGES: dict[str, tuple[float, float]] = {
 
 
 class ImagePlayer(Node):
-    """Publishes `image` (rgb8) and `camera_info` at a steady rate; headers carry the time of publishing.
+    """Publishes `image` (rgb8) and `camera_info` at a steady rate. Headers carry the time of publishing.
 
     Attributes:
-        finished: Done when everything was played once (`loop` off), or holds the SourceError that ended it.
-
-    Raises:
-        SourceError: On construction, when nothing can be played.
-        ParameterError: On construction, when a parameter has the wrong type or is out of range.
+        finished: Done when everything was played once (`loop` off). It holds the SourceError if one ended the player.
     """
 
     def __init__(self, **node_options: Any) -> None:
+        """Starts to play.
+
+        Args:
+            node_options: Arguments of rclpy's Node, such as `context` or `parameter_overrides`.
+
+        Raises:
+            SourceError: Nothing can be played.
+            ParameterError: A parameter has the wrong type or is out of range.
+        """
         super().__init__("image_player", **node_options)
         self.finished: Future = Future()
         sources = self._declare("sources", [""])
@@ -79,7 +84,7 @@ class ImagePlayer(Node):
         self._infos = self.create_publisher(CameraInfo, "camera_info", _QOS)
         files = expand(sources, self._warn)
         self._frames: Iterator[RGB] = frames(files, camera, self._warn)
-        # Read ahead by one: what cannot be played at all is known at once, and publishing waits for no decoder.
+        # One frame is read ahead. So unreadable files are reported at once, and publishing does not wait for a decoder.
         self._next: RGB | None = next(self._frames)
         self._shown: RGB | None = None
         self._image = Image()
@@ -114,7 +119,7 @@ class ImagePlayer(Node):
             self.finished.set_exception(error)
 
     def _camera_info(self, height: int, width: int) -> CameraInfo:
-        """Describe an ideal pinhole camera that looks through the middle of the picture, stamped now."""
+        """Returns an ideal pinhole camera that looks through the middle of the picture, stamped now."""
         focal = width / 2 / math.tan(self._fov / 2)
         u, v = (width - 1) / 2, (height - 1) / 2
         info = CameraInfo(height=height, width=width, distortion_model="plumb_bob", d=[0.0] * 5)
@@ -127,7 +132,7 @@ class ImagePlayer(Node):
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run until interrupted, or until everything was played once; returns the exit status."""
+    """Runs until interrupted, or until everything was played once. Returns the exit status."""
     parse_no_arguments(
         "image_player",
         "Publishes photos, folders of photos and videos as a camera would: `image` and `camera_info`.",
@@ -149,8 +154,8 @@ def main(args: list[str] | None = None) -> int:
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     except (RuntimeError, NotInitializedException):
-        # A signal shuts the context down under whatever call of rclpy is using it, which then fails in its own way:
-        # all that comes out of rclpy's compiled half is a RuntimeError.
+        # A signal shuts the context down while a call of rclpy may be using it. That call then fails with one of these
+        # errors; rclpy's compiled half raises a RuntimeError.
         if rclpy.ok():
             raise
     finally:

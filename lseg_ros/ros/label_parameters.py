@@ -1,4 +1,4 @@
-"""The parameters `labels`, `label_file` and `threshold`: what a change of them asks for, and how they follow."""
+"""The parameters `labels`, `label_file` and `threshold`: which change they request, and how they follow the labels."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ from lseg_ros.inference.labels import LabelError, LabelSet, LabelSpec, as_specs
 
 @dataclass(frozen=True)
 class LabelChange:
-    """What is asked for: other labels, another threshold, or both at once.
+    """A requested change: other labels, another threshold, or both at once.
 
     Attributes:
-        specs: The labels; None where they stay as they are.
+        specs: The labels; None if they do not change.
         label_file: The file that they come from, or empty.
-        threshold: The threshold of all labels; None where it stays as it is.
-        force: Whether ids may move, and be used again within the quarantine.
+        threshold: The threshold of all labels; None if it does not change.
+        force: Whether ids may move to other labels, and be used again within the quarantine.
     """
 
     specs: list[LabelSpec] | None = None
@@ -29,10 +29,10 @@ class LabelChange:
 
 
 def change_of(values: Mapping[str, Any], labels: LabelSet, threshold: float) -> LabelChange | None:
-    """Returns what new values of parameters ask for, or None where they ask for what is in force already.
+    """Returns the change that new values of parameters request, or None if they match what is in force.
 
     Args:
-        values: The values that are to be set, by name.
+        values: The new values by name.
         labels: The labels in force.
         threshold: The threshold in force.
 
@@ -50,7 +50,10 @@ def change_of(values: Mapping[str, Any], labels: LabelSet, threshold: float) -> 
 
 
 def specs_of(values: Mapping[str, Any]) -> list[LabelSpec] | None:
-    """Returns the labels among new values of parameters, or None where there are none.
+    """Returns the labels among new values of parameters, or None if there are none.
+
+    Args:
+        values: The new values by name.
 
     Raises:
         LabelError: The file cannot be read, or labels and a file are set together.
@@ -63,16 +66,16 @@ def specs_of(values: Mapping[str, Any]) -> list[LabelSpec] | None:
 
 
 def _asks_for_others(names: list[str], labels: LabelSet) -> bool:
-    """Whether a list of names asks for something else than the labels in force, prompts and all."""
+    """Returns whether a list of names differs from the labels in force, prompts included."""
     plain = all(x.prompts == (x.name,) and not x.threshold and not x.background for x in labels.labels)
     return not (plain and list(names) == labels.names)
 
 
 def store_labels(node: Node, labels: LabelSet, label_file: str) -> None:
-    """Makes the parameters say which labels are in force.
+    """Writes the labels in force into the parameters.
 
-    This goes past the node's own `set_parameters_atomically`, where changes from outside come in, and so changes
-    nothing else.
+    This bypasses the node's own `set_parameters_atomically`, which handles changes from outside, and so changes nothing
+    else.
 
     Args:
         node: The node that has the parameters.

@@ -1,4 +1,4 @@
-"""Labels before masks, also for a reader that joins while masks flow."""
+"""Makes sure that labels arrive before masks, also for a reader that joins while masks are published."""
 
 import threading
 import time
@@ -10,65 +10,80 @@ from vision_msgs.msg import LabelInfo
 
 from lseg_ros.ros import qos
 
-_MATCHED_WITHIN = 0.3  # seconds for which a mask is held for the labels to get a reader as well
-_SENT_WITHIN = 1.0  # seconds for which it is held until that reader has them; on a busy machine it takes 0.2
-_MOMENT = 0.02  # seconds in which the reader sees them: of two messages at once, most take that of the older topic
-_STEP = 0.002  # seconds between looks; Humble has no event for "somebody subscribed"
+_MATCHED_WITHIN = 0.3  # most seconds to wait until the reader of masks also subscribes to the labels
+_SENT_WITHIN = 1.0  # most seconds to wait until that reader has the labels; on a busy machine it takes 0.2
+_MOMENT = 0.02  # seconds for the reader to handle the labels, because it may handle messages of two topics in any order
+_STEP = 0.002  # seconds between two looks, because Humble has no event for a new subscriber
 
 
 class LabelInfoTopic:
-    """The topic ~/label_info, latched, and what was last said on it."""
+    """The latched topic ~/label_info and its last message.
+
+    Attributes:
+        publisher: The topic's publisher.
+    """
 
     def __init__(self, node: Node) -> None:
-        # A plain publisher: a lifecycle node's own drops what is published while it is inactive.
+        # A plain publisher, because a lifecycle publisher drops messages while the node is inactive.
         self.publisher = node.create_publisher(LabelInfo, "~/label_info", qos.LATCHED)
         self._last: LabelInfo | None = None
 
     def publish(self, message: LabelInfo) -> None:
-        """Says which labels are in force from now on."""
+        """Publishes the labels in force."""
         self._last = message
         self.publisher.publish(message)
 
     def publish_again(self) -> None:
-        """Says the same once more, for a reader that has come and keeps no latched messages."""
+        """Publishes the last message again, for a new reader that does not receive latched messages."""
         if self._last is not None:
             self.publisher.publish(self._last)
 
     def get_subscription_count(self) -> int:
-        """How many readers there are."""
+        """Returns the number of readers."""
         return self.publisher.get_subscription_count()
 
     def wait_for_all_acked(self, timeout: Duration) -> bool:
-        """Waits until all readers have what was said; returns whether they have."""
+        """Waits until all readers have received the last message, and returns whether they have.
+
+        Args:
+            timeout: How long to wait.
+        """
         return bool(self.publisher.wait_for_all_acked(timeout))
 
 
 class LabelsFirst:
-    """Holds masks for a moment where somebody has just begun to read them, until the labels are there.
+    """Holds masks for a moment when a new reader appears, until it has the labels.
 
     DDS matches the topics of a new reader one after the other, and a mask may reach it before the latched LabelInfo
-    does. A volatile reader never gets a latched message: some releases of message_filters make one of Nav2's layer,
-    which then follows a null pointer at the first mask. So LabelInfo is sent again for each new reader of it. Who reads
-    masks but no labels costs a delay once, since the node cannot know that none are wanted.
+    does. A volatile reader never gets a latched message: some releases of message_filters make Nav2's layer one, which
+    then dereferences a null pointer at the first mask. So LabelInfo is sent again for each new reader of it. A reader
+    of masks without labels causes one delay, because the node cannot know that it needs none.
     """
 
     def __init__(self, masks: Publisher, labels: LabelInfoTopic) -> None:
-        self._masks, self._labels = masks, labels
-        self._lock = threading.Lock()
-        self._known = 0, 0  # readers of masks and of labels that need no more waiting
-
-    def forget(self, *, everybody: bool = False) -> None:
-        """Forgets who has left, so that whoever comes instead is new. To be called several times a second.
+        """Starts without readers.
 
         Args:
-            everybody: for the time when no masks come; nothing is asked of the middleware then, which may have ended.
+            masks: The publisher of masks.
+            labels: The topic of the labels.
+        """
+        self._masks, self._labels = masks, labels
+        self._lock = threading.Lock()
+        self._known = 0, 0  # number of readers of masks and of labels that were already waited for
+
+    def forget(self, *, everybody: bool = False) -> None:
+        """Forgets readers that have left, so that later ones count as new. Called several times a second.
+
+        Args:
+            everybody: Whether to forget all readers, because no masks are published. Then the middleware is not used,
+                because it may have ended.
         """
         counts = (0, 0) if everybody else self._counts()
         with self._lock:
             self._known = min(self._known[0], counts[0]), min(self._known[1], counts[1])
 
     def hold(self) -> None:
-        """To be called before each mask; returns at once unless a reader has come."""
+        """Waits until a new reader has the labels, and returns at once if there is none. Call it before each mask."""
         counts = self._counts()
         with self._lock:
             known = self._known

@@ -16,21 +16,21 @@ class LastImage(Generic[T]):
         """Starts without an image.
 
         Args:
-            clock: Returns seconds; tests bring their own.
+            clock: Returns seconds. Tests use their own.
         """
         self._clock = clock
-        self._lock = threading.Lock()  # over everything below
+        self._lock = threading.Lock()  # protects all attributes below
         self._image: T | None = None
         self._received = 0.0
         self._waiting: Future[T | None] | None = None
         self._wait_until = 0.0
 
     def put(self, image: T, received: float) -> None:
-        """Keeps an image in place of the one before, and hands it to whoever waits for one.
+        """Replaces the image, and passes the new one to everybody who waits.
 
         Args:
             image: The image.
-            received: When it came, in seconds of the clock.
+            received: When it arrived, in seconds of the clock.
         """
         with self._lock:
             self._image, self._received = image, received
@@ -44,9 +44,9 @@ class LastImage(Generic[T]):
             return self._image if self._is_fresh(max_age) else None
 
     def wait(self, timeout: float) -> "Future[T | None]":
-        """Returns a future of the next image; it holds None when `expire` finds that it took too long.
+        """Returns a future of the next image. It holds None if `expire` finds that it took too long.
 
-        Whoever comes while others wait already gets the same future, and waits no longer than they do.
+        If somebody waits already, it is the same future with the same deadline.
 
         Args:
             timeout: Seconds.
@@ -63,7 +63,7 @@ class LastImage(Generic[T]):
             return self._waiting is not None
 
     def expire(self, max_age: float) -> None:
-        """Drops the image if it is older than `max_age` seconds, and ends a wait that has taken too long."""
+        """Drops the image if it is older than `max_age` seconds, and ends a wait that took too long."""
         with self._lock:
             if not self._is_fresh(max_age):
                 self._image = None
@@ -73,7 +73,7 @@ class LastImage(Generic[T]):
             waiting.set_result(None)
 
     def clear(self) -> None:
-        """Drops the image, and ends a wait."""
+        """Drops the image and ends a wait."""
         with self._lock:
             self._image = None
             waiting = self._take_waiting()

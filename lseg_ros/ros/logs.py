@@ -1,4 +1,4 @@
-"""Python's logging, as used by the ROS-free rooms, shown in the node's log."""
+"""Shows the records of Python's logging in the node's log, for packages that do not import ROS."""
 
 import logging
 
@@ -6,12 +6,12 @@ from rclpy.impl.rcutils_logger import RcutilsLogger
 
 
 def loggable(text: str) -> str:
-    """The text as ROS's logger takes it: file names that are no UTF-8 become backslashes and numbers."""
+    """Returns a text that ROS's logger accepts: bytes of file names that are no UTF-8 become escapes."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
 class RosHandler(logging.Handler):
-    """Hands records of `lseg_ros` loggers to a ROS logger."""
+    """Passes the records of `lseg_ros` loggers to a ROS logger."""
 
     def __init__(self, logger: RcutilsLogger) -> None:
         super().__init__()
@@ -20,7 +20,7 @@ class RosHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Logs one record at its level."""
         text = loggable(record.getMessage())
-        # rclpy remembers a level for each call site, so each level needs a line of its own.
+        # rclpy allows one level for each line of code, so each level needs its own line.
         if record.levelno >= logging.ERROR:
             self._logger.error(text)
         elif record.levelno >= logging.WARNING:
@@ -32,7 +32,7 @@ class RosHandler(logging.Handler):
 
 
 def forward_logs(logger: RcutilsLogger) -> None:
-    """Shows what `lseg_ros` logs, from INFO up, in `logger`, and nowhere else."""
+    """Shows the records of `lseg_ros` loggers, from INFO up, only in `logger`."""
     package = logging.getLogger("lseg_ros")
     package.handlers = [RosHandler(logger)]
     package.propagate = False

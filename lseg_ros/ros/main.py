@@ -27,15 +27,20 @@ from lseg_ros.ros.usage import parse_no_arguments
 
 
 def build_segmenter(params: NodeParams) -> SegmenterLike:
-    """The real segmenter; raises ValueError or FileNotFoundError saying what cannot be used."""
+    """Builds the segmenter from the node's parameters.
+
+    Raises:
+        ValueError: A parameter cannot be used.
+        FileNotFoundError: A file does not exist.
+    """
     with _interruptible():
-        # Imported here: torch takes seconds, and a wrong parameter should be told at once.
+        # Imported here, because torch takes seconds, and a wrong parameter should be reported at once.
         from lseg_ros.inference.labels import IdRules
         from lseg_ros.inference.segmenter import Segmenter
         from lseg_ros.model.weights import load_model
 
         if params.checkpoint:
-            # The default says nothing about a file that somebody brings, and its own files say what they are.
+            # The default model says nothing about a user's file. A file of this package names its variant itself.
             net = load_model(params.checkpoint, variant=None if params.model == DEFAULT_MODEL else params.model)
         else:
             net = load_model(params.model)
@@ -54,9 +59,9 @@ def build_segmenter(params: NodeParams) -> SegmenterLike:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Lets a signal interrupt what runs in the executor: rclpy's handlers would wait until it is done."""
+    """Lets a signal interrupt the block. rclpy's handlers would wait until the executor is done."""
     options = get_current_signal_handlers_options()
-    uninstall_signal_handlers()  # what is left are ours
+    uninstall_signal_handlers()  # leaves those of `main`
     try:
         yield
     finally:
@@ -65,7 +70,7 @@ def _interruptible() -> Iterator[None]:
 
 
 def _build_only(node: LsegNode) -> int:
-    """Makes what a backend keeps on disk, by one empty image; returns the exit status."""
+    """Writes the backend's files to disk by segmenting one empty image. Returns the exit status."""
     params = read(node)
     try:
         segmenter = build_segmenter(params)
@@ -78,7 +83,7 @@ def _build_only(node: LsegNode) -> int:
 
 
 def main(args: list[str] | None = None) -> int:
-    """Runs the node until SIGINT or SIGTERM; returns the exit status."""
+    """Runs the node until SIGINT or SIGTERM. Returns the exit status."""
     parse_no_arguments(
         "lseg_node",
         "Segments camera images by words. docs/node.md has its topics and services; `lseg labels`, `lseg query` and\n"
@@ -90,11 +95,11 @@ def main(args: list[str] | None = None) -> int:
     ending: list[int] = []
 
     def interrupt(number: int, frame: object) -> None:
-        if not ending:  # a second Ctrl-C has nothing to add, and would break into the first one's clean-up
+        if not ending:  # a second Ctrl-C would interrupt the clean-up after the first one
             ending.append(number)
             raise KeyboardInterrupt
 
-    # rclpy's handlers only end spinning. Until then ours interrupt the loading of torch and weights.
+    # rclpy's handlers only end spinning. Before that, these handlers interrupt the loading of torch and weights.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, interrupt)
     node = None

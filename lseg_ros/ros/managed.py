@@ -1,17 +1,18 @@
-"""What a node says while it waits for somebody else to configure it."""
+"""Warns while a node waits for somebody else to configure it."""
 
 import time
 
 from rclpy.node import Node
 
 _MANAGER = "nav2_msgs/srv/ManageLifecycleNodes"
-_PATIENCE = 10.0  # seconds; a lifecycle manager that has just started needs some
+_PATIENCE = 10.0  # seconds; a lifecycle manager that has just started needs a few
 
 
 class ConfigureWatch:
     """Notices that nobody configures the node.
 
-    A lifecycle manager without a bond takes a node that was started again for the active one it was, and says nothing.
+    A lifecycle manager without a bond does not notice that a node was restarted. It still takes the node for active,
+    and logs nothing.
     """
 
     def __init__(self, node: Node) -> None:
@@ -20,13 +21,13 @@ class ConfigureWatch:
         self._say_after = 0.0
 
     def look(self, *, waiting: bool) -> str:
-        """To be called about once a second; logs a warning after 10 s, 20 s, 40 s and so on.
+        """Logs a warning after 10 s, 20 s, 40 s and so on. Called about once a second.
 
         Args:
-            waiting: Whether the node is unconfigured and configuring it is somebody else's task.
+            waiting: Whether the node is unconfigured and somebody else has to configure it.
 
         Returns:
-            What it waits for, in one sentence; empty while it does not, or not for long.
+            What the node waits for, in one sentence; empty if it does not wait, or not for long.
         """
         if not waiting:
             self._since, self._say_after = None, 0.0

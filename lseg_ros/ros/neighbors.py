@@ -1,4 +1,4 @@
-"""Other nodes that get in this one's way: of the same name, or with the same services."""
+"""Finds other nodes that conflict with this one: with the same name or the same services."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -7,21 +7,21 @@ from rclpy.node import Node
 
 
 class Neighbors:
-    """Looks for them, and says so once each time that one comes. For the executor's thread."""
+    """Finds conflicting nodes, and logs each once when it appears. For the executor's thread."""
 
     def __init__(self, node: Node, services: Sequence[str]) -> None:
-        """Looks at nothing yet.
+        """Prepares the checks.
 
         Args:
-            node: The node whose neighbors matter.
-            services: The names of its services that other nodes may have too, before remapping.
+            node: The node.
+            services: Names of its services that other nodes may have too, before remapping.
         """
         self._node, self._names = node, services
         self._services = {node.resolve_service_name(name) for name in services}
         self._said: set[str] = set()
 
     def check(self) -> str:
-        """Returns what is wrong with the neighbors now, and logs what was not wrong before; empty if nothing is."""
+        """Logs new conflicts, and returns all current ones as one text, which is empty if there are none."""
         sentences = set(self._sentences())
         for sentence in sorted(sentences - self._said):
             self._node.get_logger().warning(sentence)
@@ -53,7 +53,7 @@ class Neighbors:
         return sentences
 
     def _shares(self, name: str, namespace: str) -> bool:
-        # The node may have gone since the list was made; each distribution has an exception of its own for that.
+        # The node may have ended since the list was made. Each distribution raises another exception then.
         with suppress(Exception):
             offered = self._node.get_service_names_and_types_by_node(name, namespace)
             return not self._services.isdisjoint(service for service, _ in offered)

@@ -1,4 +1,4 @@
-"""The node: its states and parameters, and what it tells about itself."""
+"""The node: its states, parameters and diagnostics."""
 
 import threading
 from collections.abc import Callable
@@ -26,23 +26,27 @@ from lseg_ros.ros.parameters import NodeParams, declare, problems_of_change, rea
 from lseg_ros.ros.pipeline import Pipeline
 from lseg_ros.ros.services import Services
 
-_CHANGE_TIMEOUT = 60.0  # seconds for which a parameter change waits until it is in force
-_POLL_PERIOD = 0.1  # seconds; Humble has no event for "somebody subscribed"
+_CHANGE_TIMEOUT = 60.0  # most seconds to wait until a parameter change is in force
+_POLL_PERIOD = 0.1  # seconds; polling is needed because Humble has no event for a new subscriber
 _DIAGNOSTICS_PERIOD = 1.0
 
 
 class LsegNode(LifecycleNode):
-    """The ROS interface of a segmenter; docs/node.md lists topics, services, parameters and states."""
+    """The ROS interface of a segmenter. docs/node.md lists topics, services, parameters and states.
+
+    Attributes:
+        failure: Why the last transition failed; empty if it did not.
+    """
 
     def __init__(self, make_segmenter: Callable[[NodeParams], SegmenterLike], **node_arguments: Any) -> None:
         """Declares the parameters and creates the services.
 
         Args:
-            make_segmenter: Builds the segmenter from the parameters, in `configure`; may take seconds.
-            node_arguments: For rclpy's Node, such as `context` or `parameter_overrides`.
+            make_segmenter: Builds the segmenter from the parameters, in `configure`. It may take seconds.
+            node_arguments: Arguments of rclpy's Node, such as `context` or `parameter_overrides`.
 
         Raises:
-            ValueError: Parameters that the node cannot start with, in one sentence.
+            ValueError: The node cannot start with its parameters. The message is one sentence.
         """
         super().__init__("lseg", **node_arguments)
         forward_logs(self.get_logger())
@@ -62,34 +66,34 @@ class LsegNode(LifecycleNode):
         self._neighbors = Neighbors(self, ("set_labels", "get_labels"))
         self._configure_watch = ConfigureWatch(self)
         self._diagnostics_publisher = self.create_publisher(DiagnosticArray, "/diagnostics", qos.OUTPUT)
-        # Of the wall clock: a paused simulation still has subscribers that come and go.
+        # By the wall clock, because subscribers also come and go while a simulation is paused.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(_DIAGNOSTICS_PERIOD, self._publish_diagnostics, clock=steady)
         self.create_timer(_POLL_PERIOD, self._poll, clock=steady)
 
     def start(self) -> bool:
-        """Configures and activates the node if `autostart` is set; False if that failed, and `failure` says why."""
+        """Configures and activates the node if `autostart` is set. False if that failed; `failure` has the reason."""
         if not self._params.autostart:
             return True
         steps = (self.trigger_configure, self.trigger_activate)
         return all(step() == TransitionCallbackReturn.SUCCESS for step in steps)
 
     def close(self) -> None:
-        """Ends what is running, after the frame in flight, and destroys the node."""
+        """Ends all work after the current frame, and destroys the node."""
         self._drop_pipeline()
         self.destroy_node()
-        # It holds the lifecycle services, which else answer nobody, but are seen, until Python collects garbage.
+        # Otherwise the lifecycle services stay visible, without answering, until Python collects garbage.
         self._state_machine.destroy_when_not_in_use()
 
     # States
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Loads the model, creates the topics and puts labels in force; FAILURE says why and leaves nothing behind."""
+        """Loads the model, creates the topics and puts labels in force. On FAILURE it logs why and undoes all of it."""
         self.failure = ""
         try:
             self._params = read(self)
             first = LabelChange(*self._memory.first_labels(self._params, self.get_logger()))
-            # Found out before the first image, and beside the model's loading: either may take seconds.
+            # Runs while the model is loaded, because either may take seconds and the first image needs both.
             finding = threading.Thread(target=color_backend, name="color_backend", daemon=True)
             finding.start()
             segmenter = self._make_segmenter(self._params)
@@ -107,31 +111,31 @@ class LsegNode(LifecycleNode):
         return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Takes images."""
+        """Starts to take images."""
         self._state = "active"
         self._run()
         return super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Takes no more images, and waits for the one in flight. The model and the labels stay."""
+        """Stops taking images, and waits for the current one. The model and the labels stay."""
         self._state = "inactive"
         self._run()
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Frees the model and its memory, and removes the topics."""
+        """Frees the model's memory and removes the topics."""
         self._drop_pipeline()
         self._state = "unconfigured"
         return super().on_cleanup(state)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """As cleanup, for good."""
+        """As `on_cleanup`, but the node cannot be configured again."""
         self._drop_pipeline()
         self._state = "shut down"
         return super().on_shutdown(state)
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """As cleanup."""
+        """As `on_cleanup`."""
         self._drop_pipeline()
         self._state = "unconfigured"
         return super().on_error(state)
@@ -144,7 +148,7 @@ class LsegNode(LifecycleNode):
         if self._pipeline is None:
             return
         pipeline, self._pipeline = self._pipeline, None
-        pipeline.close()  # a change under way ends first, and is answered
+        pipeline.close()  # waits for a change under way, which is answered
         self._memory.remember(pipeline.segmenter.labels, self._params)
 
     def _poll(self) -> None:
@@ -155,37 +159,37 @@ class LsegNode(LifecycleNode):
 
     @property
     def state(self) -> str:
-        """The state of the node's life: unconfigured, inactive, active or shut down."""
+        """The lifecycle state: unconfigured, inactive, active or shut down."""
         return self._state
 
     @property
     def pipeline(self) -> Pipeline | None:
-        """What segments, from configure to cleanup."""
+        """The running segmentation, from configure to cleanup; None otherwise."""
         return self._pipeline
 
     def enable(self, enabled: bool) -> None:
-        """Takes images, once the node is active, or takes none."""
+        """Switches segmentation on or off. Images are taken only while the node is active."""
         self._enabled = enabled
         self._run()
 
     def labels_changed(self) -> None:
-        """Makes the parameters follow the labels in force."""
+        """Writes the labels in force into the parameters."""
         if self._pipeline is not None:
             store_labels(self, self._pipeline.segmenter.labels, self._pipeline.label_file)
 
     # Parameters
 
     def set_parameters_atomically(self, parameter_list: list[Parameter]) -> SetParametersResult:
-        """Sets parameters and puts them in force, all or none of them, before the caller gets its answer.
+        """Sets parameters and puts them in force, all or none, before the caller gets its answer.
 
-        Every change from outside comes in here, in all distributions. What follows the labels in force
-        (`labels_changed`) does not, so the node never mistakes itself for a caller.
+        In all distributions, every change from outside comes through here. The node's own updates (`labels_changed`) do
+        not, so the node never takes itself for a caller.
 
         Args:
             parameter_list: The changes.
 
         Returns:
-            Whether they are in force, or else why not, in one sentence.
+            Whether they are in force, or the reason in one sentence.
         """
         changes = with_decimals(parameter_list)
         reasons = problems_of_change(self, changes, configured=self._pipeline is not None)
@@ -213,18 +217,18 @@ class LsegNode(LifecycleNode):
                 self._memory.parameters_changed(values)
             else:
                 self._pipeline.set_params(self._params)
-        self.labels_changed()  # with blanks removed, as they are in force
+        self.labels_changed()  # writes the names as they are in force, without blanks around them
         return result
 
     def _label_change(self, values: dict[str, Any]) -> LabelChange | None:
-        """Returns what new values ask of the labels in force, or None; raises LabelError for what cannot be used."""
+        """Returns the change of labels that new values request, or None; raises LabelError for unusable ones."""
         if self._pipeline is None:
-            specs_of(values)  # checked only: they are put in force by `configure`
+            specs_of(values)  # only checks them; `configure` puts them in force
             return None
         segmenter = self._pipeline.segmenter
         change = change_of(values, segmenter.labels, segmenter.threshold)
         if change is not None and change.specs is not None:
-            segmenter.plan(change.specs)  # so that what is refused is refused at once, not after the frame in flight
+            segmenter.plan(change.specs)  # refuses unusable labels at once, without waiting for the current frame
         return change
 
     def _warn_of_unread(self, *, overrides: bool) -> None:
@@ -241,7 +245,7 @@ class LsegNode(LifecycleNode):
             message.status = [failed_status(f"{name}: segmentation", model, self._state, self.failure)]
         else:
             message.status = self._pipeline.statuses(name, {"state": self._state, "enabled": self._enabled})
-        # Status names have no namespace, so this tells the robots apart that share a domain.
+        # Status names have no namespace. This value distinguishes robots that share a domain.
         for status in message.status:
             status.values.insert(0, KeyValue(key="node", value=self.get_fully_qualified_name()))
         others_turn = self._state == "unconfigured" and not self._params.autostart and not self.failure

@@ -1,4 +1,4 @@
-"""What the node publishes for a frame of one camera: computed only where somebody listens."""
+"""Publishes the outputs of one camera. Outputs without listeners are not computed."""
 
 import threading
 import time
@@ -31,27 +31,38 @@ _KINDS = {
     "frame_info": FrameInfo,
 }
 _LARGE_MESSAGE = 16 * 2**20  # bytes
-_FIRST_IMAGES = 100 * 2**20  # bytes; the default ten labels of an image of 1920x1080 take 80 MB
+_FIRST_IMAGES = 100 * 2**20  # bytes; the ten default labels of an image of 1920x1080 take 80 MB
 _REPEAT_WARNING = 60.0  # seconds
 
 
 class Outputs:
-    """The image topics of one camera with their ~/channel_info, and ~/frame_info.
+    """The output topics of one camera: its images, ~/channel_info and ~/frame_info.
 
-    Frames and changes of labels come on the worker's thread; who listens may be asked from any.
+    Frames and label changes come on the worker's thread. Any thread may ask for listeners.
+
+    Attributes:
+        params: The node's parameters.
     """
 
     def __init__(self, node: Node, prefix: str, params: NodeParams, label_info: LabelInfoTopic) -> None:
-        """Creates the topics that do not depend on labels, as ~/<prefix><name>; raises QosError before it made any.
+        """Creates the topics that do not depend on labels, as ~/<prefix><name>.
 
-        label_info: the latched topic that readers of masks need first.
+        Args:
+            node: The node that has the topics.
+            prefix: Prefix of the camera's topics.
+            params: The node's parameters.
+            label_info: The latched topic that readers of masks need first.
+
+        Raises:
+            QosError: A QoS override cannot be used. No topic was created.
         """
         self._node, self._prefix, self.params = node, prefix, params
-        self._lock = threading.Lock()  # over the score topics
+        self._lock = threading.Lock()  # protects the score topics
         self._slugs: dict[str, str] = {}
         self._scores: dict[str, Publisher] = {}
-        self._silent: set[str] = set()  # labels whose topic has not had an image yet
-        # The last messages of topics with readers, to be filled again: a large buffer costs more to get than to fill.
+        self._silent: set[str] = set()  # labels whose topic has had no image yet
+        # The last message of each topic with readers. They are filled again, because allocating a large buffer takes
+        # longer than filling it.
         self._filled: dict[Publisher, Image] = {}
         topics = {name: f"~/{prefix}{name}" for name in _KINDS}
         profiles = {name: qos.output_qos(node, topic) for name, topic in topics.items()}
@@ -62,17 +73,21 @@ class Outputs:
 
     @property
     def score_topics(self) -> dict[str, str]:
-        """The full topic name of each label's score image."""
+        """Full name of the topic of each label's score image, by label."""
         with self._lock:
             return {name: publisher.topic_name for name, publisher in self._scores.items()}
 
     def add_topics(self, planned: LabelSet) -> None:
-        """Creates score topics for the labels of `planned` that have none; all of them, or none and an exception."""
-        found = slugs(planned, self._slugs)
+        """Creates score topics for the planned labels that have none. If one fails, it creates none and raises.
+
+        Args:
+            planned: The planned labels.
+        """
+        new_slugs = slugs(planned, self._slugs)
         created: dict[str, Publisher] = {}
         try:
-            for name in found.keys() - self._scores.keys():
-                topic = f"~/{self._prefix}score/{found[name]}"
+            for name in new_slugs.keys() - self._scores.keys():
+                topic = f"~/{self._prefix}score/{new_slugs[name]}"
                 created[name] = self._node.create_publisher(Image, topic, qos.LATCHED, event_callbacks=qos.NO_EVENTS)
         except Exception:
             for publisher in created.values():
@@ -80,11 +95,11 @@ class Outputs:
             raise
         with self._lock:
             self._scores |= created
-        self._slugs |= found
+        self._slugs |= new_slugs
         self._silent |= created.keys()
 
     def drop_topics(self, labels: LabelSet) -> None:
-        """Removes the score topics of all labels that are not in `labels`; survivors keep theirs."""
+        """Removes the score topics of all labels that are not in `labels`."""
         with self._lock:
             gone = {name: self._scores.pop(name) for name in self._scores.keys() - set(labels.names)}
         for name, publisher in gone.items():
@@ -99,17 +114,21 @@ class Outputs:
             self._node.destroy_publisher(publisher)
 
     def poll(self, *, streaming: bool) -> None:
-        """Called several times a second, on the executor's thread; streaming: whether images are published at all."""
+        """Forgets readers that have left. Called several times a second on the executor's thread.
+
+        Args:
+            streaming: Whether images are published at all.
+        """
         self._labels_first.forget(everybody=not streaming)
 
     def wanted(self) -> bool:
-        """Whether anybody listens to what takes an image: to anything but the small messages beside them."""
+        """Returns whether anybody listens to an image topic."""
         images = [publisher for name, publisher in self._publishers.items() if _KINDS[name] is Image]
         with self._lock:
             return any(p.get_subscription_count() for p in (*images, *self._scores.values()))
 
     def new_topics(self) -> bool:
-        """Whether a label's topic still lacks its first image. For the worker's thread."""
+        """Returns whether a label's topic still lacks its first image. For the worker's thread."""
         return bool(self._silent)
 
     def publish(
@@ -121,17 +140,17 @@ class Outputs:
         *,
         rescored: bool,
     ) -> dict[str, float]:
-        """Publishes one frame: its FrameInfo, then the images that are listened to.
+        """Publishes one frame: its FrameInfo, then the images that have listeners.
 
         Args:
-            header: of the input image; goes out as it came.
-            rgb: HxWx3, the input image.
-            segmentation: of that image, perhaps of another size.
-            stage_ms: milliseconds of the stages before this one.
-            rescored: whether an earlier image is published again under new labels.
+            header: Header of the input image, which is used for all messages.
+            rgb: [H,W,3], the input image.
+            segmentation: Its segmentation, perhaps at another size.
+            stage_ms: Time of the earlier stages, in milliseconds.
+            rescored: Whether an earlier image is published again under new labels.
 
         Returns:
-            Milliseconds of all stages.
+            Time of all stages, in milliseconds.
         """
         start = time.perf_counter()
         messages = self._messages(header, rgb, segmentation)
@@ -157,19 +176,19 @@ class Outputs:
         self, header: Header, rgb: NDArray[np.uint8], segmentation: SegmentationLike
     ) -> list[tuple[Publisher, object]]:
         params = self.params
-        found: dict[str, tuple[NDArray, str]] = {}
+        pixels: dict[str, tuple[NDArray, str]] = {}
         if self._heard("confidence"):
             as_bytes = params.confidence_encoding == "mono8"
             confidence = segmentation.confidence_bytes if as_bytes else segmentation.confidence
-            found["confidence"] = confidence, params.confidence_encoding
+            pixels["confidence"] = confidence, params.confidence_encoding
         if self._heard("mask"):
             mask = segmentation.mask.astype(_MASK_TYPES[params.mask_encoding], copy=False)
-            found["mask"] = mask, params.mask_encoding
+            pixels["mask"] = mask, params.mask_encoding
         for name in ("color", "overlay"):
             if self._heard(name):
-                found[name] = picture(name, rgb, segmentation.mask, segmentation.labels), "rgb8"
-        # The mask goes out before all other images: it is what was held back for the labels.
-        images = [self._fill(self._publishers[name], *found[name], header) for name in _KINDS if name in found]
+                pixels[name] = picture(name, rgb, segmentation.mask, segmentation.labels), "rgb8"
+        # The mask is published before all other images, because it was held back for the labels.
+        images = [self._fill(self._publishers[name], *pixels[name], header) for name in _KINDS if name in pixels]
         return images + self._score_images(header, segmentation) + self._channels(header, segmentation)
 
     def _fill(self, publisher: Publisher, pixels: NDArray, encoding: str, header: Header) -> tuple[Publisher, Image]:
@@ -186,10 +205,10 @@ class Outputs:
         return self._fill(self._scores[name], score, self.params.score_encoding, header)
 
     def _publish_first_images(self, header: Header, segmentation: SegmentationLike, rgb: NDArray[np.uint8]) -> None:
-        """Publishes to new labels' topics that nobody reads yet.
+        """Publishes a first image on new labels' topics that nobody reads yet.
 
-        They are latched, for whoever learns of a topic and then subscribes. For many labels they would take gigabytes;
-        then a topic gets its first image when somebody reads it.
+        These images are latched, for readers that subscribe when they learn of the topic. For many labels they would
+        take gigabytes. Then a topic gets its first image when somebody reads it.
         """
         new = [name for name in self._scores if name in self._silent]
         self._silent.clear()
@@ -206,7 +225,7 @@ class Outputs:
             publisher.publish(message)
 
     def _channels(self, header: Header, segmentation: SegmentationLike) -> list[tuple[Publisher, object]]:
-        """~/channel_info and ~/scores, the list before the image that it explains."""
+        """Returns the messages of ~/channel_info and ~/scores, the list before the image that it describes."""
         names = [n for n in segmentation.labels.names if not self.params.score_labels or n in self.params.score_labels]
         if not self._heard("scores") or not names:
             return []
@@ -227,5 +246,5 @@ class Outputs:
 
 
 def _to_bytes(shares: NDArray[np.float32]) -> NDArray:
-    """[0, 1] -> 0..255, rounded."""
+    """Maps [0, 1] to 0..255, rounded."""
     return (shares * 255 + 0.5).astype(np.uint8)

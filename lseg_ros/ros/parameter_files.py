@@ -1,4 +1,4 @@
-"""Parameter files on the command line: whether they have anything for this node. Needs no ROS."""
+"""Checks whether the parameter files on the command line have parameters for this node. Needs no ROS."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -14,14 +14,14 @@ def files_for_others(arguments: Sequence[str], node: str) -> list[str]:
     """Returns a sentence for each parameter file that has no parameters for a node.
 
     Args:
-        arguments: The command line, as in sys.argv. Its files are known to exist and to be YAML: ROS has read them.
+        arguments: The command line, as in sys.argv. Its files exist and are YAML, because ROS has read them.
         node: The node's fully qualified name.
     """
     sentences = []
     for path in _files(arguments):
         try:
             content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, yaml.YAMLError):  # ROS reads some files that Python's YAML does not
+        except (OSError, ValueError, yaml.YAMLError):  # ROS reads some files that Python's YAML cannot read
             continue
         names = list(_nodes(content, ""))
         if any(_is_for(name, node) for name in names):
@@ -38,7 +38,7 @@ def _files(arguments: Sequence[str]) -> Iterator[Path]:
 
 
 def _nodes(content: Any, prefix: str) -> Iterator[str]:
-    """Yields the names of nodes, perhaps with wildcards, that a parameter file has parameters for."""
+    """Yields the names of nodes in a parameter file. They may contain wildcards."""
     if not isinstance(content, dict):
         return
     for key, value in content.items():
@@ -49,7 +49,7 @@ def _nodes(content: Any, prefix: str) -> Iterator[str]:
 
 
 def _is_for(pattern: str, node: str) -> bool:
-    """Tells whether a name of a parameter file, such as /**, /*/lseg or /robot/lseg, means a node."""
+    """Returns whether a name in a parameter file, such as /**, /*/lseg or /robot/lseg, matches a node."""
     wildcards = {"**": r"(/[^/]+)*", "*": r"/[^/]+"}
     parts = [wildcards.get(part, "/" + re.escape(part)) for part in pattern.strip("/").split("/")]
     return re.fullmatch("".join(parts), node) is not None

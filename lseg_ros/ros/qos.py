@@ -1,4 +1,4 @@
-"""Quality of service of every topic and service, and what users may override of it, in one place."""
+"""The quality of service (QoS) of every topic and service, and what users can override of it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,37 +26,37 @@ __all__ = [
     "output_qos",
 ]
 
-# A reliable publisher serves reliable and best-effort readers alike.
+# A reliable publisher serves both reliable and best-effort readers.
 OUTPUT = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=5, reliability=ReliabilityPolicy.RELIABLE)
-# State: whoever comes late gets the last one.
+# For states: a late subscriber gets the last message.
 LATCHED = QoSProfile(
     history=HistoryPolicy.KEEP_LAST,
     depth=1,
     reliability=ReliabilityPolicy.RELIABLE,
     durability=DurabilityPolicy.TRANSIENT_LOCAL,
 )
-# A service that has no room for a request drops it, and its client waits for ever. ROS's default has room for ten.
+# A full service queue drops requests, and their clients wait forever. ROS's default has room for ten.
 SERVICE = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=1000, reliability=ReliabilityPolicy.RELIABLE)
-# For what is destroyed while the node runs: the executor waits on events, and trips over one that goes meanwhile.
+# For publishers that are destroyed while the node runs: the executor waits on events and fails if one is destroyed.
 NO_EVENTS = PublisherEventCallbacks(use_default_callbacks=False)
 
 _RELIABILITIES = {"reliable": ReliabilityPolicy.RELIABLE, "best_effort": ReliabilityPolicy.BEST_EFFORT}
-_AS_PUBLISHED = "best_available"  # ROS's own word for it
+_AS_PUBLISHED = "best_available"  # ROS's name for "as the publishers"
 _DEEPEST = 1000
 
 
 class QosError(ParameterError):
-    """An override of quality of service that the node cannot use; one sentence."""
+    """A QoS override cannot be used. The message is one sentence."""
 
 
 @dataclass(frozen=True)
 class InputQos:
-    """Quality of service of a subscription to a camera.
+    """The QoS of a subscription to a camera.
 
     Attributes:
-        reliability: What an override asks for; None: what the publishers offer.
-        depth: How many messages wait; only the newest image matters, so one is enough.
-        parameter: The name of the parameter that overrides the reliability.
+        reliability: The override's value; None to follow the publishers.
+        depth: Length of the queue. Only the newest image matters, so 1 is enough.
+        parameter: Name of the parameter that overrides the reliability.
     """
 
     reliability: ReliabilityPolicy | None
@@ -66,13 +66,14 @@ class InputQos:
     def profile(self, publishers: Sequence[QoSProfile], before: ReliabilityPolicy | None) -> QoSProfile:
         """Returns the profile to subscribe with.
 
-        rclpy's own "best available" looks at the publishers once, when the subscription is made, and Humble has none.
-        Best effort serves every publisher, and loses large images; so reliable is chosen where all of them offer it.
+        rclpy's own "best available" looks at the publishers only once, at the subscription, and Humble does not have
+        it. Best effort works with every publisher but loses large images. So reliable is chosen if all publishers offer
+        it.
 
         Args:
-            publishers: What the publishers of the topic offer.
-            before: The reliability of the subscription that there is; it stays while nobody publishes. Without one,
-                reliable is tried first: that is what ROS's publishers offer if nobody says otherwise.
+            publishers: The profiles of the topic's publishers.
+            before: Reliability of the current subscription, which stays while nobody publishes. None: reliable is tried
+                first, because it is the default of ROS's publishers.
         """
         reliability = self.reliability
         if reliability is None and publishers:
@@ -86,14 +87,14 @@ class InputQos:
 
 
 def input_qos(node: Node, topic: str) -> InputQos:
-    """Returns the quality of service of a subscription to a camera, with what overrides say of it.
+    """Returns the QoS of a subscription to a camera, with its overrides.
 
     Args:
         node: The node that subscribes.
-        topic: As it is given to create_subscription.
+        topic: The topic as given to create_subscription.
 
     Raises:
-        QosError: A value cannot be used.
+        QosError: An override cannot be used.
     """
     policies = _Overrides(node, topic, "subscription")
     reliability = policies.get("reliability", _AS_PUBLISHED, (*_RELIABILITIES, _AS_PUBLISHED))
@@ -102,14 +103,14 @@ def input_qos(node: Node, topic: str) -> InputQos:
 
 
 def output_qos(node: Node, topic: str) -> QoSProfile:
-    """Returns the quality of service of a publisher, with what overrides say of it.
+    """Returns the QoS of a publisher, with its overrides.
 
     Args:
         node: The node that publishes.
-        topic: As it is given to create_publisher.
+        topic: The topic as given to create_publisher.
 
     Raises:
-        QosError: A value cannot be used.
+        QosError: An override cannot be used.
     """
     policies = _Overrides(node, topic, "publisher")
     reliability = policies.get("reliability", "reliable", tuple(_RELIABILITIES))
@@ -121,11 +122,11 @@ def output_qos(node: Node, topic: str) -> QoSProfile:
 class _Overrides:
     """The parameters `qos_overrides.<topic>.<entity>.<policy>` of one topic.
 
-    rclpy declares them too, but only when a topic is made, in the profile that it is given (the default of all others),
-    and its errors name no parameter. Here they are known before a subscription is.
+    rclpy declares them too, but only when a topic is created, with the given profile as default, and its errors name no
+    parameter. Here their values are known before a subscription exists.
 
-    ROS's usual name of the topic is the resolved one. People also write the name that the documents use, such as image
-    or /lseg/mask, which a remap or a namespace makes another. Both are read; the resolved one goes first.
+    In ROS's convention the topic is the resolved one. People also write the name that the documents use, such as image
+    or /lseg/mask, which a remap or a namespace changes. Both are read; the resolved one has precedence.
     """
 
     def __init__(self, node: Node, topic: str, entity: Literal["publisher", "subscription"]) -> None:
@@ -144,16 +145,17 @@ class _Overrides:
         )
 
     def name(self, policy: str, topic: str = "") -> str:
-        """The name of a parameter; of the resolved topic where no other is given."""
+        """Returns the name of a parameter, for the resolved topic unless another is given."""
         return f"qos_overrides.{topic or self._topics[0]}.{self._entity}.{policy}"
 
     def depth(self, default: int) -> int:
+        """Returns the length of the queue."""
         depth = self.get("depth", default)
         self.get("history", "keep_last", ("keep_last",), "; else images would pile up")
         return depth
 
     def get(self, policy: str, default: Any, choices: tuple[str, ...] = (), why: str = "") -> Any:
-        """Declares a policy's parameters, under each name that was given, and returns the value that counts."""
+        """Declares a policy's parameters under each name that was given, and returns the value in use."""
         if self._node.has_parameter(self.name(policy)):
             return self._node.get_parameter(self.name(policy)).value
         given = given_parameters(self._node)
@@ -173,7 +175,7 @@ class _Overrides:
                 must = " or ".join(choices)
                 raise ParameterError(f"parameter {used!r} is {value!r}; it must be {must}{why}")
             for name in names:
-                # Under the resolved name in any case, so that `ros2 param get` shows what holds.
+                # Always under the resolved name too, so that `ros2 param get` shows the value in use.
                 if (name == names[0] or name in given) and not self._node.has_parameter(name):
                     declare_given(self._node, name, value, description="Quality of service of a topic.", read_only=True)
         except ParameterError as error:

@@ -1,4 +1,4 @@
-"""Matches of phrases as the answer of ~/query."""
+"""Fills the answer of ~/query."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ from lseg_ros.ros.image_msgs import image_msg
 if TYPE_CHECKING:
     from lseg_ros.srv import Query
 
-_OF_BEST = 0.5  # a region ends where the score is below this share of the best one
+_OF_BEST = 0.5  # a region ends where the score falls below this share of the best one
 
 
 def fill_answer(
@@ -25,9 +25,9 @@ def fill_answer(
 
     Args:
         response: The response to fill.
-        header: That of the image.
-        matches: One for each phrase.
-        with_scores: Whether the response gets the score images too.
+        header: Header of the image.
+        matches: One match for each phrase.
+        with_scores: Whether the response has score images.
     """
     response.success, response.header = True, header
     for match in matches:
@@ -43,7 +43,13 @@ def fill_answer(
 
 
 def region(score: NDArray[np.float32], v: int, u: int) -> RegionOfInterest:
-    """The box around the pixels that hang together with (v, u), diagonally too, and score at least half as much."""
+    """Returns the box around the connected pixels that score at least half as much as (v, u).
+
+    Args:
+        score: [H,W] scores.
+        v: Row of the pixel.
+        u: Column of the pixel.
+    """
     high = (score >= _OF_BEST * score[v, u]).astype(np.uint8)
     _, parts, boxes, _ = cv2.connectedComponentsWithStats(high, connectivity=8)
     left, top, width, height = (int(n) for n in boxes[parts[v, u]][:4])

@@ -1,4 +1,4 @@
-"""How many images a second are taken. Standard library only."""
+"""Limits the number of images per second. Standard library only."""
 
 import threading
 import time
@@ -6,24 +6,24 @@ from collections.abc import Callable
 
 
 class RateLimit:
-    """Lets so many images a second pass. Any thread may call it."""
+    """Admits a limited number of images per second. Any thread may call it."""
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
-        """Lets the first image pass.
+        """Starts; the first image is admitted.
 
         Args:
-            clock: Returns seconds; tests bring their own.
+            clock: Returns seconds. Tests use their own.
         """
         self._clock = clock
         self._lock = threading.Lock()
-        self._turn = float("-inf")  # when the latest image that passed was due
+        self._turn = float("-inf")  # when the latest admitted image was due
 
     def admit(self, rate: float, *, always: bool = False) -> bool:
-        """Returns whether the image that has come just now may pass.
+        """Returns whether the image that has just arrived is admitted.
 
         Args:
-            rate: Images per second, at most; 0 for all of them.
-            always: Lets this one pass in any case; it counts all the same.
+            rate: Most images per second; 0 for all.
+            always: Whether to admit this image in any case. It still counts.
         """
         now = self._clock()
         period = _period(rate)
@@ -31,13 +31,13 @@ class RateLimit:
             late = now - self._turn - period
             if late < 0 and not always:
                 return False
-            # An image that came a little late does not delay the turn of the next one. Else a camera with 30 images a
-            # second would give 15 where 20 are asked for: every other one.
+            # A slightly late image does not delay the turn of the next one. Otherwise a camera with 30 images per
+            # second would give 15 instead of 20: every other one.
             self._turn = now - (late if 0 < late < period / 2 else 0.0)
             return True
 
     def due(self, rate: float) -> bool:
-        """Returns whether an image that came just now would pass; none is counted.
+        """Returns whether an image that arrived now would be admitted. Nothing is counted.
 
         Args:
             rate: As for `admit`.
@@ -47,5 +47,5 @@ class RateLimit:
 
 
 def _period(rate: float) -> float:
-    """Seconds between images."""
+    """Returns the seconds between two images."""
     return 1 / rate if rate else 0.0

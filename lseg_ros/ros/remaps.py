@@ -1,4 +1,4 @@
-"""Remaps on the command line that change no name of the node, such as misspelt ones."""
+"""Finds remaps on the command line that change no name of the node, such as misspelled ones."""
 
 from collections.abc import Iterable, Sequence
 
@@ -13,7 +13,7 @@ def remaps_without_effect(arguments: Sequence[str], node: Node, inputs: Iterable
     Args:
         arguments: The command line, as in sys.argv.
         node: The node, with all its topics and services.
-        inputs: The full names of topics that it subscribes to while somebody listens.
+        inputs: Full names of topics that it subscribes to while somebody listens.
     """
     used = {*inputs, *(publisher.topic_name for publisher in node.publishers)}
     used |= {subscription.topic_name for subscription in node.subscriptions}
@@ -35,7 +35,7 @@ def remaps_without_effect(arguments: Sequence[str], node: Node, inputs: Iterable
 
 
 def _rules(arguments: Sequence[str]) -> list[str]:
-    """Returns the rules of a command line; those that ROS could not read have ended the start before."""
+    """Returns the remap rules of a command line. ROS has already refused unreadable ones."""
     return [
         value
         for option, value in zip(arguments, arguments[1:], strict=False)

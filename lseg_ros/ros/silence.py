@@ -1,4 +1,4 @@
-"""Why no masks come: nothing arrives, every image is refused, or one frame takes long. Standard library only."""
+"""Finds out why no masks come: nothing arrives, every image is refused, or one frame is slow. Standard library only."""
 
 import threading
 import time
@@ -8,7 +8,7 @@ from enum import Enum
 
 
 class Cause(Enum):
-    """What keeps masks from coming."""
+    """The reason why no masks come."""
 
     NOTHING_ARRIVES = "nothing arrives"
     ALL_FAIL = "images arrive, and none of them can be segmented"
@@ -20,8 +20,8 @@ class Silence:
     """A silence that has lasted for a while.
 
     Attributes:
-        cause: What keeps masks from coming.
-        seconds: How long it has lasted; of a slow frame, how long that frame has been in work.
+        cause: The reason why no masks come.
+        seconds: How long it has lasted. For a slow frame, how long that frame has taken so far.
     """
 
     cause: Cause
@@ -29,16 +29,16 @@ class Silence:
 
 
 class SilenceWatch:
-    """Watches one camera while somebody listens to what is made of its images. Any thread may call it."""
+    """Watches one camera while somebody listens to its outputs. Any thread may call it."""
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
-        """Starts with nobody listening.
+        """Starts without listeners.
 
         Args:
-            clock: Returns seconds; tests bring their own.
+            clock: Returns seconds. Tests use their own.
         """
         self._clock = clock
-        self._lock = threading.Lock()  # over everything below
+        self._lock = threading.Lock()  # protects all attributes below
         self._listening_since: float | None = None
         self._last_arrival = self._last_success = float("-inf")
         self._failing = False
@@ -47,7 +47,7 @@ class SilenceWatch:
         self._warn_after = 0.0
 
     def listen(self, listening: bool) -> None:
-        """Tells whether somebody listens; a silence begins at the earliest when somebody does."""
+        """Notes whether somebody listens. A silence begins only while somebody does."""
         with self._lock:
             if not listening:
                 self._listening_since = None
@@ -55,17 +55,17 @@ class SilenceWatch:
                 self._listening_since = self._clock()
 
     def arrived(self) -> None:
-        """Tells that an image has arrived, whatever becomes of it."""
+        """Notes that an image has arrived."""
         with self._lock:
             self._last_arrival = self._clock()
 
     def begin(self) -> None:
-        """Tells that work on an image begins."""
+        """Notes that work on an image begins."""
         with self._lock:
             self._work_since = self._clock()
 
     def end(self, success: bool) -> None:
-        """Tells that work on an image has ended.
+        """Notes that work on an image has ended.
 
         Args:
             success: Whether the image was segmented.
@@ -96,9 +96,9 @@ class SilenceWatch:
         return None
 
     def to_report(self, after: float) -> Silence | None:
-        """Returns a silence that should be logged now.
+        """Returns a silence that should be logged now, or None.
 
-        A silence is logged once it has lasted for `after` seconds, and then after at least twice the time each.
+        A silence is logged after `after` seconds, and then each time it has lasted at least twice as long.
 
         Args:
             after: Seconds until the first report.

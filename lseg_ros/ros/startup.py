@@ -1,4 +1,4 @@
-"""Starting ROS in a process: what `rclpy.init` refuses, in one sentence."""
+"""Starts ROS in a process, and turns the errors of `rclpy.init` into one sentence."""
 
 import os
 import re
@@ -8,12 +8,12 @@ from typing import Any
 import rclpy
 import yaml
 
-_PLACE = re.compile(r",? at \S+:\d+")  # in rcl's source
+_PLACE = re.compile(r",? at \S+:\d+")  # a place in rcl's source code
 _TYPES = {"bool": "true or false", "integer": "a number", "double": "a number", "string": "a word"}
 
 
 class StartError(ValueError):
-    """ROS cannot start with these arguments or in this environment; one sentence."""
+    """ROS cannot start with these arguments or in this environment. The message is one sentence."""
 
 
 def initialise(args: list[str] | None, **options: Any) -> None:
@@ -24,24 +24,24 @@ def initialise(args: list[str] | None, **options: Any) -> None:
         options: Further arguments of `rclpy.init`.
 
     Raises:
-        StartError: It cannot be done.
+        StartError: ROS cannot start.
     """
     try:
         rclpy.init(args=args, **options)
     except UnicodeError as error:
         raise StartError("an argument is no UTF-8, which ROS needs; rename the file that it names") from error
-    # Its compiled half raises RuntimeErrors of several classes, and older releases other ones.
+    # rclpy's compiled half raises several kinds of RuntimeError, and older releases raise a ValueError.
     except (RuntimeError, ValueError) as error:
         raise StartError(sentence(error)) from error
 
 
 def sentence(error: Exception) -> str:
-    """What `rclpy.init` complains about, and what to do."""
+    """Returns what is wrong according to an error of `rclpy.init`, and what to do."""
     text = _PLACE.sub("", " ".join(str(error).split())).removeprefix("failed to initialize rcl: ")
-    if found := re.search(r"Couldn't parse params file: '--params-file (.*?)'\. Error: (.*)", text):
-        return _of_file(Path(found[1]), found[2])
-    if found := re.search(r"Couldn't parse parameter override rule: '(?:-p|--param) (.*?)'\. Error: (.*)", text):
-        rule, reason = found.groups()
+    if match := re.search(r"Couldn't parse params file: '--params-file (.*?)'\. Error: (.*)", text):
+        return _of_file(Path(match[1]), match[2])
+    if match := re.search(r"Couldn't parse parameter override rule: '(?:-p|--param) (.*?)'\. Error: (.*)", text):
+        rule, reason = match.groups()
         if ":=" not in rule:
             return f"the parameter {rule!r} has no value; write -p {rule}:=VALUE"
         return f"the parameter {rule!r} cannot be read: {_of_value(reason)}"
@@ -55,7 +55,7 @@ def sentence(error: Exception) -> str:
 
 
 def _of_file(path: Path, reason: str) -> str:
-    """What is wrong with a parameter file; `reason` is rcl's."""
+    """Returns what is wrong with a parameter file; `reason` is rcl's."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -73,10 +73,10 @@ def _of_file(path: Path, reason: str) -> str:
 
 
 def _of_value(reason: str) -> str:
-    found = re.search(r"Value type '(\w+)' do not belong", reason)
-    if not found:
+    match = re.search(r"Value type '(\w+)' do not belong", reason)
+    if not match:
         return f"its value is no YAML ({reason.rstrip(' .')}); put it into quotes"
-    if found[1] == "string":
+    if match[1] == "string":
         return "a list has words beside numbers, or beside true and false; if all are texts, put them into quotes"
-    kind = _TYPES.get(found[1], found[1])
-    return f"a list of texts has a word that YAML reads as {found[1]}, {kind}; put it into quotes"
+    kind = _TYPES.get(match[1], match[1])
+    return f"a list of texts has a word that YAML reads as {match[1]}, {kind}; put it into quotes"

@@ -1,4 +1,4 @@
-"""What the executables say to --help. A node takes its parameters from ROS, so there are no options of its own."""
+"""The --help of the executables. A node takes its parameters from ROS, so it has no options of its own."""
 
 import argparse
 import sys
@@ -17,14 +17,14 @@ How topics are chosen:
 def parse_no_arguments(
     name: str, what: str, example: str, parameters: Mapping[str, str], args: Sequence[str] | None = None
 ) -> None:
-    """Answers --help, and refuses what is neither that nor for ROS; either ends the program.
+    """Prints the help for --help, and refuses arguments that are not for ROS. Both end the program.
 
     Args:
-        name: Of the executable.
+        name: The executable's name.
         what: What it does, in a few lines.
         example: A parameter and a value, as in `-p`.
-        parameters: Names, and a word on each.
-        args: The command line behind the program's name; None for that of this process.
+        parameters: Descriptions of the parameters, by name.
+        args: The command line without the program's name; None for that of this process.
     """
     width = max(map(len, parameters))
     table = "\n".join(f"  {key.ljust(width)}  {text}" for key, text in parameters.items())

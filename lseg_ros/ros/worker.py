@@ -1,4 +1,4 @@
-"""The one thread that touches the model. Standard library only."""
+"""The only thread that uses the model. Standard library only."""
 
 import threading
 from collections import deque
@@ -12,7 +12,7 @@ Result = TypeVar("Result")
 
 
 class WorkerStopped(RuntimeError):
-    """A job was submitted to, or left behind in, a worker that has stopped."""
+    """The worker stopped before it ran a job."""
 
     def __init__(self) -> None:
         super().__init__("the node was cleaned up or shut down meanwhile")
@@ -21,7 +21,7 @@ class WorkerStopped(RuntimeError):
 class Worker(Generic[Source, Frame]):
     """Runs jobs in order and, between them, the newest frame of each source in turn.
 
-    Each source has a slot for one: a newer frame replaces an older one, keeps its turn, and the older one counts as
+    Each source has room for one frame. A newer frame replaces an older one and keeps its turn; the older one counts as
     dropped. The source that has waited longest is next, so a fast camera leaves a slow one its share. Jobs go first, so
     that a change of labels takes effect before the next frame.
     """
@@ -29,23 +29,28 @@ class Worker(Generic[Source, Frame]):
     def __init__(
         self, on_frame: Callable[[Source, Frame], None], on_error: Callable[[Source, BaseException], None]
     ) -> None:
-        """Both are called on the worker's thread; what `on_frame` raises goes to `on_error`."""
+        """Starts the thread.
+
+        Args:
+            on_frame: Called with a source and its frame, on the worker's thread.
+            on_error: Called with a source and the error that `on_frame` raised, on the worker's thread.
+        """
         self._on_frame, self._on_error = on_frame, on_error
         self._wakeup = threading.Condition()
         self._jobs: deque[tuple[Callable[[], object], Future]] = deque()
-        self._frames: dict[Source, Frame] = {}  # in order of turn
+        self._frames: dict[Source, Frame] = {}  # in the order of their turns
         self._dropped: dict[Source, int] = {}
         self._stopping = False
         self._thread = threading.Thread(target=self._loop, name="lseg_worker", daemon=True)
         self._thread.start()
 
     def dropped(self, source: Source) -> int:
-        """How many frames of a source were replaced before their turn came."""
+        """Returns how many frames of a source were replaced before their turn."""
         with self._wakeup:
             return self._dropped.get(source, 0)
 
     def offer(self, source: Source, frame: Frame) -> None:
-        """Makes `frame` the next one of its source, instead of any that still waits."""
+        """Makes `frame` the next one of its source, in place of one that still waits."""
         with self._wakeup:
             if source in self._frames:
                 self._dropped[source] = self._dropped.get(source, 0) + 1
@@ -53,7 +58,14 @@ class Worker(Generic[Source, Frame]):
             self._wakeup.notify()
 
     def submit(self, job: Callable[[], Result]) -> "Future[Result]":
-        """Queues a job; its result or exception comes with the future. After `stop`: WorkerStopped."""
+        """Queues a job.
+
+        Args:
+            job: Called on the worker's thread.
+
+        Returns:
+            A future of the job's result. After `stop` it holds WorkerStopped.
+        """
         future: Future[Result] = Future()
         with self._wakeup:
             if self._stopping:
@@ -64,7 +76,14 @@ class Worker(Generic[Source, Frame]):
         return future
 
     def stop(self, timeout: float) -> bool:
-        """Lets the frame or job in flight end and no other begin. False if that took longer than `timeout` seconds."""
+        """Lets the current frame or job finish, and starts no other.
+
+        Args:
+            timeout: Seconds to wait.
+
+        Returns:
+            Whether the worker has stopped in time.
+        """
         with self._wakeup:
             self._stopping = True
             left = list(self._jobs)

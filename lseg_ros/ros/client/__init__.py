@@ -1,7 +1,7 @@
-"""A node of this package seen from outside: find it, ask it, watch it. For the commands of `lseg` and the console.
+"""Finds, calls and watches nodes of this package from outside, for the commands of `lseg` and the console.
 
-Everything here blocks for a bounded time and may be called from any thread. An event loop calls it with
-`asyncio.to_thread`. Errors are `ClientError`s of one sentence.
+All functions block for a bounded time, and any thread may call them. An event loop calls them with `asyncio.to_thread`.
+Errors are `ClientError`s of one sentence.
 """
 
 from lseg_ros.ros.client.arrays import to_array

@@ -1,4 +1,4 @@
-"""The pixels of the node's images."""
+"""Converts the node's images to arrays."""
 
 from typing import Any
 
@@ -19,13 +19,16 @@ _TYPES: dict[str, tuple[str, int]] = {
 
 
 def to_array(message: Image) -> NDArray[Any]:
-    """The pixels of an image that the node publishes.
+    """Returns the pixels of an image that the node publishes.
+
+    Args:
+        message: The image.
 
     Returns:
-        [H, W], or [H, W, 3] RGB, of the encoding's type. It may share the message's memory, and be read-only.
+        [H,W], or [H,W,3] RGB, in the encoding's type. It may share the message's memory and be read-only.
 
     Raises:
-        ClientError: The encoding is none of the node's, or there is less data than the size asks for.
+        ClientError: The node has no such encoding, or there is less data than the size needs.
     """
     if message.encoding not in _TYPES:
         raise ClientError(f"an image is {message.encoding!r}; known are: {', '.join(_TYPES)}")

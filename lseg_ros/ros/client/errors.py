@@ -1,8 +1,8 @@
-"""What can go wrong between a client and a node."""
+"""Errors between a client and a node."""
 
 
 class ClientError(RuntimeError):
-    """Something went wrong, and the message says what in one sentence."""
+    """Something went wrong. The message is one sentence."""
 
 
 class NotFound(ClientError):
@@ -10,8 +10,8 @@ class NotFound(ClientError):
 
 
 class NoAnswer(ClientError):
-    """The node is there, and did not answer in time."""
+    """The node exists but did not answer in time."""
 
 
 class Refused(ClientError):
-    """The node answered no; the message is its own sentence."""
+    """The node refused the request. The message is the node's own."""

@@ -1,4 +1,4 @@
-"""Subscriptions that keep the newest message only."""
+"""Subscriptions that keep only the newest message."""
 
 import threading
 from collections.abc import Callable
@@ -14,12 +14,16 @@ except ImportError:  # Humble
     from rclpy.qos_event import SubscriptionEventCallbacks
 
 M = TypeVar("M")
-# The executor waits on events too, and trips over one that is destroyed meanwhile.
+# The executor also waits on events, and fails if one is destroyed meanwhile.
 NO_EVENTS = SubscriptionEventCallbacks(use_default_callbacks=False)
 
 
 class Newest(Generic[M]):
-    """The newest message of a topic. Older ones that nobody took are dropped, so a slow reader is never behind."""
+    """Keeps the newest message of a topic. Older ones are dropped, so a slow reader never lags behind.
+
+    Attributes:
+        topic: Full name of the topic.
+    """
 
     def __init__(
         self,
@@ -33,11 +37,11 @@ class Newest(Generic[M]):
         """Subscribes.
 
         Args:
-            session: Whose node subscribes.
-            kind: The type of the messages.
-            topic: Full name.
-            latched: Whether to ask for the last message that was sent before.
-            on_new: Called on the session's thread after each message; must be quick and must not raise. For an event
+            session: The session whose node subscribes.
+            kind: The message type.
+            topic: Full name of the topic.
+            latched: Whether to receive the last message that was sent before.
+            on_new: Called on the session's thread after each message. It must be quick and must not raise. For an event
                 loop: `lambda: loop.call_soon_threadsafe(...)`.
         """
         self._session, self._on_new = session, on_new
@@ -61,21 +65,21 @@ class Newest(Generic[M]):
 
     @property
     def received(self) -> int:
-        """How many messages have come."""
+        """The number of messages so far."""
         return self._received
 
     def peek(self) -> M | None:
-        """The newest message, taken or not; None before the first."""
+        """Returns the newest message, taken or not; None before the first."""
         return self._message
 
     def take(self, timeout: float | None = 0.0) -> M | None:
         """Waits for a message that was not taken yet.
 
         Args:
-            timeout: Seconds; None to wait for ever.
+            timeout: Seconds; None to wait forever.
 
         Returns:
-            The newest message, or None when the time is over or the subscription is closed.
+            The newest message, or None after the timeout or when the subscription is closed.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._closed or self._received > self._taken, timeout)
@@ -85,7 +89,7 @@ class Newest(Generic[M]):
             return self._message
 
     def close(self) -> None:
-        """Unsubscribes, and ends every wait."""
+        """Unsubscribes and ends all waits."""
         with self._changed:
             if self._closed:
                 return
@@ -112,7 +116,7 @@ def _profile(session: Session, topic: str, latched: bool) -> QoSProfile:
 
 
 def reliability(session: Session, topic: str) -> ReliabilityPolicy:
-    """Returns reliable where every publisher is: large images get lost on their way to a best-effort reader."""
+    """Returns reliable if every publisher of a topic is, because large images get lost with best effort."""
     publishers = session.node.get_publishers_info_by_topic(topic)
     unreliable = any(p.qos_profile.reliability == ReliabilityPolicy.BEST_EFFORT for p in publishers)
     return ReliabilityPolicy.BEST_EFFORT if unreliable else ReliabilityPolicy.RELIABLE

@@ -1,4 +1,4 @@
-"""Finding the nodes of this package, by the services that they offer."""
+"""Finds the nodes of this package by their services."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -13,18 +13,18 @@ SET_LABELS = "lseg_ros/srv/SetLabels"
 QUERY = "lseg_ros/srv/Query"
 PROBE = "lseg_ros/srv/Probe"
 IMAGE = "sensor_msgs/msg/Image"
-_SETTLE = 1.0  # seconds after the first node was found in which another one may show itself
+_SETTLE = 1.0  # seconds to wait for further nodes after the first one was found
 
 
 @dataclass(frozen=True)
 class NodeInfo:
-    """What a node offers.
+    """The services and topics of a node.
 
     Attributes:
         name: Full name, such as /robot1/lseg.
-        services: Types, such as lseg_ros/srv/Query, and the full names of the services of each.
-        topics: Full names of what it publishes, and the type of each.
-        count: How many nodes have this name; more than one is a mistake.
+        services: Full names of its services by type, such as lseg_ros/srv/Query.
+        topics: Types of the topics that it publishes, by full name.
+        count: Number of nodes with this name. More than one is a mistake.
     """
 
     name: str
@@ -34,18 +34,18 @@ class NodeInfo:
 
     @property
     def cameras(self) -> tuple[str, ...]:
-        """Names of its cameras; one empty name where it has a single camera without a name."""
+        """Names of its cameras; one empty name if it has a single camera without a name."""
         return tuple(self._camera(service) for service in self.services.get(QUERY, ()))
 
     def service(self, kind: str, camera: str | None = None) -> str:
-        """The full name of its service of a type, whatever it was remapped to.
+        """Returns the full name of a service by its type, also if it is remapped.
 
         Args:
-            kind: Such as lseg_ros/srv/SetLabels.
-            camera: For services that each camera has.
+            kind: The type, such as lseg_ros/srv/SetLabels.
+            camera: The camera, for services that each camera has.
 
         Raises:
-            NotFound: It offers none of this type, or the camera is unknown.
+            NotFound: The node has no service of this type, or the camera is unknown.
         """
         names = self.services.get(kind, ())
         if not names:
@@ -60,14 +60,14 @@ class NodeInfo:
         raise NotFound(f"{self.name} has {what}; there are: {known}")
 
     def topic(self, output: str, camera: str = "") -> str:
-        """The full name of an output topic.
+        """Returns the full name of an output topic.
 
         Args:
-            output: Such as mask, overlay or score/door.
-            camera: Empty for a node with a single camera.
+            output: The output, such as mask, overlay or score/door.
+            camera: The camera; empty for a node with a single camera.
 
         Raises:
-            NotFound: It does not publish that.
+            NotFound: The node does not publish it.
         """
         below = f"{camera}/{output}" if camera else output
         if f"{self.name}/{below}" in self.topics:
@@ -75,7 +75,7 @@ class NodeInfo:
         remapped = [topic for topic in self.topics if topic.endswith(f"/{below}")]
         if len(remapped) == 1:
             return remapped[0]
-        self.service(QUERY, camera)  # it knows the cameras
+        self.service(QUERY, camera)  # raises NotFound for an unknown camera
         prefix = f"{self.name}/{camera}/" if camera else f"{self.name}/"
         images = [topic for topic, kind in self.topics.items() if kind == IMAGE]
         below_prefix = sorted(topic.removeprefix(prefix) for topic in images if topic.startswith(prefix))
@@ -88,7 +88,7 @@ class NodeInfo:
 
 
 def find_nodes(session: Session) -> list[NodeInfo]:
-    """All nodes of this package that can be seen now, by name."""
+    """Returns all nodes of this package that are visible now, by name."""
     return session.run(lambda: _find(session.node))
 
 
@@ -106,7 +106,7 @@ def _info(node: Node, name: str, namespace: str, count: int) -> NodeInfo | None:
     try:
         offered = node.get_service_names_and_types_by_node(name, namespace)
         published = node.get_publisher_names_and_types_by_node(name, namespace)
-    except NodeNameNonExistentError:  # it has just gone
+    except NodeNameNonExistentError:  # the node has just ended
         return None
     services: dict[str, tuple[str, ...]] = {}
     for service, kinds in sorted(offered):
@@ -119,21 +119,21 @@ def _info(node: Node, name: str, namespace: str, count: int) -> NodeInfo | None:
 
 
 def choose_node(session: Session, name: str | None = None, timeout: float = 5.0) -> NodeInfo:
-    """The node of this name; or the only node of this package that there is.
+    """Returns the node of a name, or the only node of this package.
 
     Args:
-        session: Whose domain to look in.
+        session: The session to look with.
         name: Full name, with or without the leading slash; None for the only one.
         timeout: Seconds to wait for it.
 
     Raises:
-        NotFound: There is none, or there are several and no name.
+        NotFound: There is no such node, or there are several and no name.
     """
     if name is not None:
         full = "/" + name.strip("/")
-        found = session.until(lambda: [info for info in _find(session.node) if info.name == full], timeout)
-        if found:
-            return found[0]
+        matches = session.until(lambda: [info for info in _find(session.node) if info.name == full], timeout)
+        if matches:
+            return matches[0]
         others = [info.name for info in find_nodes(session)]
         there = f"there are: {', '.join(others)}" if others else "there is no other; " + _hint(session)
         raise NotFound(f"no node {full} of lseg_ros was found within {timeout:g} s; {there}")

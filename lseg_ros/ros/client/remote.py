@@ -1,4 +1,4 @@
-"""One node of this package, and what can be asked of it."""
+"""Calls the services of one node."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,52 +16,55 @@ from lseg_ros.ros.label_msgs import label_msg
 from lseg_ros.srv import GetLabels, Probe, Query, SetLabels
 
 _TOPIC_TIMEOUT = 2.0  # seconds
-_ANSWER_TIMEOUT = 60.0  # a model that is loaded and a frame in flight come first, and a small computer is slow
+_ANSWER_TIMEOUT = 60.0  # seconds; the node may first load its model or finish a frame, on a slow computer
 
 
 class RemoteNode:
-    """A node of this package, called through its services. All calls wait for the answer.
+    """Calls the services of one node, and waits for the answers.
 
-    They raise NotFound where the node is not there, NoAnswer where it does not answer, and Refused with its own
-    sentence where it says no.
+    All calls raise NotFound if the node is gone, NoAnswer if it does not answer, and Refused with its own sentence if
+    it refuses.
+
+    Attributes:
+        session: The session whose node calls.
     """
 
     def __init__(self, session: Session, info: NodeInfo, patience: float = _ANSWER_TIMEOUT) -> None:
-        """Asks nothing yet.
+        """Prepares the calls.
 
         Args:
-            session: Whose node asks.
-            info: What was found.
+            session: The session whose node calls.
+            info: The services and topics of the node.
             patience: Seconds to wait for an answer.
         """
         self.session, self._info, self._patience = session, info, patience
 
     @property
     def name(self) -> str:
-        """Its full name."""
+        """The full name of the node."""
         return self._info.name
 
     def info(self) -> NodeInfo:
-        """What it offers now: topics come and go with labels and states."""
+        """Returns the services and topics of the node now. Topics come and go with labels and states."""
         for info in find_nodes(self.session):
             if info.name == self.name:
                 self._info = info
         return self._info
 
     def labels(self) -> LabelSet:
-        """The labels in force; none, with version 0, while it is unconfigured."""
+        """Returns the labels in force. While the node is unconfigured there are none, with version 0."""
         service = self._info.service("lseg_ros/srv/GetLabels")
         return self.session.call(GetLabels, service, GetLabels.Request(), self._patience, repeat=True).label_set
 
     def set_labels(self, labels: Sequence[str | LabelSpec], *, force: bool = False) -> Any:
-        """Replaces the labels, all or nothing.
+        """Replaces all labels, or none if the node refuses.
 
         Args:
-            labels: Names; or specs, as of `read_label_file`, with prompts, ids, thresholds and colors.
-            force: Accept ids that move a label or were retired a moment ago.
+            labels: Names, or specs as from `read_label_file`, with prompts, ids, thresholds and colors.
+            force: Whether ids may move to other labels, and be used again within the quarantine.
 
         Returns:
-            The response of lseg_ros/srv/SetLabels, with the labels now in force and the node's own words.
+            The response of lseg_ros/srv/SetLabels, with the labels now in force and the node's message.
         """
         if all(isinstance(label, str) for label in labels):
             request = SetLabels.Request(labels=list(labels), force=force)
@@ -72,18 +75,18 @@ class RemoteNode:
         return self._accepted(response)
 
     def enable(self, enabled: bool) -> str:
-        """Makes it take images, or take no more; returns its own words."""
+        """Switches segmentation on or off, and returns the node's message."""
         service = self._info.service("std_srvs/srv/SetBool")
         response = self.session.call(SetBool, service, SetBool.Request(data=enabled), self._patience)
         return str(self._accepted(response).message)
 
     def query(self, phrases: Sequence[str], *, scores: bool = True, camera: str = "") -> Any:
-        """Finds phrases in the last image; the labels stay as they are.
+        """Scores phrases on the last image. The labels do not change.
 
         Args:
-            phrases: What to look for, each alone.
-            scores: Whether the answer has the score image of each phrase, which are large.
-            camera: Its name, where the node has several.
+            phrases: The phrases. They do not compete with each other.
+            scores: Whether the answer has the score image of each phrase. These are large.
+            camera: The camera's name, if the node has several.
 
         Returns:
             The response of lseg_ros/srv/Query.
@@ -93,12 +96,12 @@ class RemoteNode:
         return self._accepted(self.session.call(Query, service, request, self._patience, repeat=True))
 
     def probe(self, u: int, v: int, *, camera: str = "") -> Any:
-        """Shows which labels compete at one pixel of the last image; the labels stay as they are.
+        """Returns which labels compete at one pixel of the last image. The labels do not change.
 
         Args:
             u: Column of the pixel in the mask.
             v: Row of the pixel in the mask.
-            camera: Its name, where the node has several.
+            camera: The camera's name, if the node has several.
 
         Returns:
             The response of lseg_ros/srv/Probe.
@@ -108,26 +111,30 @@ class RemoteNode:
         return self._accepted(self.session.call(Probe, service, request, self._patience, repeat=True))
 
     def images(self, output: str, *, camera: str = "", on_new: Callable[[], None] | None = None) -> Newest[Image]:
-        """Subscribes to an output, such as overlay, mask or score/door; close what it returns.
+        """Subscribes to an output. Close the result after use.
 
         Args:
-            output: The topic's name below the node's.
-            camera: Its name, where the node has several.
+            output: The output, such as overlay, mask or score/door.
+            camera: The camera's name, if the node has several.
             on_new: See `Newest`.
 
         Raises:
-            NotFound: The node does not publish that.
+            NotFound: The node does not publish it.
         """
         topic = self._topic(output, camera)
-        # Score images are latched: one that was published before is of use.
+        # Score images are latched, so that one that was published before arrives too.
         return Newest(self.session, Image, topic, latched=output.startswith("score/"), on_new=on_new)
 
     def label_changes(self, on_new: Callable[[], None] | None = None) -> Newest[LabelSet]:
-        """Subscribes to the labels in force; the first message is that of the last change."""
+        """Subscribes to the labels in force. The first message is that of the last change.
+
+        Args:
+            on_new: See `Newest`.
+        """
         return Newest(self.session, LabelSet, self._topic("labels", ""), latched=True, on_new=on_new)
 
     def _topic(self, output: str, camera: str) -> str:
-        """The full name of a topic, which may take a moment to be seen even where the services have been."""
+        """Returns the full name of a topic. It may appear a moment after the services."""
 
         def look() -> str:
             try:

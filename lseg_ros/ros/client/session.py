@@ -18,23 +18,27 @@ from rclpy.node import Node
 from lseg_ros.ros.client.errors import ClientError, NoAnswer, NotFound
 
 Result = TypeVar("Result")
-_LOOK_EVERY = 0.05  # seconds between looks at the graph
-_LOOK_FOR_END = 0.5  # seconds; a thread that has ended answers nobody
-_GONE_AFTER = 1.0  # seconds without a server after which its answer is no longer awaited
+_LOOK_EVERY = 0.05  # seconds between two looks at the graph
+_LOOK_FOR_END = 0.5  # seconds between two checks that the session's thread still runs
+_GONE_AFTER = 1.0  # seconds without a server until a call gives up
 _ASK_AGAIN_AFTER = 5.0  # seconds
-_LAST_DOMAIN = 232  # of RTPS, whose port numbers end there
+_LAST_DOMAIN = 232  # the port numbers of RTPS end there
 
 
 class Session:
-    """An rclpy context of its own with one node, spun by a thread of its own.
+    """An rclpy context with one node, spun by its own thread.
 
-    Only that thread touches rclpy: `run` takes work there. Use it as a context manager, or call `close`.
+    Only that thread uses rclpy; `run` passes work to it. Use it as a context manager, or call `close`.
+
+    Attributes:
+        node: The node.
     """
 
     def __init__(self, name: str = "lseg_client", domain_id: int | None = None) -> None:
-        """
+        """Starts the node and its thread.
+
         Args:
-            name: How the node is called, with this process's number behind it.
+            name: The node's name. The process's id is appended.
             domain_id: The ROS domain; None for that of the environment.
 
         Raises:
@@ -44,7 +48,7 @@ class Session:
         self._context = Context()
         try:
             rclpy.init(args=[], context=self._context, domain_id=domain_id)
-        except RuntimeError as error:  # all that rclpy's compiled half raises
+        except RuntimeError as error:  # rclpy's compiled half raises nothing else
             raise ClientError(f"ROS does not start: {_sentence(error)}") from error
         self.node = Node(
             f"{name}_{os.getpid()}",
@@ -78,7 +82,7 @@ class Session:
         return int(self._context.get_domain_id())
 
     def close(self) -> None:
-        """Ends the thread and everything that was made through this session."""
+        """Ends the thread and removes the node with its subscriptions and clients."""
         if self._closed:
             return
         self._closed = True
@@ -86,10 +90,10 @@ class Session:
         self._thread.join()
         self.node.destroy_node()
         self._context.try_shutdown()
-        self._context.destroy()  # else its participant lives until Python collects garbage
+        self._context.destroy()  # otherwise its participant exists until Python collects garbage
 
     def run(self, job: Callable[[], Result]) -> Result:
-        """Runs a short job on the thread of this session, and returns or raises what it does.
+        """Runs a short job on the session's thread, and returns its result or raises its error.
 
         Raises:
             ClientError: The session is closed.
@@ -111,21 +115,21 @@ class Session:
         return done.result()
 
     def until(self, look: Callable[[], Result], timeout: float) -> Result | None:
-        """Looks several times a second, on the thread of this session, until something is there.
+        """Calls a function several times a second on the session's thread, until its result is true.
 
         Args:
-            look: Returns what was looked for, or something false.
-            timeout: Seconds; it looks at least once.
+            look: The function.
+            timeout: Seconds. It is called at least once.
 
         Returns:
-            What `look` returned, or None when the time is over.
+            The result, or None after the timeout.
         """
         deadline = time.monotonic() + timeout
-        while not (found := self.run(look)):
+        while not (result := self.run(look)):
             if time.monotonic() >= deadline:
                 return None
             time.sleep(_LOOK_EVERY)
-        return found
+        return result
 
     def call(self, kind: type, name: str, request: Any, timeout: float, *, repeat: bool = False) -> Any:
         """Calls a service.
@@ -133,17 +137,17 @@ class Session:
         Args:
             kind: The service's type, such as std_srvs.srv.SetBool.
             name: Its full name.
-            request: Of that type.
-            timeout: Seconds in all.
-            repeat: Ask again every 5 s while no answer comes, for requests that change nothing. A server that has just
-                appeared may not see its client yet, and then its first answer is lost.
+            request: The request.
+            timeout: Seconds for the whole call.
+            repeat: Whether to repeat the request every 5 s until an answer comes. For requests that change nothing: a
+                server that has just appeared may not know its client yet, and then its first answer is lost.
 
         Returns:
             The response.
 
         Raises:
             NotFound: Nobody offers the service.
-            NoAnswer: No response came in time, or the server went away.
+            NoAnswer: No response came in time, or the server disappeared.
         """
         deadline = time.monotonic() + timeout
         client = self.run(lambda: self._client(kind, name))
@@ -178,19 +182,19 @@ class Session:
             self.run(lambda: [client.remove_pending_request(future) for future in pending])
 
     def _client(self, kind: type, name: str) -> Any:
-        # They are kept: a new one has to be found by the server first.
+        # Clients are kept, because a server has to discover a new one first.
         if (kind, name) not in self._clients:
             self._clients[kind, name] = self.node.create_client(kind, name)
         return self._clients[kind, name]
 
 
 def _check_domain(domain_id: str) -> None:
-    """Raises ClientError for a domain that cannot be; Fast DDS ends the process for one that is too large."""
+    """Raises ClientError for an impossible domain, because Fast DDS ends the process if it is too large."""
     if domain_id and not (domain_id.isdecimal() and int(domain_id) <= _LAST_DOMAIN):
         raise ClientError(f"ROS_DOMAIN_ID is {domain_id!r}; it must be a whole number from 0 to {_LAST_DOMAIN}")
 
 
 def _sentence(error: Exception) -> str:
-    """What rcl says, without the place in its source."""
+    """Returns rcl's message without the place in its source code."""
     text = str(error).strip() or type(error).__name__
     return re.sub(r", at /\S+:\d+$", "", text.splitlines()[0])

@@ -1,4 +1,4 @@
-"""A node's diagnostics, as they come."""
+"""Watches a node's diagnostics."""
 
 import threading
 import time
@@ -20,9 +20,9 @@ class StatusWatch:
         """Subscribes.
 
         Args:
-            session: Whose node subscribes.
-            name: Full name of the node.
-            on_new: Called on the session's thread after each message of the node; must be quick and must not raise.
+            session: The session whose node subscribes.
+            name: Full name of the node to watch.
+            on_new: Called on the session's thread after each message of the node. It must be quick and must not raise.
         """
         self._session, self._name, self._on_new = session, name, on_new
         self._changed = threading.Condition()
@@ -35,7 +35,7 @@ class StatusWatch:
         )
 
     def take(self, timeout: float) -> list[DiagnosticStatus]:
-        """Waits for news of the node.
+        """Waits for a new message of the node.
 
         Args:
             timeout: Seconds.
@@ -49,7 +49,7 @@ class StatusWatch:
         return self.statuses()
 
     def statuses(self) -> list[DiagnosticStatus]:
-        """The latest status of each camera, by name; those that were not renewed for 4 s are left out."""
+        """Returns the latest status of each camera, by name, without those that are older than 4 s."""
         since = time.monotonic() - _FRESH
         with self._changed:
             return [status for _, (came, status) in sorted(self._latest.items()) if came > since]

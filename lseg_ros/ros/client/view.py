@@ -1,4 +1,4 @@
-"""A camera's images and one output of a node, paired by their stamps."""
+"""Pairs a camera's images with one output of a node, by their stamps."""
 
 import threading
 from collections import OrderedDict
@@ -19,22 +19,22 @@ from lseg_ros.ros.client.newest import NO_EVENTS, reliability
 from lseg_ros.ros.client.session import Session
 
 Stamp = tuple[int, int]
-_IMAGE_BYTES = 64 * 2**20  # of camera images that wait for their output; at least one is kept
-_STAMPS = 100  # that are remembered, to pair what has the same one
+_IMAGE_BYTES = 64 * 2**20  # most bytes of camera images that wait for their output; at least one image is kept
+_STAMPS = 100  # number of stamps that are kept for pairing
 _INCOMPLETE_AFTER = 0.3  # seconds for which an output waits for its camera image
-_OUTPUT_DEPTH = 10  # a mask that is lost would shift the pairing with FrameInfo
+_OUTPUT_DEPTH = 10  # a lost mask would shift the pairing with FrameInfo
 _TYPES = {"sensor_msgs/msg/Image": Image, "sensor_msgs/msg/CompressedImage": CompressedImage}
 
 
 @dataclass(frozen=True)
 class ViewFrame:
-    """One output of the node with what belongs to it.
+    """One output of the node with the messages that belong to it.
 
     Attributes:
         number: Counts up from 1.
         output: The output's message.
-        image: The camera's message of the same stamp; None where it did not arrive.
-        info: The FrameInfo of this output; None where it did not arrive.
+        image: The camera's message of the same stamp; None if it did not arrive.
+        info: The FrameInfo of this output; None if it did not arrive.
     """
 
     number: int
@@ -44,39 +44,47 @@ class ViewFrame:
 
     @property
     def stamp(self) -> Stamp:
-        """Seconds and nanoseconds."""
+        """Seconds and nanoseconds of the output's stamp."""
         return _stamp(self.output)
 
     def pixels(self) -> NDArray[Any]:
-        """Returns the output as an array [H, W] of its own type; raises ClientError for a damaged one."""
+        """Returns the output as an array [H,W] or [H,W,3] of its own type.
+
+        Raises:
+            ClientError: The message is damaged.
+        """
         return to_array(self.output)
 
     def rgb(self) -> NDArray[np.uint8] | None:
-        """Returns the camera's image as [H, W, 3]; None where it did not arrive. Raises ImageError for a bad one."""
+        """Returns the camera's image as [H,W,3] uint8 RGB, or None if it did not arrive.
+
+        Raises:
+            ImageError: The image cannot be read.
+        """
         return None if self.image is None else _rgb(self.image)
 
 
 class View:
-    """Pairs an output with its FrameInfo and its camera image, and keeps the newest frame only.
+    """Pairs an output with its FrameInfo and its camera image, and keeps only the newest frame.
 
-    Callbacks run on the session's thread; `newest` and `image_at` may be called from any.
+    Callbacks run on the session's thread. Any thread may call `newest` and `image_at`.
     """
 
     def __init__(self, session: Session, topic: str, info_topic: str, on_new: Callable[[], None]) -> None:
         """Subscribes to the output and to FrameInfo.
 
         Args:
-            session: Whose node subscribes.
+            session: The session whose node subscribes.
             topic: Full name of the output, such as /lseg/mask.
             info_topic: Full name of the FrameInfo topic of the same camera.
-            on_new: Called on the session's thread for each new frame; must be quick and must not raise.
+            on_new: Called on the session's thread for each new frame. It must be quick and must not raise.
         """
         self._session, self._on_new = session, on_new
-        self._lock = threading.Lock()  # over all below
+        self._lock = threading.Lock()  # protects all attributes below
         self._images: OrderedDict[Stamp, Image | CompressedImage] = OrderedDict()
         self._infos: OrderedDict[Stamp, list[FrameInfo]] = OrderedDict()
         self._counts: dict[Stamp, int] = {}  # outputs of each stamp so far
-        self._waiting: tuple[float, Image, int] | None = None  # since when, the output, its place among its stamp's
+        self._waiting: tuple[float, Image, int] | None = None  # time of arrival, output, its number within its stamp
         self._newest: ViewFrame | None = None
         self._camera: tuple[str, Any, ReliabilityPolicy] | None = None
         self._camera_subscription: Any = None
@@ -89,12 +97,12 @@ class View:
         )
 
     def newest(self) -> ViewFrame | None:
-        """Returns the newest frame; None before the first."""
+        """Returns the newest frame, or None before the first."""
         with self._lock:
             return self._newest
 
     def image_at(self, stamp: Stamp) -> NDArray[np.uint8] | None:
-        """Returns the camera's image of a stamp as [H, W, 3], where it is still kept."""
+        """Returns the camera's image of a stamp as [H,W,3] uint8 RGB, or None if it is no longer kept."""
         with self._lock:
             message = self._images.get(stamp)
             if message is None and self._newest is not None and self._newest.stamp == stamp:
@@ -102,18 +110,18 @@ class View:
         return None if message is None else _rgb(message)
 
     def follow(self, camera_topic: str) -> None:
-        """Subscribes to the camera, and anew where its type or its quality of service has changed.
+        """Subscribes to the camera, and subscribes again if its type or QoS has changed.
 
-        To be called about once a second.
+        Call it about once a second.
 
         Args:
-            camera_topic: Full name of the topic that the node reads; empty while it is not known.
+            camera_topic: Full name of the topic that the node reads; empty while it is unknown.
         """
         self._session.run(lambda: self._follow(camera_topic))
         self._emit()
 
     def close(self) -> None:
-        """Unsubscribes from everything."""
+        """Removes all subscriptions."""
 
         def end() -> None:
             self._closed = True
@@ -141,7 +149,7 @@ class View:
             return
         types = [info.topic_type for info in self._session.node.get_publishers_info_by_topic(topic)] if topic else []
         kind = next((_TYPES[name] for name in types if name in _TYPES), None)
-        if kind is None:  # nobody publishes it now: a subscription that is there stays for when somebody does
+        if kind is None:  # nobody publishes it now; an existing subscription stays for later publishers
             return
         wanted = (topic, kind, reliability(self._session, topic))
         if wanted == self._camera:
@@ -168,18 +176,18 @@ class View:
 
     def _on_output(self, message: Image) -> None:
         with self._lock:
-            # A node that publishes an image again under other labels sends its stamp again.
+            # A node that publishes an image again under new labels sends its stamp again.
             place = self._counts.get(_stamp(message), 0)
             self._counts[_stamp(message)] = place + 1
             while len(self._counts) > _STAMPS:
                 self._counts.pop(next(iter(self._counts)))
-        self._emit(give_up=True)  # the one before waits no longer
+        self._emit(give_up=True)  # the previous output waits no longer
         with self._lock:
             self._waiting = monotonic(), message, place
         self._emit()
 
     def _emit(self, *, give_up: bool = False) -> None:
-        """Makes a frame of the output that waits, where all that belongs to it has come or is not awaited any more."""
+        """Completes the waiting output's frame, if all its messages have arrived or it has waited long enough."""
         with self._lock:
             if self._waiting is None or self._closed:
                 return
