@@ -1,14 +1,14 @@
 """Language-driven semantic segmentation (LSeg) for ROS 2.
 
-The names below load on first use, so that ``import lseg_ros.msg`` on a laptop needs no torch.
+The names below load at their first use, so that `import lseg_ros.msg` needs no torch.
 """
 
 from importlib import import_module
 from pkgutil import extend_path
 from typing import TYPE_CHECKING, Any
 
-# The generated interfaces (lseg_ros.msg, lseg_ros.srv) live in the install prefix. When this file is
-# read from the source tree instead, the package must span both folders.
+# The generated interfaces (lseg_ros.msg, lseg_ros.srv) are in the install prefix. If Python reads this file from the
+# source tree, the package has to include both folders.
 __path__ = extend_path(__path__, __name__)
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Paths that users give, and files that appear only when they are whole. For every room; standard library only."""
+"""Resolves paths that users give, and writes files that appear only when they are complete. Standard library only."""
 
 import hashlib
 import os
@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-_PART = ".part-"  # the names of unfinished files begin with this
+_PART = ".part-"  # prefix of the names of unfinished files
 
 
 def from_home(path: str | Path) -> Path:
-    """The path, with the user's home folder for a ~ at its beginning; a name such as ~draft.png is a name.
+    """Replaces ~ at the beginning of a path by the user's home folder. A name such as ~draft.png stays as it is.
 
     Raises:
         ValueError: The path begins with ~/ and this process has no home folder.
@@ -26,11 +26,11 @@ def from_home(path: str | Path) -> Path:
             raise ValueError(
                 f"{path} is in the home folder, and this process has none; set HOME, or give the whole path"
             ) from None
-        return Path(path)  # there is no such user
+        return Path(path)  # a name such as ~draft.png, which is no user's
 
 
 def user_cache() -> Path | None:
-    """The user's cache folder: $XDG_CACHE_HOME, or .cache in the home folder; None where there is neither."""
+    """Returns the user's cache folder: $XDG_CACHE_HOME, or .cache in the home folder; None if there is neither."""
     try:
         return from_home(os.environ.get("XDG_CACHE_HOME") or Path("~", ".cache"))
     except ValueError:
@@ -38,7 +38,7 @@ def user_cache() -> Path | None:
 
 
 def temporary_cache() -> Path:
-    """A folder of this user among the system's temporary files, of the same name in each process; it may not be there.
+    """Returns a folder of this user among the temporary files. It is the same in each process and may not exist.
 
     Raises:
         OSError: The system has no folder for temporary files.
@@ -47,7 +47,7 @@ def temporary_cache() -> Path:
 
 
 def is_private(folder: Path) -> bool:
-    """Whether a folder is there, is this user's, and no other user can write to it."""
+    """Returns whether a folder exists, belongs to this user, and cannot be written by other users."""
     try:
         facts = folder.lstat()
     except OSError:
@@ -56,7 +56,7 @@ def is_private(folder: Path) -> bool:
 
 
 def sha256(path: Path) -> str:
-    """The file's SHA-256 in hexadecimal digits; a large file is not read into memory at once."""
+    """Returns a file's SHA-256 in hexadecimal digits. The file is read in blocks."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(2**20):
@@ -65,18 +65,32 @@ def sha256(path: Path) -> str:
 
 
 def check_sha256(path: Path, pinned: str) -> None:
-    """Raises ValueError where the file's SHA-256 is not `pinned`, FileNotFoundError where there is no file."""
+    """Checks a file's SHA-256.
+
+    Args:
+        path: The file.
+        pinned: The expected SHA-256 in hexadecimal digits.
+
+    Raises:
+        ValueError: The SHA-256 is another one.
+        FileNotFoundError: The file does not exist.
+    """
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing; install the package that carries it again")
-    found = sha256(path)
-    if found != pinned:
+    actual = sha256(path)
+    if actual != pinned:
         raise ValueError(
-            f"{path} is damaged or not the published file: its SHA-256 is {found}, expected {pinned}; install it again"
+            f"{path} is damaged or not the published file: its SHA-256 is {actual}, expected {pinned}; install it again"
         )
 
 
 def remove_leftovers(folder: Path, older_than: float = 0) -> None:
-    """Removes what `replacing` had begun to write there more than `older_than` seconds ago, by processes killed."""
+    """Removes unfinished files of `replacing`, left by processes that were killed.
+
+    Args:
+        folder: The folder of the files.
+        older_than: Age in seconds from which a file is removed.
+    """
     for left in folder.glob(f"{_PART}*"):
         with suppress(OSError):
             if time.time() - left.stat().st_mtime >= older_than:
@@ -85,17 +99,25 @@ def remove_leftovers(folder: Path, older_than: float = 0) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A free name for a file or folder; what is there at the end becomes `path`, and is removed if something fails."""
+    """Yields a free name. What is there at the end replaces `path`, or is removed if something fails.
+
+    Args:
+        path: The file or folder to replace. It need not exist.
+
+    Raises:
+        OSError: It cannot be written. The error names `path`.
+    """
     parent = path.parent.absolute()
-    temporary = str(parent / _PART)  # how its name begins, until there is one
+    temporary = str(parent / _PART)  # the beginning of its name, for errors before it exists
     try:
-        # A folder of its own: nobody else's file is in the way, and what is made in it gets the usual permissions.
+        # In a folder of its own no other file is in the way, and new files get the usual permissions.
         with tempfile.TemporaryDirectory(prefix=_PART, dir=parent) as temporary:
             part = Path(temporary, path.name)
             yield part
             part.replace(path)
     except OSError as error:
-        # People know the name they asked for. Errors while writing, such as a full disk, name no file at all.
+        # The error names `path`, because people do not know the temporary name. Errors while writing, such as a full
+        # disk, name no file at all.
         if error.strerror and (error.filename is None or str(error.filename).startswith(temporary)):
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise

@@ -1,4 +1,4 @@
-"""The `lseg` command line; needs no ROS."""
+"""The `lseg` command line. Needs no ROS."""
 
 from lseg_ros.environment import prepare
 

@@ -1,4 +1,4 @@
-"""`lseg bag`."""
+"""The command `lseg bag`."""
 
 import argparse
 import os
@@ -16,17 +16,17 @@ from lseg_ros.files import sha256
 if TYPE_CHECKING:
     from lseg_ros.recording.segmenting import Job
 
-_SHOWN = 5  # reasons for refused frames
-# PyTorch has a class of its own only for a GPU's memory, and it is not loaded here yet.
+_SHOWN = 5  # most reasons for refused frames that are printed
+# PyTorch has its own error class only for a GPU's memory, and it is not imported here.
 _TOO_LARGE = ("out of memory", "can't allocate memory", "not enough memory")
 
 _DESCRIPTION = """\
 Segments every frame of recorded image topics, and writes the topics that the node would publish into a new bag:
 /lseg/mask and so on, or /lseg/CAMERA/mask where there are several image topics. Each output has the header and the
-time of its image. IN is a rosbag2 recording: a .mcap file, a .db3 file, or a folder. So is OUT, as its name says; a
-folder's files are of the kind that IN has.
+time of its image. IN is a rosbag2 recording: a .mcap file, a .db3 file, or a folder. So is OUT, according to its name.
+The files of a folder have the format of IN.
 
-Stop it at any moment: what is done is kept in OUT.part, and the same command goes on from there.
+You can stop it at any moment. Finished frames are kept in OUT.part, and the same command continues from there.
 Several processes share the frames under torchrun: torchrun --nproc_per_node=2 -m lseg_ros.cli bag ...; see
 docs/recording.md.
 Frames that cannot be read are counted and named at the end, and the exit status is 1.
@@ -61,7 +61,7 @@ def add_to(commands: Any) -> None:
 
 @dataclass(frozen=True)
 class _Worker:
-    """Which of how many processes this is, and which on its machine."""
+    """The number of this process, the number of processes, and the number of this process on its machine."""
 
     rank: int
     size: int
@@ -69,7 +69,7 @@ class _Worker:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Segments this process's share, and as the first process joins all shares; returns the exit status."""
+    """Segments this process's share of the frames. The first process joins all shares. Returns the exit status."""
     if find_spec("rosbags") is None:
         raise ValueError("bags need the library rosbags; run: pip install 'lseg_ros[bag]'")
     from lseg_ros.model.weight_files import weights_path
@@ -89,7 +89,7 @@ def run(options: argparse.Namespace) -> int:
         outputs = OutputTopics(topics, _outputs(options.outputs))
         copied = what_is_copied(recording, outputs) if options.copy else None
         segmenter = segmenter_of(options, _device(options.device, worker))
-        # All that the messages depend on; what cannot differ between two runs is left out.
+        # All that the messages depend on, except what is the same in every run.
         made_with = {
             "recording": recording.facts,
             "topic": topics,
@@ -116,7 +116,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _worker() -> _Worker:
-    """As torchrun's environment says, or this process alone."""
+    """Reads torchrun's environment variables. Without them this is the only process."""
     try:
         rank, size, local = (
             int(os.environ.get(name, alone)) for name, alone in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0))
@@ -129,7 +129,7 @@ def _worker() -> _Worker:
 
 
 def _check_output(options: argparse.Namespace) -> None:
-    """Raises ValueError unless the output that is there may be replaced."""
+    """Raises ValueError unless the existing output can be replaced."""
     there, recording = options.output.resolve(), options.input.resolve()
     if there == recording:
         raise ValueError(f"{options.output} is the recording itself; choose another name")
@@ -142,7 +142,7 @@ def _check_output(options: argparse.Namespace) -> None:
 
 
 def _outputs(text: str) -> list[str]:
-    """The outputs asked for, in their usual order."""
+    """Returns the requested outputs in their usual order."""
     from lseg_ros.recording.messages import OUTPUTS
 
     asked = [name.strip() for name in text.split(",")]
@@ -153,7 +153,7 @@ def _outputs(text: str) -> list[str]:
 
 
 def _device(wanted: str, worker: _Worker) -> str:
-    """Of several GPUs each process on a machine takes its own."""
+    """Returns the device to use. With several GPUs, each process on a machine takes another one."""
     import torch
 
     gpus = torch.cuda.device_count()
@@ -161,7 +161,7 @@ def _device(wanted: str, worker: _Worker) -> str:
 
 
 def _segment(job: "Job", out: Path, copied: Any, worker: _Worker) -> int:
-    """Segments this process's share; the first process then joins all of them. Returns the exit status."""
+    """Segments this process's share of the frames. The first process joins all shares. Returns the exit status."""
     from tqdm import tqdm
 
     from lseg_ros.recording.segmenting import join, segment_sizes
@@ -193,7 +193,7 @@ def _segment(job: "Job", out: Path, copied: Any, worker: _Worker) -> int:
 
 
 def _wait(job: "Job", segments: int) -> None:
-    """Returns when all segments are finished, by whomever."""
+    """Waits until all segments are finished, by any process."""
     told = False
     while missing := sum(not job.partial.has(segment) for segment in range(segments)):
         if not told:

@@ -1,4 +1,4 @@
-"""`lseg convert`."""
+"""The command `lseg convert`."""
 
 import argparse
 from collections import defaultdict
@@ -10,7 +10,7 @@ from lseg_ros.cli.describe import megabytes
 from lseg_ros.cli.options import VARIANT_HELP, user_path, variant_option
 from lseg_ros.model.weight_files import weights_path
 
-# Beginnings of names in the original's checkpoints -> what the tensors are.
+# Descriptions of tensors by the beginning of their names in the original's checkpoints.
 _UNUSED = {
     "clip_pretrained.visual.": "CLIP's image tower",
     "clip_pretrained.logit_scale": "CLIP's own logit scale",
@@ -37,7 +37,7 @@ def add_to(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Converts and says what was left out; returns the exit status."""
+    """Converts a checkpoint and prints what was left out. Returns the exit status."""
     if options.output.suffix != ".safetensors":
         raise ValueError(f"{options.output} must end in .safetensors, the format that is written")
     variant = variant_option(options.variant)
@@ -51,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
 
     path = weights_path(options.input)
     net = load_model(path, variant)
-    before, dropped = path.stat().st_size, _dropped(path)  # the output may take the input's place
+    before, dropped = path.stat().st_size, _dropped(path)  # read now, because the output may replace the input
     dtype = torch.float16 if options.half else torch.float32
     sizes = [x.numel() * (dtype if x.is_floating_point() else x.dtype).itemsize for x in own_state(net).values()]
     with tqdm(total=sum(sizes), unit="B", unit_scale=True, disable=None, desc=options.output.name) as bar:
@@ -68,7 +68,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _dropped(path: Path) -> dict[str, int]:
-    """What the file holds and LSeg does not need -> bytes of its tensors."""
+    """Returns the contents of a file that LSeg does not need, with the size of their tensors in bytes."""
     from lseg_ros.model.keymap import from_original, is_original
     from lseg_ros.model.reader import read_others, read_weights
 
@@ -86,10 +86,15 @@ def _dropped(path: Path) -> dict[str, int]:
 
 
 def _tensor_bytes(value: object, seen: set[int]) -> int:
-    """Bytes of all tensors anywhere in a value, but for those in `seen`, the ids of what was counted; adds to it."""
+    """Returns the size in bytes of all tensors inside a value.
+
+    Args:
+        value: Any value from a checkpoint.
+        seen: Ids of values that were counted before. They are skipped, and new ones are added.
+    """
     from torch import Tensor
 
-    # No recursion, and nothing twice: a file's lists may hold themselves, or share their parts at every level.
+    # Without recursion, and each value once, because lists in a file may contain themselves or share their items.
     size, left = 0, [value]
     while left:
         item = left.pop()

@@ -1,4 +1,4 @@
-"""Networks, tables and warnings in words."""
+"""Describes networks in words, and prints tables and warnings."""
 
 import sys
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ _CLIPS = {(512, 12): "CLIP ViT-B/32", (768, 12): "CLIP RN50x16"}  # by width and
 
 
 def image_encoder(variant: Variant) -> str:
-    """What turns images into vectors, and the head block behind it where there is one."""
+    """Returns the name of a variant's image encoder, and of its head block if there is one."""
     backbone, block = variant.backbone, variant.head_block
     if isinstance(backbone, HubBackbone):
         return f"{backbone.repository}, patch {backbone.patch}"
@@ -23,7 +23,7 @@ def image_encoder(variant: Variant) -> str:
 
 
 def text_encoder(variant: Variant) -> str:
-    """What turns phrases into vectors."""
+    """Returns the name of a variant's text encoder."""
     text = variant.text
     if isinstance(text, ClipText):
         return _CLIPS.get((text.width, text.layers), f"CLIP text {text.width}x{text.layers}")
@@ -31,14 +31,14 @@ def text_encoder(variant: Variant) -> str:
 
 
 def megabytes(size: int) -> str:
-    """Bytes, as people read them."""
+    """Returns a size in bytes as text for people."""
     if size < 1000:
         return f"{size} bytes"
     return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB"
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
-    """Lines with aligned columns; the first row is the head."""
+    """Returns rows as lines with aligned columns. The first row is the head."""
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
@@ -46,7 +46,7 @@ def table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def warn(text: str) -> None:
-    """Says a sentence on standard error, above a progress bar if there is one."""
+    """Prints a sentence on standard error, above a progress bar if there is one."""
     from tqdm import tqdm
 
     tqdm.write(f"lseg: {text}", file=sys.stderr)

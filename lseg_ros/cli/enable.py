@@ -1,4 +1,4 @@
-"""`lseg enable`: makes a running node take images, or take no more."""
+"""The command `lseg enable`, which makes a running node take images, or stop taking them."""
 
 import argparse
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,7 @@ def add_to(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Prints the node's own words; returns the exit status."""
+    """Prints the node's message. Returns the exit status."""
 
     def work(node: "RemoteNode") -> int:
         print(f"{node.name}: {node.enable(options.state == 'on')}")

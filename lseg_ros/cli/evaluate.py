@@ -1,4 +1,4 @@
-"""`lseg eval`."""
+"""The command `lseg eval`."""
 
 import argparse
 import math
@@ -52,7 +52,7 @@ def _count(text: str) -> int:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Measures, prints a table and writes the report; returns the exit status."""
+    """Measures a model, prints a table and writes the report. Returns the exit status."""
     from lseg_ros.data.catalogue import open_dataset
     from lseg_ros.data.episodes import EpisodeSet
     from lseg_ros.evaluation.config import read_eval_config
@@ -63,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
     config = read_eval_config(options.config)
     data = open_dataset(config.data, options.data, str(options.config))
     if options.out:
-        options.out.mkdir(parents=True, exist_ok=True)  # better now than after hours
+        options.out.mkdir(parents=True, exist_ok=True)  # an error should come now, not after hours
     if isinstance(data, EpisodeSet):
         _run_episodes(options, config, data)
     else:
@@ -127,7 +127,10 @@ def _run_episodes(options: argparse.Namespace, config: "EvalConfig", episodes: "
 
 
 def _training_words(config: "TrainConfig", root: Path, where: str) -> set[str]:
-    """All phrases of a training run, and of those that it begins with; raises as the reading of data sets does."""
+    """Returns all phrases of a training run and of the runs that it starts from.
+
+    Raises what the reading of data sets raises.
+    """
     from lseg_ros.data.catalogue import open_dataset
     from lseg_ros.data.episodes import EpisodeSet
     from lseg_ros.training.config import Run
@@ -143,7 +146,7 @@ def _training_words(config: "TrainConfig", root: Path, where: str) -> set[str]:
 
 
 def _progress(size: int, limit: int | None, unit: str) -> Iterable[int]:
-    """The places to measure, evenly spread, behind a progress bar where there is a terminal."""
+    """Returns the indices to measure, evenly spread, with a progress bar in a terminal."""
     from tqdm import tqdm
 
     count = min(size, limit or size)
@@ -170,12 +173,17 @@ def _subject(options: argparse.Namespace, scorer: "Scorer", data: str, size: int
 
 
 def summary(metrics: "Metrics") -> str:
-    """The main figures in one line, in per cent."""
+    """Returns the main figures in one line, in percent."""
     return f"mIoU {100 * metrics.mean_iou:.1f} %, pixel accuracy {100 * metrics.pixel_accuracy:.1f} %"
 
 
 def table(names: Sequence[str], metrics: "Metrics") -> str:
-    """The figures as text, in per cent; a dash for a class that does not occur."""
+    """Returns the figures as text, in percent. A class that does not occur has a dash.
+
+    Args:
+        names: The classes.
+        metrics: Their figures.
+    """
     width = max(map(len, names))
     rows = [
         f"{name:<{width}}  {'-' if math.isnan(iou) else f'{100 * iou:.1f}':>5}"
@@ -185,7 +193,12 @@ def table(names: Sequence[str], metrics: "Metrics") -> str:
 
 
 def episode_table(labels: dict[int, str], metrics: "EpisodeMetrics") -> str:
-    """The figures of episodes as text, in per cent."""
+    """Returns the figures of episodes as text, in percent.
+
+    Args:
+        labels: Names of the classes by id.
+        metrics: Their figures.
+    """
     width = max(map(len, labels.values()))
     rows = [f"{labels[class_id]:<{width}}  {100 * iou:5.1f}" for class_id, iou in metrics.iou.items()]
     return "\n".join([*rows, f"mIoU {100 * metrics.mean_iou:.1f} %, FB-IoU {100 * metrics.fb_iou:.1f} %"])

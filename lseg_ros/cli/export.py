@@ -1,4 +1,4 @@
-"""`lseg export`."""
+"""The command `lseg export`."""
 
 import argparse
 from collections.abc import Iterator, Sequence
@@ -17,24 +17,24 @@ if TYPE_CHECKING:
     from lseg_ros.model.fused_encoder_decoder import FusedEncoderDecoder
     from lseg_ros.model.net import LSegNet
 
-_PICTURES = 100  # for calibration, at most
-_HELD_OUT = 5  # of so many pictures one is not calibrated with, but measured on
-_LEAST_COSINE = 0.99  # of coordinates in float16 with those in float32, mean over pixels
-_LARGEST = 1e-3  # difference of coordinates, which are at most 1, that an export may have
+_PICTURES = 100  # most pictures for calibration
+_HELD_OUT = 5  # one of so many pictures is not used for calibration, but for measuring
+_LEAST_COSINE = 0.99  # least cosine of coordinates in float16 and in float32, mean over pixels
+_LARGEST = 1e-3  # largest error of an export's coordinates, which are at most 1
 _LABELS = "sky, building, tree, grass, road, sidewalk, floor, wall, person, car"
 
 _DESCRIPTION = """\
-Writes the image encoder as ONNX, for the backends onnxruntime, openvino and tensorrt, or for programs of your own.
-Labels are not part of it: they may change at any time.
+Writes the image encoder as ONNX, for the backends onnxruntime, openvino and tensorrt, or for your own programs.
+Labels are not part of it, because they can change at any time.
 
   input   images       [1,3,height,width] float32, RGB, normalised as `lseg info` says; both sides multiples of 32
   output  coordinates  [1,R,rows,columns] float32, unit vectors; the model's own basis
                        (lseg_ros.model.fused_encoder_decoder) leads from there to the text's vectors
 
-With --precision float16 the numbers in the file are float16, but for layer norms and softmax, as TensorRT wants them.
-The file is then for one size of images, that of --image.
+With --precision float16 the numbers in the file are float16, except in layer norms and softmax. TensorRT needs this.
+The file is then for one image size, that of --image.
 
-With --calibrate the file is in int8, and what that costs is measured on those pictures that were not calibrated with.
+With --calibrate the file is in int8. Some of the pictures are not used for calibration; on these the loss is measured.
 Give the file to the node as `exported`, or to `lseg segment --backend auto` as --exported.
 """
 
@@ -67,7 +67,7 @@ def add_to(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Exports, checks and says how far it is from PyTorch; returns the exit status."""
+    """Exports a model, checks the file and prints how far it is from PyTorch. Returns the exit status."""
     from lseg_ros.images.sources import expand, is_video
 
     if options.output.suffix != ".onnx":
@@ -91,7 +91,7 @@ def run(options: argparse.Namespace) -> int:
     from lseg_ros.model.weights import load_model
 
     for name in ("onnx", "onnxruntime"):
-        library(name, "onnx")  # before anything slow
+        library(name, "onnx")  # raises before anything slow begins
     net = load_model(options.model, variant_option(options.variant))
     encoder = FusedEncoderDecoder(net).eval()
     plain = Segmenter(net, "cpu", input_size=options.input_size)
@@ -117,7 +117,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _image_size(text: str) -> tuple[int, int]:
-    """WIDTHxHEIGHT as width and height."""
+    """Parses WIDTHxHEIGHT as width and height."""
     width, _, height = text.partition("x")
     if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
         raise argparse.ArgumentTypeError(f"{text!r} is no size such as 640x480")
@@ -148,7 +148,7 @@ def _float16(encoder: "FusedEncoderDecoder", plain: "Segmenter", path: Path, ima
 
 
 def _picture(size: int, photo: Path | None) -> "RGB":
-    """HxWx3 uint8: the photo, or slopes and edges, `size` pixels wide."""
+    """Returns [H,W,3] uint8: the photo, or a drawing with slopes and edges, `size` pixels wide."""
     import numpy as np
 
     from lseg_ros.images.photos import read_photo
@@ -160,7 +160,7 @@ def _picture(size: int, photo: Path | None) -> "RGB":
 
 
 def _quantise(net: "LSegNet", plain: "Segmenter", path: Path, photos: Sequence[Path], labels: list[str]) -> None:
-    """Makes the file int8, and prints what that costs."""
+    """Converts the file to int8 and prints the loss."""
     import numpy as np
     import torch
     from tqdm import tqdm
@@ -180,7 +180,7 @@ def _quantise(net: "LSegNet", plain: "Segmenter", path: Path, photos: Sequence[P
             sizes = geometry((rgb.shape[0], rgb.shape[1]), plain.input_size)
             yield np.ascontiguousarray(to_input(rgb, sizes, net.variant, plain.device).numpy())
 
-    source = path.with_name("float32.onnx")  # in a folder that is removed in the end
+    source = path.with_name("float32.onnx")  # its folder is removed at the end
     path.rename(source)
     layers = quantise(source, path, inputs())
     fast = Segmenter(net, "cpu", input_size=plain.input_size, backend="onnxruntime", exported=path)
@@ -191,8 +191,8 @@ def _quantise(net: "LSegNet", plain: "Segmenter", path: Path, photos: Sequence[P
     for photo in tqdm(held_out, desc="measuring", unit="picture", disable=None):
         one, other = plain.embed(read_photo(photo)), fast.embed(read_photo(photo))
         same.append(np.mean(plain.score(one).mask == fast.score(other).mask))
-        logits, found = (torch.einsum("bdhw,nd->bnhw", image.embedding, text) for image in (one, other))
-        errors.append(float((found - logits).square().mean().sqrt() / (logits.max() - logits.min())))
+        logits, inexact = (torch.einsum("bdhw,nd->bnhw", image.embedding, text) for image in (one, other))
+        errors.append(float((inexact - logits).square().mean().sqrt() / (logits.max() - logits.min())))
     print(
         f"int8 in {layers} layers, calibrated on {len(calibration)} pictures: on {len(held_out)} others, "
         f"{np.mean(same):.2%} of the pixels keep their label; logits differ by {np.mean(errors):.2%} of their range "

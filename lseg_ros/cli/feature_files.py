@@ -1,4 +1,4 @@
-"""The files that `lseg features` writes, one for each picture."""
+"""The file formats of `lseg features`. There is one file for each picture."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -18,37 +18,46 @@ from lseg_ros.inference.features import checked_points, enlarged, feature_map, u
 from lseg_ros.inference.preprocess import Size
 from lseg_ros.inference.segmenter import Segmenter
 
-_LONGEST_3DGS = 480  # pixels; what Feature-3DGS's own script shrinks larger images to
-_PASSES_3DGS = 8  # that script sums four sizes, each mirrored too; in training, features weigh by their length
-_ENLARGED = 2  # OpenScene's script shows images at this many times their size to the network
+_LONGEST_3DGS = 480  # pixels; Feature-3DGS's own script shrinks larger images to this side
+_PASSES_3DGS = 8  # that script sums four sizes and their mirror images; in training, a feature's length is its weight
+_ENLARGED = 2  # OpenScene's script enlarges images by this factor
 
 
 class FeatureFile(ABC):
-    """A kind of file."""
+    """Writes files of one format."""
 
     suffix: str
-    """Of the file's name, behind the picture's."""
+    """The end of the file's name, after the picture's name."""
 
     def __init__(self, segmenter: Segmenter, *, multiscale: bool) -> None:
-        """multiscale: take the slow evaluation of the original in place of one pass."""
+        """Prepares the format.
+
+        Args:
+            segmenter: Computes the vectors.
+            multiscale: Whether to use the slow evaluation of the original instead of one pass.
+        """
         self._segmenter, self._multiscale = segmenter, multiscale
 
     @abstractmethod
     def name(self, stem: str) -> str:
-        """The file's name for a picture whose name, without its suffix, is `stem`."""
+        """Returns the file's name.
+
+        Args:
+            stem: The picture's name without its suffix.
+        """
 
     @abstractmethod
     def write(self, path: Path, rgb: RGB, facts: Mapping[str, Any]) -> None:
         """Writes the file.
 
         Args:
-            path: Takes its name when it is whole.
-            rgb: HxWx3 uint8.
-            facts: About the picture, for formats that have a place for them.
+            path: The file to write. It appears when it is complete.
+            rgb: [H,W,3] uint8 RGB.
+            facts: Facts about the picture, for formats that can hold them.
 
         Raises:
-            OSError: It cannot be written.
-            ValueError: The picture does not fit what was asked for.
+            OSError: The file cannot be written.
+            ValueError: The picture does not fit the options.
         """
 
     def _embedding(self, rgb: RGB) -> ImageEmbedding:
@@ -56,7 +65,7 @@ class FeatureFile(ABC):
 
 
 class Npz(FeatureFile):
-    """NumPy's npz: a grid of vectors, or those of some pixels."""
+    """NumPy's npz with a grid of vectors, or with the vectors of some pixels."""
 
     suffix = ".npz"
 
@@ -69,21 +78,24 @@ class Npz(FeatureFile):
         points: NDArray[Any] | None,
         model: Mapping[str, str],
     ) -> None:
-        """
+        """Prepares the format.
+
         Args:
-            segmenter: Makes the vectors.
-            multiscale: Take the slow evaluation of the original in place of one pass.
-            dense: Write vectors in the space of the text, in place of coordinates and a basis.
-            points: Write the vectors of these pixels alone, as `Segmenter.features_at` takes them.
-            model: What the vectors come from.
+            segmenter: Computes the vectors.
+            multiscale: Whether to use the slow evaluation of the original instead of one pass.
+            dense: Whether to write vectors in the space of the text instead of coordinates and a basis.
+            points: The pixels whose vectors are written, as for `Segmenter.features_at`; None for a grid.
+            model: Facts about the model.
         """
         super().__init__(segmenter, multiscale=multiscale)
         self._dense, self._points, self._model = dense, points, model
 
     def name(self, stem: str) -> str:
+        """As `FeatureFile`."""
         return stem + self.suffix
 
     def write(self, path: Path, rgb: RGB, facts: Mapping[str, Any]) -> None:
+        """As `FeatureFile`."""
         grid = feature_map(self._embedding(rgb))
         basis = grid.basis.cpu().numpy()
         arrays: dict[str, Any] = {}
@@ -108,60 +120,78 @@ class Npz(FeatureFile):
 
 
 class Feature3dgs(FeatureFile):
-    """As Feature-3DGS (Zhou et al., CVPR 2024) reads them: vectors that are no unit vectors, 480 pixels wide."""
+    """The format of Feature-3DGS (Zhou et al., CVPR 2024): vectors that are not normalized, 480 pixels wide."""
 
     suffix = "_fmap_CxHxW.pt"
 
     def __init__(self, segmenter: Segmenter, *, multiscale: bool) -> None:
+        """As `FeatureFile`."""
         super().__init__(segmenter, multiscale=multiscale)
-        segmenter.net.to(segmenter.device)  # where it need not be, for a segmenter's own purposes
+        segmenter.net.to(segmenter.device)  # a segmenter itself does not need it there
 
     def name(self, stem: str) -> str:
-        return stem.split(".")[0] + self.suffix  # it looks for the name up to the first dot
+        """As `FeatureFile`."""
+        return stem.split(".")[0] + self.suffix  # Feature-3DGS looks for the name up to the first dot
 
     def write(self, path: Path, rgb: RGB, facts: Mapping[str, Any]) -> None:
+        """As `FeatureFile`."""
         segmenter = self._segmenter
         values, sizes = unnormalized(
             segmenter.net, rgb, segmenter.input_size, segmenter.precision, over_sizes=self._multiscale
         )
         scale = min(1.0, _LONGEST_3DGS / max(sizes.image))
         height, width = (max(1, round(side * scale)) for side in sizes.image)
-        found = enlarged(values * _PASSES_3DGS, sizes, (height, width))
-        if not found.isfinite().all():
+        features = enlarged(values * _PASSES_3DGS, sizes, (height, width))
+        if not features.isfinite().all():
             raise ValueError("the model's vectors are too long for float16, which this format has; use another format")
-        _save(path, found)
+        _save(path, features)
 
 
 class OpenScene(FeatureFile):
-    """As the fusion scripts of OpenScene (Peng et al., CVPR 2023) index them: one vector for each pixel."""
+    """The format of OpenScene's fusion scripts (Peng et al., CVPR 2023): one vector for each pixel."""
 
     suffix = ".pt"
 
     def __init__(self, segmenter: Segmenter, *, multiscale: bool, input_size: int | None) -> None:
-        """input_size: longest side in pixels that the network sees; None for twice each image's."""
+        """Prepares the format.
+
+        Args:
+            segmenter: Computes the vectors.
+            multiscale: Whether to use the slow evaluation of the original instead of one pass.
+            input_size: Longest side in pixels that the network sees; None for twice each image's.
+        """
         super().__init__(segmenter, multiscale=multiscale)
         self._input_size = input_size
 
     def name(self, stem: str) -> str:
+        """As `FeatureFile`."""
         return stem.split(".")[0] + self.suffix
 
     def write(self, path: Path, rgb: RGB, facts: Mapping[str, Any]) -> None:
+        """As `FeatureFile`."""
         size: Size = (rgb.shape[0], rgb.shape[1])
         self._segmenter.input_size = self._input_size or _ENLARGED * max(size)
-        found = self._pixels(rgb, size)
-        # Its script sums the picture and its mirror image.
-        found += found if self._multiscale else self._pixels(np.ascontiguousarray(rgb[:, ::-1]), size).flip(-1)
-        _save(path, found)
+        features = self._pixels(rgb, size)
+        # OpenScene's script sums the picture and its mirror image.
+        features += features if self._multiscale else self._pixels(np.ascontiguousarray(rgb[:, ::-1]), size).flip(-1)
+        _save(path, features)
 
     def _pixels(self, rgb: RGB, size: Size) -> Tensor:
-        """[D,*size] float16."""
+        """Returns [D,*size] float16."""
         image = self._embedding(rgb)
         return enlarged(image.embedding, image.sizes, size)
 
 
 @dataclass(frozen=True)
 class Kind:
-    """What was asked for: which files, and how their vectors are made. points: [N,2], for npz only."""
+    """The requested format and its options.
+
+    Attributes:
+        format: npz, feature-3dgs or openscene.
+        multiscale: Whether to use the slow evaluation of the original instead of one pass.
+        dense: Whether to write vectors in the space of the text; for npz only.
+        points: [N,2], the pixels whose vectors are written; for npz only.
+    """
 
     format: str
     multiscale: bool
@@ -170,13 +200,13 @@ class Kind:
 
 
 def feature_file(kind: Kind, segmenter: Segmenter, model: Mapping[str, str], input_size: int | None) -> FeatureFile:
-    """The format asked for.
+    """Creates the requested format.
 
     Args:
-        kind: What was asked for.
-        segmenter: Makes the vectors.
-        model: What they come from, for formats that have a place for it.
-        input_size: As it was asked for; None for the format's own.
+        kind: The requested format and its options.
+        segmenter: Computes the vectors.
+        model: Facts about the model, for formats that can hold them.
+        input_size: The requested size; None for the format's default.
     """
     if kind.format == "feature-3dgs":
         return Feature3dgs(segmenter, multiscale=kind.multiscale)

@@ -1,4 +1,4 @@
-"""`lseg features`."""
+"""The command `lseg features`."""
 
 import argparse
 import hashlib
@@ -21,21 +21,21 @@ if TYPE_CHECKING:
 
 FORMATS = ("npz", "feature-3dgs", "openscene")
 _MADE_WITH = "features.json"
-_SHOWN = 5  # reasons for pictures left out
+_SHOWN = 5  # most reasons for left-out pictures that are printed
 
 _DESCRIPTION = """\
 Writes the vectors of a picture's pixels, for maps, point clouds and Gaussians that are queried with text later. They
-depend on no labels. One file for each picture, in FOLDER: NAME.npz for a photo, NAME/000000.npz and so on for a video
+do not depend on labels. Each picture has a file in FOLDER: NAME.npz for a photo, NAME/000000.npz and so on for a video
 or a recording.
 
   --format npz           coordinates [R,h,w] float16 and basis [D,R] float32; basis @ coordinates are the vectors
-  --dense                features [D,h,w] float16 in their place: no product is needed, and the files are larger
+  --dense                features [D,h,w] float16 instead: no product is needed, and the files are larger
   --at points.npy        coordinates [N,R], or with --dense features [N,D], of the pixels in points.npy, an array [N,2]
                          of column and row
   --format feature-3dgs  NAME_fmap_CxHxW.pt for Feature-3DGS: [D,H,W] float16, longest side 480, no unit vectors
   --format openscene     NAME.pt for OpenScene's fusion scripts: [D,H,W] float16, as large as the picture
 
-docs/features.md has all fields, and how to query them. Stop it at any moment: the same command goes on from there.
+docs/features.md has all fields, and how to query them. You can stop it at any moment; the same command continues.
 Pictures that cannot be read are named and left out, and the exit status is 1.
 """
 
@@ -66,7 +66,7 @@ def add_to(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Writes what is not there yet; returns the exit status."""
+    """Writes the files that do not exist yet. Returns the exit status."""
     from lseg_ros.cli.feature_files import Kind, feature_file
     from lseg_ros.cli.pictures import sources
     from lseg_ros.files import sha256
@@ -96,7 +96,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _points(path: Path | None) -> "NDArray[Any] | None":
-    """[N,2] of the file; raises ValueError where it holds something else."""
+    """Reads the [N,2] points of a file; raises ValueError if it holds something else."""
     import numpy as np
 
     if path is None:
@@ -114,7 +114,7 @@ def _points(path: Path | None) -> "NDArray[Any] | None":
 def _made_with(
     options: argparse.Namespace, kind: "Kind", segmenter: "Segmenter", model: dict[str, str]
 ) -> dict[str, Any]:
-    """All that the files depend on, under names that people understand."""
+    """Returns all that the files depend on, under names that people understand."""
     from lseg_ros.files import sha256
 
     return {
@@ -132,10 +132,14 @@ def _made_with(
 
 
 def begin(folder: Path, made_with: dict[str, Any]) -> None:
-    """Makes the folder, or goes on with one.
+    """Creates the output folder, or continues one.
+
+    Args:
+        folder: The folder.
+        made_with: All that the files depend on, as JSON values, under names that people understand.
 
     Raises:
-        ValueError: Its files were made with something else.
+        ValueError: Its files were made with other values.
         OSError: It cannot be written.
     """
     from lseg_ros.files import remove_leftovers, replacing
@@ -164,7 +168,7 @@ def begin(folder: Path, made_with: dict[str, Any]) -> None:
 
 
 def _write_all(found: "Sequence[PictureSource]", format_: "FeatureFile", folder: Path) -> tuple[int, int, Counter[str]]:
-    """(files written, files that were there, why pictures were left out and how often)."""
+    """Returns the number of new files, the number of existing files, and why pictures were left out."""
     from tqdm import tqdm
 
     from lseg_ros.cli.pictures import PictureError
@@ -196,7 +200,7 @@ def _write_all(found: "Sequence[PictureSource]", format_: "FeatureFile", folder:
 
 
 def _places(found: "Sequence[PictureSource]", format_: "FeatureFile", folder: Path) -> list[Path]:
-    """The file of each photo and the folder of each other source; raises ValueError where two are the same."""
+    """Returns the file of each photo and the folder of each other source; raises ValueError if two are the same."""
     places = [folder / (s.path.stem if s.many else format_.name(s.path.stem)) for s in found]
     seen: dict[Path, Path] = {}
     for source, place in zip(found, places, strict=True):

@@ -1,4 +1,4 @@
-"""`lseg fetch`."""
+"""The command `lseg fetch`."""
 
 import argparse
 from importlib.util import find_spec
@@ -10,9 +10,9 @@ from lseg_ros.cli.describe import megabytes
 _WANTED = ["*.json", "*.safetensors", "tokenizer*", "*.txt", "*.md", "LICENSE*"]
 
 _DESCRIPTION = """\
-Fetches a model's weights from the Hub, once, into the folder where `lseg models` expects them. It says first what it
-fetches, how much, under which licence and where to. Nothing else of this package ever fetches anything. Stop it at any
-moment: the same command goes on from there. With HF_HUB_OFFLINE=1 it only takes what is in the Hub's cache already.
+Fetches a model's weights from the Hub, once, into the folder where `lseg models` expects them. First it prints what it
+fetches, how much, under which licence and where to. No other command of this package fetches anything. You can stop it
+at any moment; the same command continues. With HF_HUB_OFFLINE=1 it takes only what is in the Hub's cache already.
 """
 
 
@@ -29,7 +29,7 @@ def add_to(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Fetches; returns the exit status."""
+    """Fetches a model. Returns the exit status."""
     from lseg_ros.model.variants import HUB_VARIANTS, HubBackbone
     from lseg_ros.model.weight_files import user_weights
 
@@ -52,12 +52,12 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _fetch(repository: str, folder: Path) -> None:
-    """Raises OSError where it cannot be fetched."""
+    """Downloads a repository; raises OSError if that fails."""
     from huggingface_hub import snapshot_download
 
     try:
         snapshot_download(repository, local_dir=folder, allow_patterns=_WANTED)
-    except Exception as error:  # the library and those below it have a dozen kinds, for every way a network can fail
+    except Exception as error:  # the library and those below it raise a dozen classes for network failures
         reason = " ".join(str(error).split())
         raise OSError(
             f"{repository} could not be fetched: {reason}. Where there is no internet, fetch it on another machine and "

@@ -1,4 +1,4 @@
-"""`lseg info`."""
+"""The command `lseg info`."""
 
 import argparse
 from collections import defaultdict
@@ -21,7 +21,7 @@ def add_to(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Prints what is known, a fact a line; returns the exit status."""
+    """Prints the facts about a file, one per line. Returns the exit status."""
     from lseg_ros.model.keymap import from_original, is_original
     from lseg_ros.model.reader import read_others, read_weights
 
@@ -57,14 +57,14 @@ def _format(metadata: Mapping[str, str], original: bool, lightning: bool) -> str
 
 
 def _network(metadata: Mapping[str, str], used: "Mapping[str, Tensor]", path: Path) -> dict[str, str]:
-    """Variant and encoders; or why the file does not tell, with the candidates."""
+    """Returns variant and encoders, or why the file does not tell, with the candidates."""
     from lseg_ros.model.variants import from_json
 
     try:
         if "config" in metadata:
             variant = from_json(metadata["config"])
         else:
-            from lseg_ros.model.weights import recognise  # with the libraries of all networks
+            from lseg_ros.model.weights import recognise  # imports the libraries of all networks
 
             variant = recognise(used, path)
     except ValueError as error:
@@ -85,7 +85,7 @@ def _types(state: "Mapping[str, Tensor]") -> str:
 
 
 def _short(value: object) -> str:
-    """A number or text as it is; anything larger by its kind."""
+    """Returns a number or text as it is, and anything larger by its type."""
     if isinstance(value, int | float | str):
         return str(value)
     return f"({len(value)} inside)" if isinstance(value, dict | list | tuple) else f"({type(value).__name__})"

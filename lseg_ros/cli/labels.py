@@ -1,4 +1,4 @@
-"""`lseg labels`: shows or sets the labels of a running node."""
+"""The command `lseg labels`, which shows or sets the labels of a running node."""
 
 import argparse
 import sys
@@ -43,7 +43,7 @@ def add_to(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Prints the labels in force afterwards; returns the exit status."""
+    """Sets the labels if some are given, and prints those in force. Returns the exit status."""
     wanted = _wanted(options.labels)
     if options.force and not wanted:
         raise ValueError("--force goes with labels to set; give some")
@@ -77,7 +77,7 @@ def _wanted(given: Sequence[str]) -> "Sequence[str | LabelSpec]":
 
 
 def label_table(labels: Sequence[Any], *, colored: bool) -> str:
-    """Labels as a table.
+    """Returns labels as a table.
 
     Args:
         labels: Messages of lseg_ros/msg/Label.

@@ -1,6 +1,6 @@
-"""`lseg`: what needs no ROS, and the commands that talk to a running node.
+"""The command line `lseg`: commands that need no ROS, and commands that talk to a running node.
 
-A command's module imports what its work needs inside `run`: torch takes seconds, and --help should not.
+A command's module imports its libraries inside `run`, because torch takes seconds, and --help should not.
 """
 
 import argparse
@@ -29,13 +29,17 @@ from lseg_ros.cli import (
 
 _COMMANDS = (
     *(segment, bag, features, convert, export, models, info, verify, fetch, train, evaluate),
-    *(labels, query, enable, status, watch),  # of a running node
+    *(labels, query, enable, status, watch),  # for a running node
 )
-_BROKEN_PIPE = 141  # the exit status that shells give programs that the signal of a broken pipe has ended
+_BROKEN_PIPE = 141  # the exit status of a program that the signal of a broken pipe has ended
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs one command; returns the exit status."""
+    """Runs one command. Returns the exit status.
+
+    Args:
+        arguments: The command line without the program's name; None for that of this process.
+    """
     _print_everything()
     try:
         try:
@@ -43,13 +47,13 @@ def main(arguments: list[str] | None = None) -> int:
             ended: int = options.run(options)
         finally:
             if sys.stdout is not None:
-                sys.stdout.flush()  # here, where it can still be handled that nobody reads any more
+                sys.stdout.flush()  # here a broken pipe can still be handled
     except BrokenPipeError:
-        # As in `lseg info X | head`. What is still buffered must go somewhere, or Python complains when it ends.
+        # As in `lseg info X | head`. The rest of the buffer goes to the null device, or Python would print an error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _BROKEN_PIPE
     except OSError as error:
-        # The system's own errors come with a number and a tuple; ours are a sentence.
+        # The system's errors have a number and a file name. The package's own errors are one sentence.
         reason = error.strerror or str(error)
         print(f"lseg: {f'{error.filename}: {reason}' if error.filename else reason}", file=sys.stderr)
         return 1
@@ -62,7 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _print_everything() -> None:
-    """Shows characters that a terminal has not as backslashes and numbers, so that no table of labels is lost."""
+    """Prints characters that a terminal cannot show as escapes, so that no table of labels is lost."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -1,16 +1,16 @@
-"""Too little memory, said in one sentence."""
+"""Reports too little memory in one sentence."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# PyTorch has no class of its own for what does not fit into main memory: in such an error, and where even the number
-# of bytes is too large.
+# PyTorch has no error class for too little main memory. Its messages contain one of these texts, the last one if even
+# the number of bytes overflows.
 _TOO_LARGE = ("can't allocate memory", "not enough memory", "Storage size calculation overflowed")
 
 
 @contextmanager
 def enough_memory() -> Iterator[None]:
-    """Turns what PyTorch and NumPy raise where memory is short into a ValueError that says what to do."""
+    """Turns the errors of PyTorch and NumPy about too little memory into a ValueError that says what to do."""
     import torch
 
     try:

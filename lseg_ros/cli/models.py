@@ -1,4 +1,4 @@
-"""`lseg models`."""
+"""The command `lseg models`."""
 
 import argparse
 from typing import Any
@@ -7,7 +7,7 @@ from lseg_ros.cli.describe import image_encoder, table, text_encoder
 from lseg_ros.model.variants import HUB_VARIANTS, VARIANTS, HubBackbone, Variant
 from lseg_ros.model.weight_files import weights_path, where_expected
 
-# Whether a variant was run beside the original network with the same weights, and agreed.
+# Whether a variant was compared with the original network under the same weights.
 NUMBERS = {
     "lseg_mini": "our own network",
     "lseg_mini_street": "our own network",
@@ -31,7 +31,7 @@ def add_to(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Prints the table; returns the exit status."""
+    """Prints the table of variants. Returns the exit status."""
     rows = [("variant", "image encoder", "text encoder", "numbers", "weights")]
     for name, variant in VARIANTS.items():
         rows.append((name, image_encoder(variant), text_encoder(variant), NUMBERS[name], _weights(variant)))

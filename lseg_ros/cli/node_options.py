@@ -1,4 +1,4 @@
-"""What the commands share that talk to a running node."""
+"""Options and errors of the commands that talk to a running node."""
 
 import argparse
 import sys
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from lseg_ros.ros.client import RemoteNode
 
-_ANSWER_WITHIN = 60.0  # seconds, or as long as --wait says: a node that has just started loads its model first
-_NO_NODE = 3  # the exit status where no node is found, or none answers
+_ANSWER_WITHIN = 60.0  # least seconds to wait for an answer, because a node that has just started loads its model first
+_NO_NODE = 3  # the exit status if no node is found or none answers
 EXIT_STATUS = f"""\
 Exit status: 0 done; 1 the node refused, or something given here cannot be used; 2 the command line is wrong;
 {_NO_NODE} no such node, or no answer in time.
@@ -17,8 +17,13 @@ Exit status: 0 done; 1 the node refused, or something given here cannot be used;
 
 
 def add_node_options(parser: argparse.ArgumentParser, *, camera: bool = False) -> None:
-    """Adds what chooses a node; `camera`: and a camera of it."""
-    parser.add_argument("--node", metavar="NAME", help="such as /robot1/lseg; needed only where there are several")
+    """Adds the options that choose a node.
+
+    Args:
+        parser: The command's parser.
+        camera: Whether to add an option that chooses a camera of the node.
+    """
+    parser.add_argument("--node", metavar="NAME", help="such as /robot1/lseg; needed only if there are several")
     parser.add_argument(
         "--wait",
         type=float,
@@ -31,17 +36,17 @@ def add_node_options(parser: argparse.ArgumentParser, *, camera: bool = False) -
 
 
 def with_node(options: argparse.Namespace, work: Callable[["RemoteNode"], int]) -> int:
-    """Finds the node and works with it.
+    """Finds the node and passes it to a function.
 
     Args:
-        options: What `add_node_options` added.
-        work: Is given the node, and returns the exit status.
+        options: The options of `add_node_options`.
+        work: Called with the node; returns the exit status.
 
     Returns:
-        The exit status; where there was a ClientError, it has been printed.
+        The exit status. If there was a ClientError, it has been printed.
 
     Raises:
-        ValueError: There is no ROS here.
+        ValueError: ROS is not installed.
     """
     try:
         from lseg_ros.ros.client import ClientError, Refused, RemoteNode, Session, choose_node
@@ -62,5 +67,5 @@ def with_node(options: argparse.Namespace, work: Callable[["RemoteNode"], int]) 
 
 
 def warn(text: str) -> None:
-    """Prints a sentence beside what the command is asked to print."""
+    """Prints a sentence on standard error."""
     print(f"lseg: {text}", file=sys.stderr, flush=True)

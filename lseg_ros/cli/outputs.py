@@ -1,4 +1,4 @@
-"""What `lseg segment` writes. A file takes its name only when it is whole."""
+"""Writes the files of `lseg segment`. A file appears only when it is complete."""
 
 import errno
 import zipfile
@@ -22,7 +22,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Target:
-    """Where the results for one input go. masks: a PNG for a photo, a folder of PNGs for a video."""
+    """The output files of one input.
+
+    Attributes:
+        source: The photo or video.
+        overlay: The overlay, a PNG or a video.
+        masks: A PNG for a photo, a folder of PNGs for a video.
+        scores: The npz with scores, for a photo.
+    """
 
     source: Path
     overlay: Path
@@ -31,25 +38,25 @@ class Target:
 
 
 def targets(files: Sequence[Path], output: Path) -> list[Target]:
-    """Where everything goes.
+    """Plans the output files.
 
     Args:
-        files: photos and videos.
-        output: a .png for one photo, an .mp4 for one video, or a folder.
+        files: Photos and videos.
+        output: A .png for one photo, an .mp4 for one video, or a folder.
 
     Raises:
-        ValueError: the output does not fit the inputs, or an input would be overwritten.
+        ValueError: The output does not fit the inputs, or an input would be overwritten.
     """
     if output.suffix.lower() in PHOTOS | VIDEOS and not output.is_dir():
-        found = [_single(files, output)]
+        planned = [_single(files, output)]
     else:
-        found = [_in_folder(file, name, output) for file, name in zip(files, _names(files), strict=True)]
+        planned = [_in_folder(file, name, output) for file, name in zip(files, _names(files), strict=True)]
     inputs = {file.resolve() for file in files}
-    for target in found:
+    for target in planned:
         for path in (target.overlay, target.masks, target.scores):
             if path.resolve() in inputs:
                 raise ValueError(f"{path} is an input and would be overwritten; choose another output")
-    return found
+    return planned
 
 
 def _single(files: Sequence[Path], output: Path) -> Target:
@@ -68,7 +75,7 @@ def _in_folder(file: Path, name: str, folder: Path) -> Target:
 
 
 def _names(files: Sequence[Path]) -> list[str]:
-    """Names without suffix where that is enough to tell them apart, else with it; raises ValueError otherwise."""
+    """Returns names without suffix, or with it if they would be equal; raises ValueError if they still are."""
     stems = [file.stem for file in files]
     names = [stem if stems.count(stem) == 1 else file.name for file, stem in zip(files, stems, strict=True)]
     seen: dict[str, Path] = {}
@@ -80,7 +87,7 @@ def _names(files: Sequence[Path]) -> list[str]:
 
 
 def write_png(path: Path, image: NDArray[np.integer]) -> None:
-    """Writes HxW ids (uint8 or uint16) or HxWx3 RGB; raises OSError where that fails."""
+    """Writes [H,W] ids (uint8 or uint16) or [H,W,3] RGB; raises OSError if that fails."""
     stored = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image
     _, encoded = cv2.imencode(".png", stored)
     with replacing(path) as part:
@@ -88,8 +95,8 @@ def write_png(path: Path, image: NDArray[np.integer]) -> None:
 
 
 def write_scores(path: Path, result: "Segmentation") -> None:
-    """Writes an npz with an array for each label under its name: HxW float16 in [0, 1]."""
-    # Not numpy.savez: labels would be its keyword arguments, and some of those have a meaning of their own.
+    """Writes an npz with an array for each label under its name: [H,W] float16 in [0, 1]."""
+    # Not by numpy.savez, where labels would be keyword arguments, some of which have a meaning.
     with replacing(path) as part, zipfile.ZipFile(part, "w") as archive:
         for name in result.labels.names:
             with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
@@ -97,26 +104,39 @@ def write_scores(path: Path, result: "Segmentation") -> None:
 
 
 def write_times(path: Path, times: Sequence[float]) -> None:
-    """Writes, as CSV, the seconds at which each frame of a video is shown, beside the name of its mask."""
+    """Writes a CSV with the name of each frame's mask and the seconds at which the frame is shown."""
     lines = [f"{number:06d}.png,{time:.6g}" for number, time in enumerate(times)]
     path.write_text("\n".join(["mask,seconds", *lines, ""]), encoding="utf-8")
 
 
 class VideoWriter:
-    """An mp4 that takes its size from its first frame."""
+    """Writes an mp4. The first frame sets its size."""
 
     def __init__(self, path: Path, rate: float) -> None:
-        """path: ends in .mp4. rate: frames per second."""
+        """Prepares the file.
+
+        Args:
+            path: The file. It ends in .mp4.
+            rate: Frames per second.
+        """
         self._path, self._rate = path, rate
         self._video: cv2.VideoWriter | None = None
         self._frames = 0
 
     def write(self, rgb: RGB, times: int = 1) -> None:
-        """Adds a frame, HxWx3, so many times; raises OSError where the file cannot be written."""
+        """Adds a frame.
+
+        Args:
+            rgb: [H,W,3] uint8 RGB.
+            times: How often it is written.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
         if self._video is None:
             height, width = rgb.shape[:2]
-            codec = cv2.VideoWriter.fourcc(*"mp4v")  # the one that every build of OpenCV can write
-            for rate in (self._rate, max(1, round(self._rate))):  # an mp4 cannot have every rate
+            codec = cv2.VideoWriter.fourcc(*"mp4v")  # every build of OpenCV can write it
+            for rate in (self._rate, max(1, round(self._rate))):  # an mp4 cannot have all rates
                 with plain_name(self._path) as name:
                     self._video = cv2.VideoWriter(name, codec, rate, (width, height))
                 if self._video.isOpened():
@@ -129,11 +149,15 @@ class VideoWriter:
         self._frames += times
 
     def close(self) -> None:
-        """Ends the file; raises OSError where frames are missing in it, of which OpenCV says nothing."""
+        """Finishes the file and counts its frames, because OpenCV reports no error if some could not be written.
+
+        Raises:
+            OSError: Frames are missing.
+        """
         if self._video is None:
             return
         self._video.release()
-        found = frame_count(self._path)
-        if found != self._frames:
-            reason = f"only {found} of {self._frames} frames could be written; is the disk full?"
+        count = frame_count(self._path)
+        if count != self._frames:
+            reason = f"only {count} of {self._frames} frames could be written; is the disk full?"
             raise OSError(errno.EIO, reason, str(self._path))

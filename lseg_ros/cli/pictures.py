@@ -1,4 +1,4 @@
-"""Pictures out of photos, videos and recordings, each read only when it is wanted."""
+"""Pictures from photos, videos and recordings. Each is read only when it is needed."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -15,14 +15,15 @@ from lseg_ros.images.videos import frame_count, read_video
 
 
 class PictureError(ValueError):
-    """A picture that cannot be read; the text names it and says why."""
+    """A picture cannot be read. The text names it and says why."""
 
 
 class Picture(NamedTuple):
     """One picture.
 
-    name: Of the picture, without a suffix. read: Gives it as HxWx3 uint8, and facts about it that a file may keep;
-    raises PictureError.
+    Attributes:
+        name: Its name without a suffix.
+        read: Returns the picture as [H,W,3] uint8 RGB, and facts about it that a file may keep. It raises PictureError.
     """
 
     name: str
@@ -33,7 +34,11 @@ class Picture(NamedTuple):
 class PictureSource:
     """A photo, a video or a recording.
 
-    count: Of its pictures; 0 where the file does not say. many: Whether it can have more than one.
+    Attributes:
+        path: The file or folder.
+        count: Number of its pictures; 0 if the file does not say.
+        many: Whether it can have more than one picture.
+        pictures: Returns its pictures in order.
     """
 
     path: Path
@@ -43,33 +48,33 @@ class PictureSource:
 
     @property
     def changed(self) -> float:
-        """When the file was, in seconds as `os.stat` has them."""
+        """Time of the file's last change, in seconds as `os.stat` has them."""
         return self.path.stat().st_mtime
 
 
 @contextmanager
 def sources(inputs: Sequence[str], topics: Sequence[str]) -> Iterator[list[PictureSource]]:
-    """Everything that is behind some inputs; recordings stay open meanwhile.
+    """Opens all inputs. Recordings stay open inside the `with` statement.
 
     Args:
         inputs: Photos, folders of photos, videos, and rosbag2 recordings.
-        topics: Image topics of the recordings; none for the only one there is.
+        topics: Image topics of the recordings. None are needed if each has only one.
 
     Raises:
         ValueError: An input does not exist, holds no pictures, or has no such topic.
-        OSError: It may not be read.
+        OSError: An input cannot be read.
     """
     with ExitStack() as stack:
-        found: list[PictureSource] = []
+        opened: list[PictureSource] = []
         for given in inputs:
             path = from_home(given)
             if _is_recording(path):
-                found.append(_recording(path, topics, stack))
+                opened.append(_recording(path, topics, stack))
             else:
-                found += [_video(file) if is_video(file) else _photo(file) for file in expand([given], warn)]
-        if topics and not any(_is_recording(source.path) for source in found):
+                opened += [_video(file) if is_video(file) else _photo(file) for file in expand([given], warn)]
+        if topics and not any(_is_recording(source.path) for source in opened):
             raise ValueError("--topic is for recordings, and there is none among the inputs; leave it out")
-        yield found
+        yield opened
 
 
 def _is_recording(path: Path) -> bool:

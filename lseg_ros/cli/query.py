@@ -1,4 +1,4 @@
-"""`lseg query`: asks a running node where something is in its last image."""
+"""The command `lseg query`, which asks a running node where something is in its last image."""
 
 import argparse
 import re
@@ -14,16 +14,16 @@ from lseg_ros.files import from_home
 if TYPE_CHECKING:
     from lseg_ros.ros.client import RemoteNode
 
-_OLDEST = 3600.0  # seconds; what seems older has its stamp from another clock
-_LONGEST_NAME = 60  # characters of a file's name
+_OLDEST = 3600.0  # seconds; an image that seems older has its stamp from another clock
+_LONGEST_NAME = 60  # most characters of a file's name
 _DESCRIPTION = f"""\
-Asks a running node where something is in its last image, whatever its labels are; they stay as they are:
+Asks a running node where something is in its last image. It need not be a label, and the labels do not change:
 
   lseg query door "fire extinguisher"
 
 score:  the phrase's share at its best pixel, 0 to 1, against the labels in force; phrases do not compete
-cosine: of the phrase and that pixel, whatever the labels are
-box:    around the pixels that hang together with the best one and have at least half its score
+cosine: of the phrase and that pixel, independent of the labels
+box:    around the pixels that are connected with the best one and have at least half its score
 
 {EXIT_STATUS}"""
 
@@ -45,7 +45,7 @@ def add_to(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Prints where each phrase fits best; returns the exit status."""
+    """Prints where each phrase fits best. Returns the exit status."""
     folder = None if options.save is None else from_home(options.save)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -64,7 +64,12 @@ def run(options: argparse.Namespace) -> int:
 
 
 def match_table(phrases: list[str], answer: Any) -> str:
-    """A table of an answer of lseg_ros/srv/Query."""
+    """Returns an answer of lseg_ros/srv/Query as a table.
+
+    Args:
+        phrases: The phrases of the request.
+        answer: The response.
+    """
     rows = [("phrase", "score", "cosine", "point", "box")]
     for i, phrase in enumerate(phrases):
         box = answer.best_region[i]

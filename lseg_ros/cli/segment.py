@@ -1,4 +1,4 @@
-"""`lseg segment`."""
+"""The command `lseg segment`."""
 
 import argparse
 from collections import Counter
@@ -22,7 +22,7 @@ _DESCRIPTION = """\
 Segments photos, folders of photos and videos by free text.
 
 What is written:
-  -o OUT.png, for one photo:  the overlay (labels in colour, with a legend), and OUT_mask.png beside it
+  -o OUT.png, for one photo:  the overlay (labels in color, with a legend), and OUT_mask.png beside it
   -o OUT.mp4, for one video:  the overlay as a video
   -o FOLDER, for any inputs:  NAME_overlay.png and NAME_mask.png for a photo, NAME_overlay.mp4 for a video
   --scores, photos only:      NAME_scores.npz, an array for each label under its name, float16 in [0, 1]
@@ -57,7 +57,7 @@ def add_to(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Segments, writes, and prints each label's share; returns the exit status."""
+    """Segments the inputs, writes the results, and prints each label's share. Returns the exit status."""
     from lseg_ros.cli.outputs import targets
     from lseg_ros.images.sources import expand, is_video
 
@@ -73,7 +73,7 @@ def run(options: argparse.Namespace) -> int:
 
     pixels: Counter[int] = Counter()
     with enough_memory():
-        segmenter = segmenter_of(options)  # the inputs are in order
+        segmenter = segmenter_of(options)  # slow, so the inputs are checked before
         segment = segmenter.segment_multiscale if options.multiscale else segmenter.segment
         failed = _segment_all(planned, segment, options, pixels)
     if pixels:
@@ -87,7 +87,7 @@ def _segment_all(
     options: argparse.Namespace,
     pixels: Counter[int],
 ) -> int:
-    """Segments and writes, counting pixels by id; returns how many inputs could not be read."""
+    """Segments and writes all inputs, and counts pixels by id. Returns how many inputs could not be read."""
     import numpy as np
     from tqdm import tqdm
 
@@ -160,12 +160,12 @@ def _segment_video(
             video.write(overlay(rgb, result.mask, result.labels), times)
             yield result
     end = timing.times[-1] + 1 / timing.rate
-    if timing.missing > 0.1 * (end + timing.missing):  # headers may be a few frames off
+    if timing.missing > 0.1 * (end + timing.missing):  # headers may be wrong by a few frames
         warn(f"{target.source} ends after {end:.3g} of {end + timing.missing:.3g} s; is it damaged?")
 
 
 def _shares(labels: "LabelSet", unknown: int, pixels: Counter[int]) -> str:
-    """A table of the labels, their ids, and their shares of all pixels."""
+    """Returns a table of the labels, their ids, and their shares of all pixels."""
     total = pixels.total()
     rows = [("label", "id", "share of the picture")]
     rows += [(x.name, str(x.class_id), f"{pixels[x.class_id] / total:.1%}") for x in labels.labels if not x.background]

@@ -1,4 +1,4 @@
-"""`lseg status`: shows how a running node is, from its diagnostics."""
+"""The command `lseg status`, which shows the state of a running node from its diagnostics."""
 
 import argparse
 import sys
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 _PATIENCE = 10.0  # seconds without a status; the node sends one each second
 _LEVELS = {0: "OK", 1: "WARNING", 2: "ERROR", 3: "STALE"}
-_CLEAR = "\x1b[2J\x1b[H"  # the terminal's screen
+_CLEAR = "\x1b[2J\x1b[H"  # clears the terminal
 _DESCRIPTION = f"""\
-Shows how a running node is, and why nothing comes where nothing comes: its diagnostics as a table. In a terminal the
+Shows the state of a running node, and why nothing comes if nothing comes: its diagnostics as a table. In a terminal the
 table is renewed each second until Ctrl-C; elsewhere, and with --once, it is printed once.
 
-{EXIT_STATUS}With --once it is 1 too where the node has a warning or an error to tell.
+{EXIT_STATUS}With --once it is also 1 if the node reports a warning or an error.
 """
 
 
@@ -26,7 +26,7 @@ def add_to(commands: Any) -> None:
     """Adds the command to argparse's subparsers."""
     parser = commands.add_parser(
         "status",
-        help="show how a running node is, and why nothing comes",
+        help="show the state of a running node, and why nothing comes",
         description=_DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -36,7 +36,7 @@ def add_to(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Prints the table; returns the exit status."""
+    """Prints the table. Returns the exit status."""
     once = options.once or not sys.stdout.isatty()
 
     def work(node: "RemoteNode") -> int:
@@ -60,7 +60,12 @@ def run(options: argparse.Namespace) -> int:
 
 
 def status_table(node: str, status: Any) -> str:
-    """One status as text: level and message, the values, and the times of each stage."""
+    """Returns one status as text: level and message, the values, and the times of each stage.
+
+    Args:
+        node: The node's name.
+        status: The DiagnosticStatus.
+    """
     values = {pair.key: pair.value for pair in status.values if pair.value and pair.key != "node"}
     stages = [key.removesuffix("_p50_ms") for key in values if key.endswith("_p50_ms")]
     times = [(stage, values.pop(f"{stage}_p50_ms"), values.pop(f"{stage}_p95_ms", "")) for stage in stages]
@@ -72,7 +77,7 @@ def status_table(node: str, status: Any) -> str:
 
 
 def _level(status: Any) -> int:
-    level = status.level  # a byte, which rclpy has as bytes
+    level = status.level  # rclpy has a byte as bytes
     return level[0] if isinstance(level, bytes) else int(level)
 
 

@@ -1,4 +1,4 @@
-"""`lseg train`."""
+"""The command `lseg train`."""
 
 import argparse
 import sys
@@ -23,7 +23,7 @@ def add_to(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Trains; returns the exit status, that of a process ended by the signal where one came."""
+    """Trains. Returns the exit status, which is that of the signal if one ended the run."""
     from lseg_ros.training.config import read_config
     from lseg_ros.training.distributed import world
     from lseg_ros.training.memory import keep_freed_memory

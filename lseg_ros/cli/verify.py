@@ -1,4 +1,4 @@
-"""`lseg verify`."""
+"""The command `lseg verify`."""
 
 import argparse
 from collections.abc import Sequence
@@ -13,32 +13,37 @@ if TYPE_CHECKING:
     from lseg_ros.inference.segmenter import Segmenter
     from lseg_ros.model.published import Finding
 
-VARIANT, TENSORS, NUMBERS = "lseg_vit_l16", 730, 495_144_697  # of demo_e200.ckpt
-MEAN_IOU, PIXEL_ACCURACY = 32.07, 80.8  # per cent: what its users report (isl-org/lang-seg, issue 17)
-_TOLERANCE = 0.3  # per cent
-_SHARE = 0.6  # of an area that must have its label
+VARIANT, TENSORS, NUMBERS = "lseg_vit_l16", 730, 495_144_697  # facts about demo_e200.ckpt
+MEAN_IOU, PIXEL_ACCURACY = 32.07, 80.8  # percent, as its users report (isl-org/lang-seg, issue 17)
+_TOLERANCE = 0.3  # percent
+_SHARE = 0.6  # least share of an area's pixels that must have its label
 
 _DESCRIPTION = """\
-Says whether a file is the published LSeg network, demo_e200.ckpt, which comes from a file-sharing link and without a
-checksum. It looks at names, shapes and numbers of the tensors, and segments the two photographs that come with
-scikit-learn: FILE_china.png and FILE_flower.png show the result. The exit status is 1 where something is not as it
-should be.
+Checks whether a file is the published LSeg network, demo_e200.ckpt, which comes from a file-sharing link and without a
+checksum. It checks names, shapes and numbers of the tensors, and segments the two photographs that come with
+scikit-learn: FILE_china.png and FILE_flower.png show the result. The exit status is 1 if a check fails.
 
-With --ade20k it measures the file on ADE20K's 2000 validation images too, by the original's own slow evaluation; that
+With --ade20k it also measures the file on ADE20K's 2000 validation images, by the original's own slow evaluation. This
 takes hours on a GPU. The folder must hold ADEChallengeData2016.
 """
 
 
 @dataclass(frozen=True)
 class Area:
-    """A part of a photograph where one label must win. rows, columns: first, and one behind the last."""
+    """A part of a photograph where one label must win.
+
+    Attributes:
+        label: The label.
+        rows: The first row, and the one after the last.
+        columns: The first column, and the one after the last.
+    """
 
     label: str
     rows: tuple[int, int]
     columns: tuple[int, int]
 
 
-# Well inside of what is to be seen there.
+# Each area lies well inside of the object.
 PHOTOS = {
     "china": (
         ("sky", "building", "tree", "water", "road", "person"),
@@ -73,7 +78,7 @@ def add_to(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Prints what was found, a finding a line; returns the exit status."""
+    """Prints the findings, one per line. Returns the exit status."""
     from lseg_ros import Segmenter, load_model
     from lseg_ros.model.keymap import is_original
     from lseg_ros.model.published import check_tensors
@@ -83,7 +88,7 @@ def run(options: argparse.Namespace) -> int:
     if options.ade20k is not None:
         from lseg_ros.data.ade20k import Ade20k
 
-        Ade20k(options.ade20k, "validation", quirks=True)  # it is there, before anything slow
+        Ade20k(options.ade20k, "validation", quirks=True)  # raises if it is missing, before anything slow begins
     state, _ = read_weights(options.file)
     if not is_original(state):
         raise ValueError(
@@ -97,9 +102,9 @@ def run(options: argparse.Namespace) -> int:
         with enough_memory():
             segmenter = Segmenter(load_model(options.file, VARIANT), options.device)
             for step in (_check_photos, *([_check_ade20k] if options.ade20k is not None else [])):
-                found = step(segmenter, options)
-                _show(found)
-                findings += found
+                further = step(segmenter, options)
+                _show(further)
+                findings += further
     good = all(finding.ok for finding in findings)
     print(f"{options.file.name} {'looks like' if good else 'is not, or not wholly,'} the published network")
     return 0 if good else 1
@@ -150,6 +155,6 @@ def _check_ade20k(segmenter: "Segmenter", options: argparse.Namespace) -> "list[
     data = Ade20k(options.ade20k, "validation", quirks=True)
     indices = tqdm(range(len(data)), unit="image", leave=False, disable=None)
     metrics = evaluate(Scorer(segmenter.net, options.device), data, indices=indices, multiscale=True)
-    found = 100 * metrics.mean_iou, 100 * metrics.pixel_accuracy
-    text = f"ADE20K: mIoU {found[0]:.2f} %, pixel accuracy {found[1]:.2f} %; reported: {MEAN_IOU}, {PIXEL_ACCURACY}"
-    return [Finding(abs(found[0] - MEAN_IOU) <= _TOLERANCE and abs(found[1] - PIXEL_ACCURACY) <= _TOLERANCE, text)]
+    iou, accuracy = 100 * metrics.mean_iou, 100 * metrics.pixel_accuracy
+    text = f"ADE20K: mIoU {iou:.2f} %, pixel accuracy {accuracy:.2f} %; reported: {MEAN_IOU}, {PIXEL_ACCURACY}"
+    return [Finding(abs(iou - MEAN_IOU) <= _TOLERANCE and abs(accuracy - PIXEL_ACCURACY) <= _TOLERANCE, text)]

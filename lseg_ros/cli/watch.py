@@ -1,4 +1,4 @@
-"""`lseg watch`: shows an output of a running node in a window, or writes its images to files."""
+"""The command `lseg watch`, which shows an output of a running node in a window, or writes its images to files."""
 
 import argparse
 import time
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from lseg_ros.cli.window import Window
     from lseg_ros.ros.client import Newest, RemoteNode, StatusWatch
 
-_LOOK_EVERY = 0.05  # seconds, for a window that has to answer its user meanwhile
-_SILENT_FOR = 5.0  # seconds without an image, after which it is said why
+_LOOK_EVERY = 0.05  # seconds between two updates of the window, which has to react to its user
+_SILENT_FOR = 5.0  # seconds without an image until the reason is printed
 _DESCRIPTION = f"""\
 Shows an output of a running node in a window, or writes its images to files; until Ctrl-C:
 
@@ -26,10 +26,9 @@ Shows an output of a running node in a window, or writes its images to files; un
   lseg watch overlay -o pictures/    each image as a file, pictures/overlay_000001_STAMP.png and so on
   lseg watch score/door -o pictures/ --count 1
 
-Outputs: overlay, color, mask, confidence, and score/LABEL for a label's scores (`lseg labels` has the labels; in names
-of topics, what is no letter or digit is _). A file holds what the message holds:
-colors, or ids of 8 or 16 bits; shares of 0 to 1 become 0 to 255. An image that comes while the one before is still
-being written replaces those that wait.
+Outputs: overlay, color, mask, confidence, and score/LABEL for a label's scores (`lseg labels` has the labels; topic
+names have _ for all that is no letter or digit). A file has the message's content: colors, or ids of 8 or 16 bits;
+shares of 0 to 1 become 0 to 255. While an image is being written, only the newest of those that arrive is kept.
 
 {EXIT_STATUS}"""
 
@@ -51,7 +50,7 @@ def add_to(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Shows or writes; returns the exit status."""
+    """Shows images, or writes them. Returns the exit status."""
     if options.count is not None and options.count < 1:
         raise ValueError(f"--count is {options.count}; it must be at least 1")
     show: Callable[[Any], bool]
@@ -80,14 +79,14 @@ def run(options: argparse.Namespace) -> int:
 def _follow(
     images: "Newest[Any]", status: "StatusWatch", show: Callable[[Any], bool], count: int | None, every: float
 ) -> None:
-    """Hands images on until there were `count`, or `show` returns False.
+    """Passes images on until there were `count`, or `show` returns False.
 
     Args:
-        images: Where they come from.
-        status: Tells why none come.
-        show: Is given each image; or None several times a second while none come.
-        count: None for no end.
-        every: Seconds between two images, at least.
+        images: The subscription.
+        status: The node's status, which says why no image arrives.
+        show: Called with each image, or with None several times a second while none arrives.
+        count: Number of images; None for no end.
+        every: Least seconds between two images.
     """
     shown, next_time, heard = 0, 0.0, time.monotonic()
     while count is None or shown < count:
@@ -99,7 +98,7 @@ def _follow(
             time.sleep(min(_LOOK_EVERY, next_time - now))
         elif now - heard > _SILENT_FOR:
             heard = now
-            why = "; ".join(found.message for found in status.statuses()) or "the node sends no diagnostics either"
+            why = "; ".join(entry.message for entry in status.statuses()) or "the node sends no diagnostics either"
             warn(f"no image on {images.topic} for {_SILENT_FOR:g} s: {why}")
         if not show(message):
             return
@@ -112,7 +111,7 @@ class Files:
         self._folder, self._name, self._count = folder, output.replace("/", "_"), 0
 
     def write(self, message: Any) -> bool:
-        """Writes one image, where it is one; returns that there may be more."""
+        """Writes an image if there is one, and returns True, because more may come."""
         if message is None:
             return True
         from lseg_ros.cli.outputs import write_png
@@ -133,7 +132,7 @@ class Screen:
         self._window = window
 
     def show(self, message: Any) -> bool:
-        """Shows one image, where it is one, and answers the window's user; returns whether the window is still open."""
+        """Shows an image if there is one, and updates the window. Returns whether the window is still open."""
         if message is not None:
             from lseg_ros.ros.client import to_array
 
@@ -142,7 +141,7 @@ class Screen:
 
 
 def _storable(pixels: "NDArray[Any]") -> "NDArray[np.uint8 | np.uint16]":
-    """What a PNG can hold: shares as 8 bits, wide ids as 16."""
+    """Converts pixels for a PNG: shares to 8 bits, wide ids to 16."""
     import numpy as np
 
     if pixels.dtype == np.float32:
@@ -151,7 +150,7 @@ def _storable(pixels: "NDArray[Any]") -> "NDArray[np.uint8 | np.uint16]":
 
 
 def _visible(pixels: "NDArray[Any]") -> "NDArray[np.uint8]":
-    """As HxWx3: colors as they are, shares and ids as grey."""
+    """Converts pixels to [H,W,3]. Colors stay as they are; shares and ids become grey."""
     import numpy as np
 
     if pixels.ndim == 3:

@@ -1,4 +1,4 @@
-"""A window with a picture, by Python's own tkinter, which some systems have as a package of its own."""
+"""A window with a picture, by Python's tkinter, which is a separate package on some systems."""
 
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,10 @@ class Window:
     """A window that shows one picture after the other."""
 
     def __init__(self, title: str) -> None:
-        """Opens it.
+        """Opens the window.
+
+        Args:
+            title: The window's title.
 
         Raises:
             ValueError: No window can be shown here.
@@ -37,22 +40,22 @@ class Window:
             self._root.bind(key, lambda _: self.close())
 
     def show(self, rgb: "NDArray[np.uint8]") -> None:
-        """Shows HxWx3 RGB in its own size."""
+        """Shows [H,W,3] uint8 RGB in its own size."""
         if not self._open:
             return
         height, width = rgb.shape[:2]
-        # The portable pixmap is the one format that Tk reads without a decoder.
+        # The portable pixmap is the only format that Tk reads without a decoder.
         self._picture = self._photo(data=b"P6 %d %d 255\n" % (width, height) + rgb.tobytes(), format="PPM")
         self._label.configure(image=self._picture, text="", padx=0, pady=0)
 
     def update(self) -> bool:
-        """Answers clicks and keys; returns whether the window is still open. To be called several times a second."""
+        """Handles clicks and keys, and returns whether the window is still open. Call it several times a second."""
         if self._open:
             self._root.update()
         return self._open
 
     def close(self) -> None:
-        """Closes it."""
+        """Closes the window."""
         if self._open:
             self._open = False
             self._root.destroy()

@@ -1,4 +1,4 @@
-"""Who may use the console: a token, a cookie, and lists of hosts and origins."""
+"""Access control of the console: a token, a cookie, and lists of hosts and origins."""
 
 import hmac
 import secrets
@@ -25,13 +25,13 @@ _HEADERS = {
 
 @dataclass
 class Access:
-    """What a request must show to be let in.
+    """The conditions that a request has to meet.
 
     Attributes:
-        hosts: Values of the Host header that are answered, such as 127.0.0.1:8740. A page of somebody else may point
-            its own name at this address (DNS rebinding), so any other name is refused.
-        port: Port that the console listens on.
-        token: Opens the console; part of the address that is printed.
+        hosts: Accepted values of the Host header, such as 127.0.0.1:8740. Any other name is refused, because a foreign
+            page may point its own name at this address (DNS rebinding).
+        port: The port that the console listens on.
+        token: Opens the console. It is part of the printed address.
         session: Value of the cookie that the token is exchanged for.
     """
 
@@ -42,18 +42,18 @@ class Access:
 
     @property
     def cookie(self) -> str:
-        """Name of the cookie. Browsers share cookies between the ports of a host, so it has the port in it."""
+        """The cookie's name. It contains the port, because browsers share cookies between the ports of a host."""
         return f"lseg_console_{self.port}"
 
     def check_origin(self, request: web.Request, *, required: bool) -> None:
-        """Refuses requests that a page of another origin makes.
+        """Refuses requests from pages of another origin.
 
         Args:
             request: The request.
-            required: Whether a request without an origin is refused too; browsers always send one for a WebSocket.
+            required: Whether to refuse requests without an origin too. Browsers always send one for a WebSocket.
 
         Raises:
-            web.HTTPForbidden: The origin is not on the list.
+            web.HTTPForbidden: The origin is not accepted.
         """
         origin = request.headers.get("Origin")
         if origin is None and not required:
@@ -63,7 +63,7 @@ class Access:
             raise web.HTTPForbidden(text=f"Requests from the origin {origin!r} are refused.")
 
     def is_token(self, given: str) -> bool:
-        """Returns whether this is the token, in a time that does not tell how much of it is right."""
+        """Returns whether a text is the token. The time does not depend on how much of it is right."""
         return hmac.compare_digest(given.encode(), self.token.encode())
 
     def is_known(self, request: web.Request) -> bool:
@@ -71,12 +71,12 @@ class Access:
         return hmac.compare_digest(request.cookies.get(self.cookie, "").encode(), self.session.encode())
 
     def give_cookie(self, response: web.StreamResponse) -> None:
-        """Lets the browser that gets this response in from now on, until it or the console ends."""
+        """Sets the cookie. The browser is accepted from then on, until it or the console ends."""
         response.set_cookie(self.cookie, self.session, httponly=True, samesite="Strict", path="/")
 
 
 def guard(access: Access) -> Any:
-    """Returns a middleware that lets in who may, and adds the headers that keep browsers careful."""
+    """Returns a middleware that checks the access to all pages and adds security headers."""
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -101,7 +101,7 @@ async def _let_in(access: Access, request: web.Request, handler: Handler) -> web
     if request.path == "/" and "token" in request.query:
         if not access.is_token(request.query["token"]):
             raise web.HTTPForbidden(text="The token is wrong. Open the address that lseg_console printed last.")
-        welcome = web.HTTPSeeOther("/")  # so that the token does not stay in the address bar and its history
+        welcome = web.HTTPSeeOther("/")  # removes the token from the address bar and the history
         access.give_cookie(welcome)
         raise welcome
     if not access.is_known(request):

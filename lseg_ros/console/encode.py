@@ -1,4 +1,4 @@
-"""Frames as bytes for the browser: the camera's image as JPEG and a layer, in one binary message."""
+"""Encodes frames for the browser: the camera's image as JPEG and a layer, in one binary message."""
 
 import json
 import zlib
@@ -12,24 +12,25 @@ from numpy.typing import NDArray
 from lseg_ros.images.messages import ImageError
 from lseg_ros.ros.client.view import ViewFrame
 
-LONGEST_SIDE = 1280  # pixels of what is sent; larger images are shrunk
-UNKNOWN = 255  # of a mask whose labels fit into one byte
+LONGEST_SIDE = 1280  # pixels; larger images are shrunk
+UNKNOWN = 255  # in a mask whose labels fit into one byte
 _JPEG = [cv2.IMWRITE_JPEG_QUALITY, 85]
-_ZLIB_LEVEL = 1  # masks have few edges: it is as small as it gets, and quick
+_ZLIB_LEVEL = 1  # fast; for masks, which have few edges, higher levels are hardly smaller
 
 
 def frame_message(frame: ViewFrame, layer: str, label: str, class_ids: Sequence[int], version: int) -> bytes:
-    """Returns a frame as one message: the length of its header (4 bytes, little endian), the header, two parts.
+    """Encodes a frame: the length of its header (4 bytes, little endian), the header, and two parts.
 
-    The first part is the camera's image as JPEG, empty where there is none. The second is the layer: a mask as places
-    of labels, deflated, since JPEG would blur them; anything else as gray JPEG.
+    The first part is the camera's image as JPEG, or empty. The second is the layer. A mask is sent as indices of
+    labels, compressed with zlib, because JPEG would blur them. Other layers are gray JPEGs.
 
     Args:
-        frame: What to show.
-        layer: mask, confidence or score.
-        label: Whose score it is; empty for the other layers.
-        class_ids: Of the labels, in their order; -1 for background. Pixels of a mask are sent as places in this list.
-        version: Of the label set that these ids are of.
+        frame: The frame.
+        layer: "mask", "confidence" or "score".
+        label: The label of the score; empty for the other layers.
+        class_ids: Class ids of the labels in order; -1 for background. Pixels of a mask are sent as indices in this
+            list.
+        version: Version of the label set that has these ids.
     """
     pixels = frame.pixels()
     height, width = pixels.shape
@@ -67,14 +68,14 @@ def message(header: dict[str, Any], *parts: bytes) -> bytes:
 
 
 def mask_places(mask: NDArray[Any], class_ids: Sequence[int]) -> NDArray[Any]:
-    """Returns the place of each pixel's label in the list.
+    """Converts class ids to indices of labels.
 
     Args:
-        mask: [H, W] class ids.
-        class_ids: Of the labels, in their order; -1 for those that no pixel has.
+        mask: [H,W] class ids.
+        class_ids: Class ids of the labels in order; -1 for a label that no pixel has.
 
     Returns:
-        [H, W] uint8 with 255 for unknown, where that leaves room for every place; else uint16 with 65535.
+        [H,W] uint8 with 255 for unknown, or uint16 with 65535 if there are too many labels.
     """
     kind = np.uint16 if len(class_ids) > UNKNOWN else np.uint8
     table = np.full(65536, np.iinfo(kind).max, kind)
@@ -85,12 +86,12 @@ def mask_places(mask: NDArray[Any], class_ids: Sequence[int]) -> NDArray[Any]:
 
 
 def as_bytes(values: NDArray[Any]) -> NDArray[np.uint8]:
-    """Returns shares in [0, 1], or bytes as they are, as bytes."""
+    """Converts shares in [0, 1] to bytes. Bytes stay as they are."""
     return values if values.dtype == np.uint8 else np.asarray(np.clip(values, 0, 1) * 255 + 0.5, np.uint8)
 
 
 def jpeg(pixels: NDArray[np.uint8]) -> bytes:
-    """Returns [H, W, 3] RGB or [H, W] gray as JPEG."""
+    """Encodes [H,W,3] RGB or [H,W] gray as JPEG."""
     return bytes(cv2.imencode(".jpg", _bgr(pixels), _JPEG)[1])
 
 

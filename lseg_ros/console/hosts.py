@@ -1,4 +1,4 @@
-"""The names under which the console may be reached. Standard library only."""
+"""The names under which browsers reach the console. Standard library only."""
 
 from collections.abc import Sequence
 from urllib.parse import urlsplit
@@ -8,19 +8,19 @@ _EVERYWHERE = ("0.0.0.0", "::", "")
 
 
 class AccessError(ValueError):
-    """The console cannot be offered this way; one sentence."""
+    """The console cannot be served with these options. The message is one sentence."""
 
 
 def allowed_hosts(host: str, port: int, names: Sequence[str]) -> frozenset[str]:
-    """Returns the values of the Host header that are answered.
+    """Returns the accepted values of the Host header.
 
     Args:
-        host: Address that the console binds to.
-        port: Port that it listens on.
-        names: Further names by which browsers reach it, each with or without a port.
+        host: The address that the console listens on.
+        port: The port that it listens on.
+        names: Further names by which browsers reach it, with or without a port.
 
     Raises:
-        AccessError: It binds to every address and no name was given, or a name cannot be one.
+        AccessError: It listens on every address and no name was given, or a name is invalid.
     """
     if host in _EVERYWHERE and not names:
         raise AccessError(
@@ -28,7 +28,7 @@ def allowed_hosts(host: str, port: int, names: Sequence[str]) -> frozenset[str]:
             "address that browsers use for this machine"
         )
     own = () if host in _EVERYWHERE else (f"[{host}]" if ":" in host else host,)
-    found = set()
+    accepted = set()
     for name in (*_LOOPBACK, *own, *names):
         parts = urlsplit(f"//{name}")
         try:
@@ -38,9 +38,9 @@ def allowed_hosts(host: str, port: int, names: Sequence[str]) -> frozenset[str]:
         if not parts.hostname or given_port == 0 or parts.netloc != name or "@" in name:
             raise AccessError(f"--allow-host {name!r} is no name of a host; give NAME or NAME:PORT, without http://")
         known = name.lower() if given_port else f"{name.lower()}:{port}"
-        found.add(known)
-        found |= {known.removesuffix(f":{default}") for default in (80, 443) if known.endswith(f":{default}")}
-    return frozenset(found)
+        accepted.add(known)
+        accepted |= {known.removesuffix(f":{default}") for default in (80, 443) if known.endswith(f":{default}")}
+    return frozenset(accepted)
 
 
 def address(host: str, port: int, names: Sequence[str]) -> str:

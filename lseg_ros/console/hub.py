@@ -1,4 +1,4 @@
-"""What all pages share: one connection to ROS, and subscriptions that exist while a page needs them."""
+"""The state that all pages share: one connection to ROS, and the subscriptions that pages need."""
 
 import asyncio
 import logging
@@ -13,40 +13,49 @@ from lseg_ros.console.stream import Stream, StreamKey
 from lseg_ros.ros.client import ClientError, NodeInfo, RemoteNode, Session, choose_node, find_nodes
 
 Result = TypeVar("Result")
-_LOOK_EVERY = 0.5  # seconds between looks at which nodes and topics there are
+_LOOK_EVERY = 0.5  # seconds between two searches for nodes and topics
 _FIND_TIMEOUT = 5.0  # seconds
 _log = logging.getLogger(__name__)
 
 
 class Busy(RuntimeError):
-    """Too much was asked for at once; one sentence."""
+    """There are too many requests at once. The message is one sentence."""
 
 
 class PageLike(Protocol):
-    """What the hub tells a page."""
+    """The part of a page that the hub uses.
+
+    Attributes:
+        node: Full name of the node that the page shows.
+    """
 
     node: str
 
     def put(self, kind: str, content: Any) -> None:
-        """Sends this to the browser soon; of several of a kind the last."""
+        """Sends a message to the browser soon. Of several messages of a kind only the last is sent."""
 
     def wake(self) -> None:
-        """There is a new frame."""
+        """Tells the page that there is a new frame."""
 
 
 class Hub:
-    """Opens what pages need, tells them what is new, and closes what nobody needs any more.
+    """Opens the subscriptions that pages need, passes news to the pages, and closes unused subscriptions.
 
-    Its methods belong to the event loop. What waits for ROS runs on threads: subscriptions and encoding on some, calls
-    of services, which may take a minute, on others.
+    Its methods run in the event loop. Waiting for ROS happens on threads: some for subscriptions and encoding, others
+    for service calls, which may take a minute.
+
+    Attributes:
+        session: The connection to ROS.
+        only: Full name of the only node to offer; None for all.
+        nodes: The nodes that are visible now.
     """
 
     def __init__(self, session: Session, node: str | None) -> None:
-        """Connects to nothing yet.
+        """Prepares the hub. The first page starts the search for nodes.
 
         Args:
             session: The connection to ROS.
-            node: Full name of the only node to offer; None for all that there are.
+            node: Full name of the only node to offer; None for all.
         """
         self.session = session
         self.only = None if node is None else "/" + node.strip("/")
@@ -54,16 +63,16 @@ class Hub:
         self._pages: set[PageLike] = set()
         self._watches: dict[str, NodeWatch] = {}
         self._streams: dict[StreamKey, Stream] = {}
-        self._users: dict[object, int] = {}  # how many pages use a watch or a stream, by its key
+        self._users: dict[object, int] = {}  # number of pages that use a watch or a stream, by its key
         self._changing = asyncio.Lock()
         self._work = ThreadPoolExecutor(2, "console_work")
         self._calls = ThreadPoolExecutor(CALLS // 2, "console_call")
         self._calling = 0
         self._looking: asyncio.Task[None] | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None  # that of the pages
+        self._loop: asyncio.AbstractEventLoop | None = None  # the loop of the pages
 
     async def enter(self, page: PageLike) -> None:
-        """Adds a page; the first one starts the search for nodes."""
+        """Adds a page. The first one starts the search for nodes."""
         self._loop = asyncio.get_running_loop()
         self._pages.add(page)
         if self._looking is None or self._looking.done():
@@ -71,11 +80,11 @@ class Hub:
         page.put("nodes", self._nodes_json())
 
     async def leave(self, page: PageLike) -> None:
-        """Removes a page, which has released what it used; after the last one the search ends."""
+        """Removes a page that has released its subscriptions. After the last one the search ends."""
         self._pages.discard(page)
 
     async def watch(self, name: str) -> NodeWatch:
-        """Returns the labels and the status of a node, for a page that gives them back with `release`."""
+        """Returns the labels and the status of a node. The page has to `release` them."""
         async with self._changing:
             if name not in self._watches:
                 self._watches[name] = NodeWatch(self.session, name, partial(self._soon, self._tell, name))
@@ -84,17 +93,17 @@ class Hub:
             return self._watches[name]
 
     async def stream(self, key: StreamKey) -> Stream:
-        """Returns the frames of a layer, for a page that gives them back with `release`."""
+        """Returns the frames of a layer. The page has to `release` them."""
         async with self._changing:
             if key not in self._streams:
-                made = Stream(self.session, key, self._watches[key.node], partial(self._soon, self._wake))
-                self._streams[key] = made
+                stream = Stream(self.session, key, self._watches[key.node], partial(self._soon, self._wake))
+                self._streams[key] = stream
             self._users[key] = self._users.get(key, 0) + 1
             await self._update()
             return self._streams[key]
 
     async def release(self, key: "str | StreamKey") -> None:
-        """Takes back what `watch` or `stream` gave; the last page's is closed."""
+        """Takes back a result of `watch` or `stream`. It is closed if no other page uses it."""
         async with self._changing:
             self._users[key] -= 1
             if self._users[key]:
@@ -104,11 +113,15 @@ class Hub:
             await self.run(unused.close)
 
     async def run(self, job: Callable[[], Result]) -> Result:
-        """Runs a short job on a thread of those for subscriptions and encoding."""
+        """Runs a short job on a thread for subscriptions and encoding."""
         return await asyncio.get_running_loop().run_in_executor(self._work, job)
 
     async def call(self, job: Callable[[], Result]) -> Result:
-        """Runs a call of a service, which may take long; raises Busy where too many are in work."""
+        """Runs a service call, which may take long.
+
+        Raises:
+            Busy: Too many calls are running.
+        """
         if self._calling >= CALLS:
             raise Busy("too many requests to the node are in work; wait for their answers")
         self._calling += 1
@@ -118,27 +131,31 @@ class Hub:
             self._calling -= 1
 
     def remote(self, name: str) -> RemoteNode:
-        """Returns a node to call; blocks for some seconds where it is not there. Raises NotFound."""
+        """Returns a node to call. This blocks for some seconds if the node is missing.
+
+        Raises:
+            NotFound: The node is missing.
+        """
         return RemoteNode(self.session, choose_node(self.session, self.only or name, _FIND_TIMEOUT))
 
     def image_at(self, key: StreamKey, stamp: tuple[int, int]) -> Any:
-        """Returns the camera's image of a stamp as [H, W, 3], where a page watches that camera; else None."""
+        """Returns the camera's image of a stamp as [H,W,3] uint8 RGB, or None if no page watches that camera."""
         for other, stream in self._streams.items():
             if (other.node, other.camera) == (key.node, key.camera) and stream.view is not None:
-                found = stream.view.image_at(stamp)
-                if found is not None:
-                    return found
+                image = stream.view.image_at(stamp)
+                if image is not None:
+                    return image
         return None
 
     async def close(self) -> None:
-        """Ends the search and the threads, once no page is left."""
+        """Ends the search and the threads. No page may be left."""
         if self._looking is not None:
             await self._looking
         await asyncio.get_running_loop().run_in_executor(None, self._work.shutdown)
         self._calls.shutdown(wait=False, cancel_futures=True)
 
     async def _look(self) -> None:
-        """Sees which nodes and topics there are, again and again while there are pages."""
+        """Searches for nodes and topics again and again while there are pages."""
         while self._pages:
             try:
                 async with self._changing:
@@ -149,8 +166,8 @@ class Hub:
 
     async def _update(self) -> None:
         before = self._nodes_json()
-        found = await self.run(lambda: find_nodes(self.session))
-        self.nodes = [info for info in found if self.only in (None, info.name)]
+        infos = await self.run(lambda: find_nodes(self.session))
+        self.nodes = [info for info in infos if self.only in (None, info.name)]
         by_name = {info.name: info for info in self.nodes}
         parts: list[NodeWatch | Stream] = [*self._watches.values(), *self._streams.values()]
         for part in parts:
@@ -164,12 +181,12 @@ class Hub:
         return [{"name": info.name, "cameras": list(info.cameras), "count": info.count} for info in self.nodes]
 
     def _soon(self, callback: Callable[..., None], *arguments: Any) -> None:
-        """Calls something in the event loop, from any thread."""
+        """Calls a function in the event loop. Any thread may call this."""
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(callback, *arguments)
 
     def _tell(self, name: str, kind: str) -> None:
-        """Sends what is new of a node, labels or status, to the pages that watch it."""
+        """Sends new labels or a new status of a node to the pages that watch it."""
         watch = self._watches.get(name)
         if watch is None:
             return

@@ -1,30 +1,30 @@
-"""How much a client may send."""
+"""Limits for what a client may send."""
 
 import time
 from collections.abc import Callable
 
-MESSAGE_BYTES = 4096  # of one message over the WebSocket
-BODY_BYTES = 256 * 1024  # of one POST
-PAGES = 32  # open at a time
-CALLS = 8  # of the node's services, in work or waiting
+MESSAGE_BYTES = 4096  # largest message over the WebSocket
+BODY_BYTES = 256 * 1024  # largest POST
+PAGES = 32  # most pages open at a time
+CALLS = 8  # most calls of services that run or wait
 
 
 class Rate:
-    """A token bucket: so many at once, and so many each second."""
+    """A token bucket: it limits the number of events at once and per second."""
 
     def __init__(self, burst: int, per_second: float, clock: Callable[[], float] = time.monotonic) -> None:
-        """Starts full.
+        """Starts with a full bucket.
 
         Args:
-            burst: How many may come at once.
-            per_second: How many may come each second in the long run.
-            clock: Seconds.
+            burst: Most events at once.
+            per_second: Most events per second in the long run.
+            clock: Returns seconds.
         """
         self._burst, self._per_second, self._clock = burst, per_second, clock
         self._left, self._at = float(burst), clock()
 
     def admit(self) -> bool:
-        """Counts one; returns False where that is too many."""
+        """Counts an event, and returns whether it is within the limit."""
         now = self._clock()
         self._left = min(self._burst, self._left + (now - self._at) * self._per_second)
         self._at = now

@@ -33,7 +33,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 async def _serve(options: argparse.Namespace) -> None:
-    # Imported late, so that --help and a wrong option need no ROS.
+    # Imported here, so that --help and a wrong option need no ROS.
     from aiohttp import web
 
     from lseg_ros.console.access import Access
@@ -41,7 +41,7 @@ async def _serve(options: argparse.Namespace) -> None:
     from lseg_ros.console.server import make_app
     from lseg_ros.ros.client import Session
 
-    allowed_hosts(options.host, options.port or 1, options.allow_host)  # a wrong option is told before ROS starts
+    allowed_hosts(options.host, options.port or 1, options.allow_host)  # reports a wrong option before ROS starts
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, ended.set)
@@ -58,7 +58,7 @@ async def _serve(options: argparse.Namespace) -> None:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """Returns a socket that is bound; raises AccessError where that fails."""
+    """Returns a bound socket; raises AccessError if that fails."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
         return socket.create_server((host, port), family=family)
@@ -70,7 +70,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serves the console until SIGINT or SIGTERM; returns the exit status."""
+    """Serves the console until SIGINT or SIGTERM. Returns the exit status."""
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:

@@ -1,4 +1,4 @@
-"""The labels and the status of one node, as they change."""
+"""Watches the labels and the status of one node."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,22 +6,25 @@ from typing import Any
 from lseg_ros.console.labels import label_set_json
 from lseg_ros.ros.client import Newest, NodeInfo, NotFound, RemoteNode, Session, StatusWatch
 
-_KEPT = 8  # label sets, for frames that were made with an earlier one
+_KEPT = 8  # number of label sets that are kept, for frames with an earlier one
 
 
 class NodeWatch:
-    """Subscribes to a node's labels and to its diagnostics.
+    """Subscribes to a node's labels and diagnostics.
 
-    `update` and `close` are called one at a time; the rest may be called from any thread.
+    `update` and `close` must not run at the same time. Any thread may call the other methods.
+
+    Attributes:
+        node: Full name of the node.
     """
 
     def __init__(self, session: Session, node: str, on_new: Callable[[str], None]) -> None:
-        """Subscribes to nothing yet; `update` does, once the node is there.
+        """Prepares the subscriptions. `update` makes them when the node is visible.
 
         Args:
             session: The connection to ROS.
-            node: Full name.
-            on_new: Called on the session's thread with what is new, "labels" or "status"; must be quick.
+            node: Full name of the node.
+            on_new: Called on the session's thread with "labels" or "status" when these are new. It must be quick.
         """
         self.node = node
         self._session, self._on_new = session, on_new
@@ -30,13 +33,13 @@ class NodeWatch:
         self._sets: dict[int, dict[str, Any]] = {}
 
     def update(self, info: NodeInfo) -> None:
-        """Subscribes to what is there and was not."""
+        """Subscribes to the topics that are visible now, if it has not yet."""
         if self._status is None:
             self._status = StatusWatch(self._session, self.node, lambda: self._on_new("status"))
         if self._labels is None:
             try:
                 self._labels = RemoteNode(self._session, info).label_changes(self._on_labels)
-            except NotFound:  # unconfigured
+            except NotFound:  # the node is unconfigured
                 return
             self._on_labels()
 
@@ -47,14 +50,18 @@ class NodeWatch:
                 part.close()
 
     def label_set(self, version: int | None = None) -> dict[str, Any]:
-        """Returns a label set as JSON: of a version if that is known, else the latest; without labels before that."""
+        """Returns a label set as JSON values. Before the first one it has no labels.
+
+        Args:
+            version: The set's version. If it is None or unknown, the latest set is returned.
+        """
         sets = self._sets
         if version in sets:
             return sets[version]
         return sets[next(reversed(sets))] if sets else {"version": 0, "labels": []}
 
     def camera_topic(self, camera: str) -> str:
-        """Returns the full name of the topic that a camera's images come from; empty while it is not known."""
+        """Returns the full name of the topic of a camera's images; empty while it is unknown."""
         for status in self.json("status"):
             if status["camera"] == camera:
                 return str(status["values"].get("image_topic", ""))
@@ -79,7 +86,7 @@ class NodeWatch:
         message = None if self._labels is None else self._labels.peek()
         if message is None:
             return
-        # A node that was started again counts from 1.
+        # A restarted node counts its versions from 1 again.
         kept = {} if message.version <= max(self._sets, default=0) else self._sets
         sets = {**kept, message.version: label_set_json(message)}
         self._sets = dict(list(sets.items())[-_KEPT:])

@@ -1,4 +1,4 @@
-"""One open page: what it shows, and the WebSocket that it is told things over."""
+"""One open page: what it shows, and its WebSocket."""
 
 import asyncio
 import json
@@ -14,21 +14,33 @@ from lseg_ros.console.stream import Stream, StreamKey
 from lseg_ros.ros.client import ClientError
 from lseg_ros.ros.client.view import ViewFrame
 
-FRAMES_PER_SECOND = 15  # at most, for each page
+FRAMES_PER_SECOND = 15  # most frames for each page
 _LAYERS = ("mask", "confidence", "score")
-_BURST, _PER_SECOND = 60, 40  # messages; each frame that is shown is one
+_BURST, _PER_SECOND = 60, 40  # most messages from a page, which sends one for each frame that it has shown
 _LONGEST_NAME = 1024  # characters
 _log = logging.getLogger(__name__)
 
 
 class BadMessage(ValueError):
-    """A message over the WebSocket that the page of this package never sends."""
+    """The page of this package never sends such a message over the WebSocket."""
 
 
 class Page:
-    """Sends the newest of everything: a frame only when the browser is ready for one, so no page is ever behind."""
+    """Sends the newest frame, labels and status to one browser.
+
+    A frame is sent only when the browser is ready for one, so no page lags behind.
+
+    Attributes:
+        node: Full name of the node that the page shows; empty for none.
+    """
 
     def __init__(self, hub: Hub, socket: web.WebSocketResponse) -> None:
+        """Prepares the page; `run` serves it.
+
+        Args:
+            hub: The connection to ROS.
+            socket: The page's WebSocket.
+        """
         self.node = ""
         self._hub, self._socket = hub, socket
         self._watch: NodeWatch | None = None
@@ -42,12 +54,12 @@ class Page:
         self._rate = Rate(_BURST, _PER_SECOND)
 
     def put(self, kind: str, content: Any) -> None:
-        """Sends this to the browser soon; of several of a kind the last."""
+        """Sends a message to the browser soon. Of several messages of a kind only the last is sent."""
         self._outbox[kind] = content
         self._wake.set()
 
     def wake(self) -> None:
-        """There is a new frame."""
+        """Tells the page that there is a new frame."""
         self._wake.set()
 
     async def run(self) -> None:
@@ -66,7 +78,7 @@ class Page:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            # Also where the server ends meanwhile: what is open in ROS has to be closed.
+            # Shielded, because subscriptions have to be closed even if the server ends meanwhile.
             await asyncio.shield(self._leave())
 
     async def _leave(self) -> None:
@@ -131,7 +143,7 @@ class Page:
                 continue
             try:
                 frame, data = await stream.encoded()
-            except ClientError as error:  # a damaged output
+            except ClientError as error:  # the output is damaged
                 self.put("problem", str(error))
                 frame, data = stream.newest(), b""
             if stream is not self._stream:

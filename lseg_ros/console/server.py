@@ -1,4 +1,4 @@
-"""The HTTP server: the page's files, the WebSocket, and what the page asks of a node."""
+"""The HTTP server: the page's files, the WebSocket, and the page's requests."""
 
 import asyncio
 import logging
@@ -15,7 +15,7 @@ from lseg_ros.console.page import Page
 
 _SOCKETS: web.AppKey[set[Any]] = web.AppKey("sockets")
 _ACCESS: web.AppKey[Access] = web.AppKey("access")
-_HEARTBEAT = 15.0  # seconds; a browser that does not answer for half of that is gone
+_HEARTBEAT = 15.0  # seconds; a browser that does not answer within half of this is disconnected
 _TYPES = {"html": "text/html", "js": "text/javascript", "css": "text/css", "svg": "image/svg+xml"}
 _log = logging.getLogger(__name__)
 
@@ -24,8 +24,8 @@ def make_app(hub: Hub, access: Access) -> web.Application:
     """Returns the console as an application of aiohttp.
 
     Args:
-        hub: The connection to ROS; closed with the application.
-        access: Who may use it.
+        hub: The connection to ROS. It is closed with the application.
+        access: The access control.
     """
     app = web.Application(middlewares=[guard(access)], client_max_size=limits.BODY_BYTES)
     app[HUB], app[_ACCESS], app[_SOCKETS] = hub, access, set()

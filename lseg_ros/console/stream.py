@@ -11,13 +11,13 @@ from lseg_ros.ros.client.view import View, ViewFrame
 
 
 class StreamKey(NamedTuple):
-    """What a page shows.
+    """The view that a page shows.
 
     Attributes:
-        node: Full name.
-        camera: Its name; empty for a node with one camera.
-        layer: mask, confidence or score.
-        label: Whose score; empty for the other layers.
+        node: Full name of the node.
+        camera: Name of the camera; empty for a node with one camera.
+        layer: "mask", "confidence" or "score".
+        label: The label of the score; empty for the other layers.
     """
 
     node: str
@@ -27,16 +27,21 @@ class StreamKey(NamedTuple):
 
 
 class Stream:
-    """Subscribes to a layer and the camera's images, and encodes the newest frame when a page is ready for it."""
+    """Subscribes to a layer and the camera's images, and encodes the newest frame when a page is ready for it.
+
+    Attributes:
+        node: Full name of the node.
+        view: The subscriptions; None while the topics are missing.
+    """
 
     def __init__(self, session: Session, key: StreamKey, watch: NodeWatch, on_new: Callable[[], None]) -> None:
-        """Subscribes to nothing yet; `update` does, once the topics are there.
+        """Prepares the subscriptions. `update` makes them when the topics are visible.
 
         Args:
             session: The connection to ROS.
-            key: What to show.
+            key: The view to show.
             watch: The node's labels and status.
-            on_new: Called on the session's thread for each new frame; must be quick.
+            on_new: Called on the session's thread for each new frame. It must be quick.
         """
         self.node = key.node
         self.view: View | None = None
@@ -46,7 +51,11 @@ class Stream:
         self._encoded: tuple[ViewFrame | None, bytes] = None, b""
 
     def update(self, info: NodeInfo) -> None:
-        """Subscribes to what is there, anew where it has moved, and unsubscribes from what is gone."""
+        """Subscribes to topics that have appeared or moved, and unsubscribes from those that are gone.
+
+        Args:
+            info: The node's topics and services now.
+        """
         try:
             topic = info.topic(self._output(), self._key.camera)
             frame_info = info.topic("frame_info", self._key.camera)
@@ -75,11 +84,11 @@ class Stream:
         self.view, self._topic = None, ""
 
     def newest(self) -> ViewFrame | None:
-        """Returns the newest frame; None before the first."""
+        """Returns the newest frame, or None before the first."""
         return None if self.view is None else self.view.newest()
 
     async def encoded(self) -> tuple[ViewFrame | None, bytes]:
-        """Returns the newest frame and its message for the browser; made once, whoever asks."""
+        """Returns the newest frame and its message for the browser. Each frame is encoded once for all pages."""
         async with self._encoding:
             frame = self.newest()
             if frame is not None and frame is not self._encoded[0]:
@@ -88,6 +97,6 @@ class Stream:
 
     def _encode(self, frame: ViewFrame) -> bytes:
         labels = self._watch.label_set(None if frame.info is None else frame.info.label_version)
-        # A background label has the id of unknown pixels; no pixel is its own.
+        # A background label has the id of unknown pixels, so no pixel can be shown as its own.
         ids = [-1 if label["background"] else label["class_id"] for label in labels["labels"]]
         return frame_message(frame, self._key.layer, self._key.label, ids, labels["version"])

@@ -1,4 +1,4 @@
-"""What all data sets share: the protocol, reading of pictures, and the sentence for what is missing."""
+"""The parts that all data sets share: the protocol, the reading of pictures, and the message about missing files."""
 
 import logging
 from abc import abstractmethod
@@ -19,13 +19,15 @@ IGNORE = 255
 """The id of pixels without a label."""
 
 Sample = tuple[NDArray[np.uint8], NDArray[np.uint8]]
-"""HxWx3 RGB and HxW ids; an id is a place in the data set's labels, or IGNORE."""
+"""An image [H,W,3] RGB and its ids [H,W]. An id is an index of the data set's labels, or IGNORE."""
 
 
 class Dataset(Protocol):
-    """Images with a mask each.
+    """Images with one mask each.
 
-    name: what reports call it. phrases: for each id the words that stand for it, the first is its label.
+    Attributes:
+        name: The name in reports.
+        phrases: For each id the words that stand for it. The first one is its label.
     """
 
     name: str
@@ -41,7 +43,12 @@ class Dataset(Protocol):
 
     @abstractmethod
     def sample(self, index: int) -> Sample:
-        """Reads one picture; raises ValueError or FileNotFoundError naming the file that cannot be used."""
+        """Reads one picture.
+
+        Raises:
+            ValueError: A file cannot be used. The message names it.
+            FileNotFoundError: A file is missing. The message names it.
+        """
 
 
 class PairedFiles(Dataset):
@@ -56,13 +63,14 @@ class PairedFiles(Dataset):
         *,
         upright: bool = False,
     ) -> None:
-        """
+        """Prepares the data set.
+
         Args:
-            name: as in `Dataset`.
-            phrases: as in `Dataset`.
+            name: As in `Dataset`.
+            phrases: As in `Dataset`.
             pairs: (image, mask) files.
-            ids: value in the masks (0..255) -> id or IGNORE; a mask with any other value is refused.
-            upright: as in `read_image`.
+            ids: From a value in the masks (0..255) to an id or IGNORE. A mask with any other value is refused.
+            upright: As in `read_image`.
         """
         self.name, self.phrases, self._pairs = name, phrases, pairs
         self._read_image = ImageReader(upright=upright)
@@ -74,7 +82,7 @@ class PairedFiles(Dataset):
         return len(self._pairs)
 
     def sample(self, index: int) -> Sample:
-        """As `Dataset.sample`."""
+        """As `Dataset`."""
         image_path, mask_path = self._pairs[index]
         image = self._read_image(image_path)
         mask = read_mask_of(image, mask_path, image_path)
@@ -85,7 +93,15 @@ class PairedFiles(Dataset):
 
 
 def existing(path: Path, layout: str) -> Path:
-    """The path; raises FileNotFoundError naming it and the layout expected where it is missing."""
+    """Returns a path that has to exist.
+
+    Args:
+        path: The path.
+        layout: The expected layout, for the message.
+
+    Raises:
+        FileNotFoundError: It is missing. The message names it and the layout.
+    """
     if not path.exists():
         raise FileNotFoundError(f"{path} is missing; expected is {layout}")
     return path
@@ -95,36 +111,44 @@ def pair_files(images: Path, masks: Path, layout: str) -> list[tuple[Path, Path]
     """Pairs the photos of a folder with the .png masks of the same names.
 
     Args:
-        images: Folder of photos, of any kind that is read here. What else it has is left out, and the log says so.
+        images: Folder of photos, in any readable format. Other files are left out, and the log names them.
         masks: Folder of masks.
-        layout: What the folders should hold, for messages.
+        layout: The expected layout, for the message.
 
     Returns:
         (image, mask) in the order of names.
 
     Raises:
-        FileNotFoundError: A folder or a mask is missing, or there are no images; names it and `layout`.
+        FileNotFoundError: A folder or a mask is missing, or there are no images. The message names it and the layout.
     """
     try:
-        found = photos_in(existing(images, layout), logger.warning)
+        photos = photos_in(existing(images, layout), logger.warning)
     except SourceError as error:
         raise FileNotFoundError(f"{images} holds no images; expected is {layout}") from error
-    return [(p, existing(masks / f"{p.stem}.png", layout)) for p in found]
+    return [(p, existing(masks / f"{p.stem}.png", layout)) for p in photos]
 
 
 def package_lines(path: str) -> list[str]:
-    """The lines of a list that the package brings; `path` is relative to lseg_ros/training."""
+    """Returns the lines of a text file in this package.
+
+    Args:
+        path: Relative to lseg_ros/data.
+    """
     return (files("lseg_ros.data") / path).read_text(encoding="utf-8").splitlines()
 
 
 def read_pair(image_path: Path, mask_path: Path) -> Sample:
     """Reads an image and its mask, as `read_image` and `read_mask_of` do.
 
+    Args:
+        image_path: The image.
+        mask_path: The mask.
+
     Returns:
-        HxWx3 RGB, and HxW values of the mask.
+        [H,W,3] RGB, and the mask's values [H,W].
 
     Raises:
-        ValueError: A file cannot be decoded, or the two do not fit; names it.
+        ValueError: A file cannot be decoded, or the two have different sizes. The message names it.
     """
     image = read_image(image_path)
     return image, read_mask_of(image, mask_path, image_path)
@@ -134,15 +158,15 @@ def read_mask_of(image: NDArray[np.uint8], path: Path, image_path: Path) -> NDAr
     """Reads the mask of an image.
 
     Args:
-        image: HxWx3.
-        path: Of the mask.
-        image_path: Of the image, for what is said where the two do not fit.
+        image: [H,W,3] RGB.
+        path: The mask.
+        image_path: The image, for the message.
 
     Returns:
-        HxW values.
+        [H,W] values.
 
     Raises:
-        ValueError: The mask cannot be decoded or is of another size.
+        ValueError: The mask cannot be decoded or has another size.
     """
     mask = read_mask(path)
     if mask.shape != image.shape[:2]:
@@ -154,7 +178,7 @@ def read_mask_of(image: NDArray[np.uint8], path: Path, image_path: Path) -> NDAr
 
 
 def _turned(mask: NDArray[np.uint8], image: NDArray[np.uint8], image_path: Path) -> str:
-    """What to do where the mask fits the image once that is turned as its EXIF data say, or is not."""
+    """Returns advice if the mask fits the image once the image is turned by its EXIF data, or is not turned."""
     if mask.shape != image.shape[1::-1] or exif_orientation(image_path) == 1:
         return ""
     return (
@@ -164,18 +188,18 @@ def _turned(mask: NDArray[np.uint8], image: NDArray[np.uint8], image_path: Path)
 
 
 def read_image(path: Path, *, upright: bool = False) -> NDArray[np.uint8]:
-    """Reads the image of a data set.
+    """Reads an image of a data set.
 
     Args:
-        path: Of the image.
-        upright: Whether masks were made of upright images, as people see them, or of images as they are stored, as
-            those of all published data sets here. The EXIF data in a phone's photos tell the two apart.
+        path: The image.
+        upright: Whether the masks belong to upright images, as people see them. Otherwise they belong to images as they
+            are stored, as in all published data sets here. The two differ if a phone's photo has EXIF data about it.
 
     Returns:
-        HxWx3 RGB.
+        [H,W,3] RGB.
 
     Raises:
-        ValueError: The file cannot be decoded; names it.
+        ValueError: The file cannot be decoded. The message names it.
     """
     try:
         return read_photo(path, upright=upright)
@@ -184,19 +208,23 @@ def read_image(path: Path, *, upright: bool = False) -> NDArray[np.uint8]:
 
 
 class ImageReader:
-    """Reads the images of a data set by one rule about EXIF data, and says once where that rule matters."""
+    """Reads the images of a data set, and warns once if the EXIF orientation of one matters."""
 
     def __init__(self, *, upright: bool) -> None:
-        """upright: as in `read_image`."""
+        """Prepares the reader.
+
+        Args:
+            upright: As in `read_image`.
+        """
         self._upright = upright
-        self._told = False
+        self._warned = False
 
     def __call__(self, path: Path) -> NDArray[np.uint8]:
         """As `read_image`."""
         image = read_image(path, upright=self._upright)
-        orientation = 1 if self._told else exif_orientation(path)
+        orientation = 1 if self._warned else exif_orientation(path)
         if orientation != 1:
-            self._told = True
+            self._warned = True
             how, other = ("turned upright", "false") if self._upright else ("left as it is stored", "true")
             logger.warning(
                 "%s is %s, and its EXIF orientation is %d; so are further ones; if masks were made otherwise they do "
@@ -210,11 +238,15 @@ class ImageReader:
 
 
 def read_mask(path: Path) -> NDArray[np.uint8]:
-    """HxW ids, of a palette's image (such as PASCAL VOC's) the indices; raises ValueError naming what is none."""
+    """Reads [H,W] ids. Of an image with a palette, such as PASCAL VOC's, it reads the indices.
+
+    Raises:
+        ValueError: The file is no such mask. The message names it.
+    """
     try:
         with Image.open(path) as mask:
             if mask.mode in ("L", "P"):
                 return np.array(mask, np.uint8)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        pass  # PIL has an exception for each way of being broken; the advice is the same
+        pass  # PIL raises many classes for broken files; the advice is the same
     raise ValueError(f"{path} is not an 8-bit single-channel mask; replace or remove it")

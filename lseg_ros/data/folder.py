@@ -8,17 +8,18 @@ LAYOUT = "a folder with images/, masks/ (8-bit .png of the same names) and label
 
 
 class Folder(PairedFiles):
-    """Anybody's own data; 255 in the masks is ignored."""
+    """A user's own data. 255 in the masks is ignored."""
 
     def __init__(self, root: Path, upright: bool = True) -> None:
-        """
+        """Lists the files.
+
         Args:
-            root: the folder with `images`, `masks` and `labels.txt`.
-            upright: whether the masks are of upright images, as `lseg segment` and most tools write them, or of images
-                as they are stored.
+            root: The folder with `images`, `masks` and `labels.txt`.
+            upright: Whether the masks belong to upright images, as those of `lseg segment` and most tools do. Otherwise
+                they belong to images as they are stored.
 
         Raises:
-            FileNotFoundError: something is missing; names it and the layout.
+            FileNotFoundError: Something is missing. The message names it and the layout.
             ValueError: labels.txt has an empty line, or more lines than there are ids.
         """
         path = existing(root / "labels.txt", LAYOUT)

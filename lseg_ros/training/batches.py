@@ -1,7 +1,7 @@
-"""What each step of a run learns from. A batch follows from the seed and its number alone.
+"""The batches that each step of a run learns from. A batch depends only on the seed and its number.
 
-A step takes `accumulate` batches on each of the run's processes. Batches are numbered through: those of step s are
-s * n .. s * n + n - 1, where n is `accumulate` times the processes, whichever process they fall to.
+A step takes `accumulate` batches on each of the run's processes. Step s has the batches s * n .. s * n + n - 1, where n
+is `accumulate` times the number of processes. It does not matter which process gets which.
 """
 
 import logging
@@ -31,10 +31,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Part:
-    """What n images of a batch that come from one source learn.
+    """The targets of n images of a batch that come from one source.
 
-    target: [n,h,w] rows of `text` or 255, of every `pixel_step`-th pixel. grid: [h,w,2] where in the crop these are, as
-    `grid_sample` takes it. text: [N,D].
+    Attributes:
+        target: [n,h,w] rows of `text` or 255, of every `pixel_step`-th pixel.
+        grid: [h,w,2], the places of these pixels in the crop, as `grid_sample` needs them.
+        text: [N,D] unit vectors of the labels.
     """
 
     target: Tensor
@@ -42,24 +44,35 @@ class Part:
     text: Tensor
 
     def pin_memory(self) -> "Part":
-        """In memory that a GPU copies from without waiting."""
+        """Returns a copy in memory that a GPU copies from without waiting."""
         return Part(self.target.pin_memory(), self.grid.pin_memory(), self.text.pin_memory())
 
 
 @dataclass(frozen=True)
 class Batch:
-    """images [B,3,S,S] normalised, and the parts they fall into, in their order."""
+    """Images with their targets.
+
+    Attributes:
+        images: [B,3,S,S], normalized.
+        parts: The parts of the batch, in the order of the images.
+    """
 
     images: Tensor
     parts: list[Part]
 
     def pin_memory(self) -> "Batch":
-        """In memory that a GPU copies from without waiting."""
+        """Returns a copy in memory that a GPU copies from without waiting."""
         return Batch(self.images.pin_memory(), [part.pin_memory() for part in self.parts])
 
 
 class Broken(NamedTuple):
-    """A file that cannot be used: the source's name, its place in it, and why."""
+    """A file that cannot be used.
+
+    Attributes:
+        name: The source's name.
+        place: The file's index in the source.
+        why: Why it cannot be used.
+    """
 
     name: str
     place: int
@@ -67,27 +80,36 @@ class Broken(NamedTuple):
 
 
 def phrases_of(sources: Iterable[Source]) -> list[str]:
-    """All phrases that batches of these sources may need, sorted."""
-    found: set[str] = set()
+    """Returns all phrases that batches of some sources may need, sorted."""
+    phrases: set[str] = set()
     for source in sources:
         if isinstance(source, EpisodeSet):
-            found |= {"others", *(source.labels[class_id] for class_id in source.class_ids)}
+            phrases |= {"others", *(source.labels[class_id] for class_id in source.class_ids)}
         else:
-            found |= {phrase for label in source.phrases for phrase in label}
-    return sorted(found)
+            phrases |= {phrase for label in source.phrases for phrase in label}
+    return sorted(phrases)
 
 
 class Batches:
-    """Makes the batches of a run. Safe to use from several threads."""
+    """Makes the batches of a run. It is safe to use from several threads.
+
+    Attributes:
+        config: The run.
+        sources: The data sets by their names in `config`.
+        text: [D] unit vector of each phrase.
+        mean: [3,1,1], the mean of the normalization.
+        std: [3,1,1], the standard deviation of the normalization.
+    """
 
     def __init__(
         self, config: TrainConfig, variant: Variant, sources: Mapping[str, Source], text: Mapping[str, Tensor]
     ) -> None:
-        """
+        """Prepares the batches.
+
         Args:
-            config: of the run.
-            variant: says how images are normalised.
-            sources: the data sets by the names they have in `config`.
+            config: The run.
+            variant: Gives the mean and std of the normalization.
+            sources: The data sets by their names in `config`.
             text: [D] unit vector on the CPU for each of `phrases_of(sources)`.
         """
         self.config, self.sources, self.text = config, sources, text
@@ -97,16 +119,25 @@ class Batches:
         self._lock = Lock()
 
     def per_epoch(self, together: int) -> int:
-        """Steps that take every image once, where a step takes `together` batches; the last is filled up."""
+        """Returns the number of steps that take every image once. The last step is filled up.
+
+        Args:
+            together: Number of batches in a step.
+        """
         return -(-sum(map(len, self.sources.values())) // (self.config.batch * together))
 
     def batch(self, number: int, together: int = 1) -> Batch:
-        """The batch of a number: crops, each with the labels in them and some that are not.
+        """Makes the batch of a number: crops with the labels that they show and some that they do not.
 
-        Labels of different sources do not compete, for what one calls a person may be a pedestrian in another.
+        Labels of different sources do not compete, because a person of one source may be a pedestrian of another.
+
+        Args:
+            number: The batch's number.
+            together: The number of batches in a step.
 
         Raises:
-            ValueError, OSError: a file cannot be used, or too many cannot where the run skips them; names it.
+            ValueError: A file cannot be used, or the run skips such files and there are too many. The message names it.
+            OSError: A file cannot be read.
         """
         rng = np.random.default_rng((self.config.seed, number))
         images: list[NDArray[np.uint8]] = []
@@ -114,18 +145,19 @@ class Batches:
         for name, indices in self._drawn(number, together, rng):
             source = self.sources[name]
             if isinstance(source, EpisodeSet):
-                found = [self._of_episode(e, rng) for e in self._read(name, source.episode, indices, number)]
+                pairs = [self._of_episode(e, rng) for e in self._read(name, source.episode, indices, number)]
             else:
-                found = [self._of_images(source, self._read(name, source.sample, indices, number), rng)]
-            images += [pictures for pictures, _ in found]
-            parts += [part for _, part in found]
+                pairs = [self._of_images(source, self._read(name, source.sample, indices, number), rng)]
+            images += [pictures for pictures, _ in pairs]
+            parts += [part for _, part in pairs]
         pixels = torch.from_numpy(np.concatenate(images)).permute(0, 3, 1, 2).float() / 255
         return Batch((pixels - self.mean) / self.std, parts)
 
     def _drawn(self, number: int, together: int, rng: np.random.Generator) -> Iterator[tuple[str, list[int]]]:
-        """For each source that has a share in the batch, its name and the places in it.
+        """Yields name and indices of each source that has a share in the batch.
 
-        A generator, for each source's places are drawn from `rng` after all that was drawn for the one before.
+        This has to be a generator: each source's indices are drawn from `rng` after everything else was drawn for the
+        source before.
         """
         config, names = self.config, list(self.sources)
         if config.steps:
@@ -142,45 +174,52 @@ class Batches:
         for name, start, end in zip(names, starts, starts[1:], strict=False):
             own = places[(start <= places) & (places < end)] - start
             if own.size:
-                # Episodes of further epochs have shots of their own.
+                # Episodes of later epochs have other shots.
                 further = epoch * (end - start) if isinstance(self.sources[name], EpisodeSet) else 0
                 yield name, (own + further).tolist()
 
     def _read(self, name: str, read: Callable[[int], T], indices: list[int], number: int) -> Iterator[T]:
-        """Reads each; for one that is broken another one of the source, where the run skips such files."""
+        """Reads each index. If the run skips broken files, another index of the source replaces a broken one."""
         for place, index in enumerate(indices):
             attempt = 0
             while True:
                 try:
-                    found = read(index)
+                    result = read(index)
                     break
                 except (ValueError, OSError) as error:
                     if self.config.broken_files == "stop":
                         raise
                     self.note_broken(Broken(name, index % len(self.sources[name]), str(error)))
-                # Not from the batch's own stream: all else in it stays what it would have been.
+                # Not from the batch's own stream, so that all else in the batch stays the same.
                 attempt += 1
                 rng = np.random.default_rng((self.config.seed, number, place, attempt))
                 index = int(rng.integers(0, len(self.sources[name])))
-            yield found
+            yield result
 
-    def note_broken(self, found: Broken) -> None:
-        """Warns of a file once; raises ValueError where more than a tenth of the source, or all of it, is broken."""
-        count = len(self.sources[found.name])
+    def note_broken(self, file: Broken) -> None:
+        """Warns once about a file.
+
+        Args:
+            file: The file.
+
+        Raises:
+            ValueError: More than a tenth of the source, or all of it, is broken.
+        """
+        count = len(self.sources[file.name])
         with self._lock:
-            broken = self._broken[found.name]
-            if found.place not in broken:
-                logger.warning("skipped: %s", found.why)
-                self._new.append(found)
-            broken.add(found.place)
+            broken = self._broken[file.name]
+            if file.place not in broken:
+                logger.warning("skipped: %s", file.why)
+                self._new.append(file)
+            broken.add(file.place)
             if len(broken) > max(1, count // 10) or len(broken) == count:
                 raise ValueError(
-                    f"{len(broken)} of the {count} files of the source {found.name!r} cannot be used, the last because "
-                    f"{found.why}; more than a tenth are too many to skip"
+                    f"{len(broken)} of the {count} files of the source {file.name!r} cannot be used, the last because "
+                    f"{file.why}; more than a tenth are too many to skip"
                 )
 
     def take_broken(self) -> list[Broken]:
-        """The files that were noted since the last call."""
+        """Returns the files that were noted since the last call."""
         with self._lock:
             new, self._new = self._new, []
             return new
@@ -193,7 +232,7 @@ class Batches:
         target = np.stack([mask for _, mask in crops])
         present = np.setdiff1d(np.unique(target), [IGNORE])
         absent = np.setdiff1d(np.arange(len(source.phrases)), present)
-        # At least one label, also where a batch shows none.
+        # There is at least one label, even if the batch shows none.
         further = None if isinstance(config.negatives, str) else max(config.negatives, 1 - len(present))
         labels = np.concatenate([present, rng.permutation(absent)[:further]])
         table = np.full(256, IGNORE, np.uint8)
@@ -215,7 +254,7 @@ class Batches:
             yield recolour(image, rng, config.colour), mask
 
     def _of_episode(self, episode: Episode, rng: np.random.Generator) -> tuple[NDArray[np.uint8], Part]:
-        """Shots and query, resized to the crop and otherwise as they are; all that is not the class is others."""
+        """Returns shots and query, only resized to the crop. All that is not the class is "others"."""
         samples = (*episode.shots, (episode.image, episode.mask))
         pictures = [resize_as_hsnet(sample, self.config.crop) for sample in samples]
         target = (np.stack([mask for _, mask in pictures]) == 1).astype(np.uint8)
@@ -223,7 +262,7 @@ class Batches:
         return np.stack([image for image, _ in pictures]), self._part(target, text, rng)
 
     def _part(self, target: NDArray[np.uint8], text: Tensor, rng: np.random.Generator) -> Part:
-        """target: [n,crop,crop] rows of `text` or IGNORE."""
+        """Combines targets and texts. `target` has [n,crop,crop] rows of `text` or IGNORE."""
         config, step = self.config, self.config.pixel_step
         text = text + config.text_noise * torch.from_numpy(rng.standard_normal(text.shape, np.float32))
         top, left = rng.integers(0, step, 2)
@@ -234,11 +273,14 @@ class Batches:
 
 
 def _phrase(phrases: list[str], rng: np.random.Generator) -> str:
-    """Half of the time the label itself, else any of its phrases: many of those also hint at other labels."""
+    """Returns the label itself half of the time, else any of its phrases.
+
+    Many of the other phrases also hint at other labels.
+    """
     return phrases[0] if rng.random() < 0.5 else str(rng.choice(phrases))
 
 
 @lru_cache(2)
 def _shuffled(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
-    # The 1 tells it from the stream of a batch, whose seed has two numbers, and NumPy takes a missing one for 0.
+    # The 1 makes the seed differ from that of a batch, which has two numbers; NumPy reads a missing number as 0.
     return np.random.default_rng((seed, epoch, 1)).permutation(count)

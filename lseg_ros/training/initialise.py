@@ -1,4 +1,4 @@
-"""The weights that a run begins with."""
+"""Loads the weights that a run starts with."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -20,20 +20,20 @@ _CLIP_TEXT = re.compile(
 
 
 def initialise(net: LSegNet, init: Sequence[str], text_init: str | None, data: Path) -> None:
-    """Fills a network.
+    """Loads the initial weights of a run.
 
     Args:
-        net: with random weights, which stay where nothing else is given.
-        init: a named variant; or a file, relative to `data`: of ours, of the original LSeg, or an image encoder alone
-            under timm's names. Of several, the mean: networks that were trained on from the same weights are, averaged,
-            better than each ("model soups", Wortsman et al., ICML 2022).
-        text_init: a file, relative to `data`, with the text tower of a CLIP under OpenAI's or open_clip's names, or
-            one that `init` may be, of which only the text tower is taken.
-        data: the run's folder of data.
+        net: A network with random weights. Tensors without initial weights keep them.
+        init: A named variant, or a file relative to `data`: of this package, of the original LSeg, or an image encoder
+            alone with timm's names. Several files are averaged: networks that were trained on from the same weights are
+            better on average than each of them ("model soups", Wortsman et al., ICML 2022).
+        text_init: A file relative to `data` with the text tower of a CLIP, with OpenAI's or open_clip's names; or a
+            file as for `init`, of which only the text tower is used.
+        data: The run's folder of data.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: tensors are missing or have other shapes, or a CLIP has no weights; names the file.
+        FileNotFoundError: A file does not exist.
+        ValueError: Tensors are missing or have other shapes, or a CLIP has no weights. The message names the file.
     """
     has_text = False
     if init:
@@ -60,7 +60,7 @@ def _our_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _mean(states: Mapping[Path, dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Tensor by tensor, in float32; raises CheckpointError where the files hold different ones."""
+    """Averages tensors in float32; raises CheckpointError if the files have different ones."""
     (path, first), *others = states.items()
     for other, state in others:
         shapes = [{key: tensor.shape for key, tensor in held.items()} for held in (first, state)]
@@ -82,13 +82,13 @@ def _clip_name(key: str) -> str:
 
 
 def _fill_encoder(net: LSegNet, state: dict[str, Tensor], path: Path) -> bool:
-    """Loads what the file has of the network; returns whether a text encoder was in it."""
+    """Loads the network's tensors from a file, and returns whether the file has a text encoder."""
     if any(key.startswith("encoder.") for key in state):
         has_text = any(key.startswith("text_encoder.") for key in state)
         _load(net, state, path, "encoder.", *(["text_encoder."] if has_text and not net.text_encoder.external else []))
         return has_text
     if isinstance(net.variant.backbone, VitBackbone):
-        # The reassembly of tokens is LSeg's own and begins at random.
+        # The reassembly of tokens belongs to LSeg and keeps its random weights.
         _load(net, {_vit_name(k): v for k, v in state.items()}, path, "encoder.", optional="encoder.reassemble.")
     else:
         _load(net, {_cnn_name(key): tensor for key, tensor in state.items()}, path, "encoder.")
@@ -104,8 +104,18 @@ def _vit_name(key: str) -> str:
 
 
 def _load(net: LSegNet, state: Mapping[str, Tensor], path: Path, *needed: str, optional: str | None = None) -> None:
-    """Fills the network; raises CheckpointError unless the file has all tensors that begin with one of `needed`, but
-    those that begin with `optional`."""
+    """Loads tensors into the network.
+
+    Args:
+        net: The network.
+        state: The tensors.
+        path: The file, for the message.
+        needed: Prefixes of tensors that the file must have.
+        optional: Prefix of tensors that may be missing nevertheless.
+
+    Raises:
+        CheckpointError: A tensor is missing or has another shape.
+    """
     own = net.state_dict()
     for key, tensor in state.items():
         if key in own and own[key].shape != tensor.shape:

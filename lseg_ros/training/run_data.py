@@ -1,4 +1,4 @@
-"""The data sets of a run: opened, checked, and known again when the run goes on."""
+"""Opens and checks the data sets of a run, and recognizes them when the run continues."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,15 +10,23 @@ from lseg_ros.training.batches import Source
 from lseg_ros.training.config import TrainConfig
 
 Contents = dict[str, tuple[int, list[str]]]
-"""By the names of the sources, how many images or episodes and which labels they have."""
+"""Number of images or episodes, and labels, by the source's name."""
 
 
 def open_sources(config: TrainConfig, root: Path) -> dict[str, Source]:
-    """The data sets that a run learns from, by their names in `config`; `root` is what their paths are relative to.
+    """Opens the data sets that a run learns from.
+
+    Args:
+        config: The run.
+        root: The folder that the paths in `config` are relative to.
+
+    Returns:
+        The data sets by their names in `config`.
 
     Raises:
-        ConfigError: an entry is not as it should be, or nothing can be learnt from it.
-        FileNotFoundError, ValueError: data are missing or damaged.
+        ConfigError: An entry is invalid, or nothing can be learned from it.
+        FileNotFoundError: Data are missing.
+        ValueError: Data are damaged.
     """
     sources = {}
     for name, entry in config.sources.items():
@@ -40,12 +48,21 @@ def open_sources(config: TrainConfig, root: Path) -> dict[str, Source]:
 
 
 def contents(sources: Mapping[str, Source]) -> Contents:
-    """What is stored with a run's state."""
+    """Returns the facts about sources that are stored with a run's state."""
     return {name: (len(source), _labels(source)) for name, source in sources.items()}
 
 
 def check_contents(before: Contents, now: Contents, path: Path) -> None:
-    """Raises ValueError where sources are not what they were when the state in `path` was written."""
+    """Checks that sources have not changed since a state was written.
+
+    Args:
+        before: The stored facts.
+        now: The current facts.
+        path: The file of the state, for the message.
+
+    Raises:
+        ValueError: A source has changed.
+    """
     for name, (count, labels) in now.items():
         count_before, labels_before = before[name]
         what = "labels" if labels != labels_before else "images" if count != count_before else None

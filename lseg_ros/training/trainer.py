@@ -1,4 +1,4 @@
-"""One training run: steps, averages, saving, going on."""
+"""One training run: steps, averaged weights, saving and resuming."""
 
 import copy
 import math
@@ -40,7 +40,11 @@ ALONE = World(torch.device("cpu"))
 
 
 class Stopped(Exception):
-    """The run was told to stop by a signal, and has saved its state."""
+    """A signal stopped the run, and its state is saved.
+
+    Attributes:
+        number: The signal's number.
+    """
 
     def __init__(self, number: int, step: int) -> None:
         super().__init__(f"stopped after step {step}, and saved")
@@ -48,10 +52,15 @@ class Stopped(Exception):
 
 
 def train(config: TrainConfig, data: Path, out: Path, world: World = ALONE) -> tuple[Path, bool]:
-    """Trains, or goes on from where the run stopped, and before that the runs whose weights it begins with, if any.
+    """Trains, or continues where the run stopped. The runs that it starts from are trained before, if there are any.
 
-    Those have folders of their names in `out`/before, one for each however many begin with it. Arguments and errors as
-    `Trainer` and its `run` have them.
+    Those runs have folders of their names in `out`/before. Each is trained once, even if several runs start from it.
+
+    Args:
+        config: As for `Trainer`.
+        data: As for `Trainer`.
+        out: As for `Trainer`.
+        world: As for `Trainer`.
 
     Returns:
         The file with the weights, and whether there was anything left to do.
@@ -71,26 +80,29 @@ def _train(config: TrainConfig, data: Path, out: Path, before: Path, world: Worl
 
 
 def weights_in(out: Path, config: TrainConfig) -> Path:
-    """Where a run leaves its weights."""
+    """Returns the path of a run's weights."""
     return out / f"{config.variant}.safetensors"
 
 
 class Trainer:
-    """One run. Everything random derives from the seed and the step, so a resumed run is the same run."""
+    """One run. All random numbers derive from the seed and the step, so a resumed run gives the same result."""
 
     def __init__(
         self, config: TrainConfig, data: Path, out: Path, world: World = ALONE, before: Path | None = None
     ) -> None:
-        """
+        """Opens the data and builds the network.
+
         Args:
-            config: of the run.
-            data: what the paths in `config` are relative to.
-            out: gets `last.pt`, the log, the plots and the weights; all processes have to see the same folder.
-            world: the processes that train together, and this one's device.
-            before: where the runs of `config.init` have ended, each in a folder of its name.
+            config: The run.
+            data: The folder that the paths in `config` are relative to.
+            out: The folder for `last.pt`, the log, the plots and the weights. All processes need the same folder.
+            world: The processes that train together, and this one's device.
+            before: The folder with the results of the runs in `config.init`, each in a folder of its name.
 
         Raises:
-            ConfigError, FileNotFoundError, ValueError: data or weights are missing or do not fit; names them.
+            ConfigError: An entry of `config` is invalid.
+            FileNotFoundError: Data or weights are missing.
+            ValueError: Data or weights do not fit. The message names them.
         """
         self.config, self.out, self.world = config, out, world
         if config.precision == "float16" and world.device.type != "cuda":
@@ -111,28 +123,28 @@ class Trainer:
         self.net.to(world.device).to(memory_format=torch.channels_last)
         if world.device.type == "cpu":
             quicken(self.net)
-        if world.size > 1 and world.device.type == "cuda":  # PyTorch has none for CPUs
+        if world.size > 1 and world.device.type == "cuda":  # PyTorch has no SyncBatchNorm for CPUs
             self.net = timm.layers.convert_sync_batchnorm(self.net)
         self.ema = copy.deepcopy(own_state(self.net)) if config.ema else None
         self.batches = Batches(config, variant, sources, self._embed(phrases_of(sources.values())))
         self.objective = Objective(self.net, TORCH_TYPES[config.precision], config.balance, config.jaccard)
         self.optimizer = build_optimizer(self.net, config)
         self.scaler = torch.amp.GradScaler("cuda") if config.precision == "float16" else None
-        self.together = config.accumulate * world.size  # batches in a step
+        self.together = config.accumulate * world.size  # number of batches in a step
         per_epoch = self.batches.per_epoch(self.together)
-        self.steps = config.steps or config.epochs * per_epoch  # of the schedule
+        self.steps = config.steps or config.epochs * per_epoch  # length of the schedule
         self.last = config.stop_after * per_epoch or self.steps
         self.step = 0
         self.recent: list[float] = []  # losses since the last line of the log
-        self.best = -math.inf  # mIoU of a validation
+        self.best = -math.inf  # best mIoU of a validation
 
     def _embed(self, phrases: list[str]) -> dict[str, Tensor]:
-        # In chunks, for thousands of phrases at once would take gigabytes. The same phrases fall into the same chunks.
+        # In chunks, because thousands of phrases at once would take gigabytes.
         return dict(zip(phrases, in_chunks(self.net.embed_text, phrases).cpu(), strict=True))
 
     @property
     def weights(self) -> Path:
-        """Where the weights are in the end."""
+        """The path of the final weights."""
         return weights_in(self.out, self.config)
 
     @property
@@ -141,11 +153,15 @@ class Trainer:
         return self.step >= self.last and self.weights.is_file()
 
     def run(self) -> Path:
-        """Trains to the last step; returns the file with the (averaged) weights.
+        """Trains to the last step.
+
+        Returns:
+            The file with the (averaged) weights.
 
         Raises:
-            Stopped: SIGINT or SIGTERM came; the state is saved.
-            ValueError, OSError: a file of the data cannot be used, or the loss is no number any more.
+            Stopped: SIGINT or SIGTERM came, and the state is saved.
+            ValueError: A file of the data cannot be used, or the loss is not finite any more.
+            OSError: A file cannot be read or written.
         """
         first = self.world.is_first
         set_modes(self.net, self.config.batch_norm)
@@ -170,11 +186,12 @@ class Trainer:
             batches = prepared(self.batches, self._numbers(), self.together, self.world.device)
             while self.step < self.last:
                 loss = self._train(wrapped, batches)
-                # One sum for all processes, so that they stop after the same step.
-                total, told = self.world.total(torch.tensor([loss, float(bool(signals))], dtype=torch.float64)).tolist()
+                # All processes get the same sum, so that they stop after the same step.
+                sums = self.world.total(torch.tensor([loss, float(bool(signals))], dtype=torch.float64))
+                total, stopping = sums.tolist()
                 self._note(total / self.world.size, log, bar)
                 bar.update()
-                if told:
+                if stopping:
                     self.save()
                     raise Stopped(signals[0] if signals else signal.SIGTERM, self.step)
                 if self.step % self.config.save_every == 0 or self.step == self.last:
@@ -182,16 +199,16 @@ class Trainer:
             if log is not None:
                 self.export(self.weights)
                 log.plot()
-        self.world.total(torch.zeros(1))  # all wait for the first, so that each finds the weights
+        self.world.total(torch.zeros(1))  # all processes wait for the first one, which writes the weights
         return self.weights
 
     def _numbers(self) -> Iterator[int]:
-        """Those of the batches that fall to this process."""
+        """Yields the numbers of this process's batches."""
         for i in range(self.step * self.config.accumulate, self.last * self.config.accumulate):
             yield i * self.world.size + self.world.rank
 
     def _train(self, objective: nn.Module, batches: Iterator[Batch]) -> float:
-        """One step; returns the mean loss of this process's batches."""
+        """Runs one step, and returns the mean loss of this process's batches."""
         set_rates(self.optimizer, lr_factor(self.config, self.step, self.steps))
         self.optimizer.zero_grad(set_to_none=True)
         total = 0.0
@@ -216,7 +233,7 @@ class Trainer:
         return total
 
     def _note(self, loss: float, log: RunLog | None, bar: "tqdm[Any]") -> None:
-        """Logs, and validates where it is time to."""
+        """Logs the loss, and validates if it is time to."""
         self.recent.append(loss)
         if self.step % LOG_EVERY == 0 or self.step == self.last:
             mean = sum(self.recent) / len(self.recent)
@@ -247,7 +264,7 @@ class Trainer:
                 self.ema[key].copy_(value)
 
     def save(self) -> None:
-        """Writes `last.pt`, whole at any moment; the first process's alone."""
+        """Writes `last.pt`, which is complete at any moment. Only the first process writes it."""
         if not self.world.is_first:
             return
         state = {
@@ -263,7 +280,11 @@ class Trainer:
         save_state(self.out / "last.pt", state, self.config, self.world.size)
 
     def resume(self) -> None:
-        """Continues from `last.pt` where there is one; raises ValueError where that is of another run."""
+        """Continues from `last.pt` if there is one.
+
+        Raises:
+            ValueError: The file belongs to another run.
+        """
         state = load_state(self.out / "last.pt", self.config, self.world.size, self.world.device)
         if state is not None:
             check_contents(state["contents"], self.contents, self.out / "last.pt")
@@ -276,38 +297,38 @@ class Trainer:
             raise ValueError(f"not all processes find the same {self.out / 'last.pt'}; they need a folder they all see")
 
     def _averaged(self) -> LSegNet:
-        """A copy of the network with the weights that are worth keeping."""
+        """Returns a copy of the network with the averaged weights, if they are averaged."""
         net = copy.deepcopy(self.net).eval()
         if self.ema is not None:
             net.load_state_dict(self.ema, strict=False)
         return net
 
     def export(self, path: Path) -> None:
-        """Writes the weights that are worth keeping."""
-        # Half precision halves the file, and the figures in the model card are measured with it.
+        """Writes the (averaged) weights in float16."""
+        # In half precision, which halves the file. The figures in the model card are measured with it.
         save_model(self._averaged(), path, self.config.licence, torch.float16)
 
 
 def _initial_weights(config: TrainConfig, before: Path | None) -> list[str]:
-    """Names and paths, as `initialise` takes them."""
-    found = []
+    """Returns names and paths for `initialise`."""
+    weights = []
     for init in config.init:
         if isinstance(init, Run):
             if before is None:
                 raise ValueError(f"'init' is the run {init.name}, and nothing says where it has ended")
             init = str(weights_in(before / init.name, init.config).resolve())
-        found.append(init)
-    return found
+        weights.append(init)
+    return weights
 
 
 def _without_exchange(objective: nn.Module) -> AbstractContextManager[None]:
-    """Keeps gradients in this process until the last batch of a step; one exchange is enough."""
+    """Keeps gradients in this process until the last batch of a step, because one exchange is enough."""
     return objective.no_sync() if isinstance(objective, DistributedDataParallel) else nullcontext()
 
 
 @contextmanager
 def _signals() -> Iterator[list[int]]:
-    """A list that SIGINT and SIGTERM are noted in, rather than ending the process in the middle of a step."""
+    """Yields a list that collects SIGINT and SIGTERM, so that neither ends the process in the middle of a step."""
     noted: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:

@@ -1,4 +1,4 @@
-"""Figures on images that are not learned from, while a run goes on."""
+"""Measures a network during its training, on images that it does not learn from."""
 
 import logging
 from pathlib import Path
@@ -20,27 +20,49 @@ logger = logging.getLogger(__name__)
 
 
 class Validation:
-    """Pixel accuracy and mIoU over the labels of a data set, a single pass through each whole image."""
+    """Pixel accuracy and mIoU over the labels of a data set, in a single pass through each whole image.
+
+    Attributes:
+        skip_broken: Whether files that cannot be used are skipped.
+        every: Number of steps between two validations.
+        data: The data set.
+        indices: Indices of the images that are measured.
+    """
 
     def __init__(self, config: ValidationConfig, data: Path, *, skip_broken: bool = False) -> None:
-        """`data` is what paths in `config` are relative to; raises as `open_dataset` does."""
-        self.skip_broken = skip_broken
-        found = open_dataset(config.data, data, "the data of 'validation'")
-        if isinstance(found, EpisodeSet):
-            raise ConfigError("the data of 'validation' are episodes; measure on these with `lseg eval`")
-        self.every, self.data = config.every, found
-        count = min(config.images or len(found), len(found))
-        self.indices = np.linspace(0, len(found) - 1, count).round().astype(int).tolist()
-
-    def measure(self, net: LSegNet, world: World) -> dict[str, float]:
-        """mean_iou and pixel_accuracy in [0, 1]; each process measures its share of the images.
+        """Opens the data set.
 
         Args:
-            net: a copy that nobody else uses.
-            world: the processes, which all have to call this.
+            config: The settings.
+            data: The folder that the paths in `config` are relative to.
+            skip_broken: Whether to skip files that cannot be used.
 
         Raises:
-            ValueError, OSError: a file cannot be used, names it; or no image is left.
+            ConfigError: The data set is invalid, or consists of episodes.
+            FileNotFoundError: Data are missing.
+            ValueError: Data are damaged.
+        """
+        self.skip_broken = skip_broken
+        opened = open_dataset(config.data, data, "the data of 'validation'")
+        if isinstance(opened, EpisodeSet):
+            raise ConfigError("the data of 'validation' are episodes; measure on these with `lseg eval`")
+        self.every, self.data = config.every, opened
+        count = min(config.images or len(opened), len(opened))
+        self.indices = np.linspace(0, len(opened) - 1, count).round().astype(int).tolist()
+
+    def measure(self, net: LSegNet, world: World) -> dict[str, float]:
+        """Measures a network. Each process measures its share of the images.
+
+        Args:
+            net: A network that nobody else uses.
+            world: The processes. All have to call this.
+
+        Returns:
+            mean_iou and pixel_accuracy, in [0, 1].
+
+        Raises:
+            ValueError: A file cannot be used, or no image is left. The message names it.
+            OSError: A file cannot be read.
         """
         scorer = Scorer(net, str(world.device))
         text, confusion = scorer.encode_text(self.data.labels), Confusion(len(self.data.labels))
