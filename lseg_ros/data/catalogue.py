@@ -141,7 +141,7 @@ def _text(value: Any, where: str, key: str) -> str:
 
 
 def _path(text: str, where: str) -> Path:
-    """A path as `from_home` has it; raises ConfigError where there is no home folder."""
+    """Returns a path as `from_home` does; raises ConfigError if there is no home folder."""
     try:
         return from_home(text)
     except ValueError as error:

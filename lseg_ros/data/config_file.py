@@ -1,4 +1,4 @@
-"""YAML configurations of data sets, training runs and measurements."""
+"""Reads YAML configurations of data sets, training runs and measurements."""
 
 from pathlib import Path
 from typing import Any
@@ -7,11 +7,18 @@ import yaml
 
 
 class ConfigError(ValueError):
-    """A configuration that cannot be used; the message names the file and the entry."""
+    """A configuration cannot be used. The message names the file and the entry."""
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
-    """Reads a YAML file of named entries; raises ConfigError naming what is wrong."""
+    """Reads a YAML file of named entries.
+
+    Args:
+        path: The file.
+
+    Raises:
+        ConfigError: The file cannot be used.
+    """
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

@@ -1,4 +1,4 @@
-"""What `lseg eval` measures, and its report. See docs/evaluation.md."""
+"""The measurements of `lseg eval`, and its report. See docs/evaluation.md."""
 
 from lseg_ros.environment import prepare
 

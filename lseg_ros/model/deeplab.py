@@ -1,6 +1,6 @@
 """The decoder of DeepLabV3+ (Chen et al., ECCV 2018), with an embedding head in place of its classifier.
 
-Shapes: B images, h and w the size of the finest map, at stride 4.
+Shapes: B images, h x w the size of the finest map, at stride 4.
 """
 
 import torch
@@ -12,20 +12,20 @@ from lseg_ros.model.variants import DeepLab
 
 
 class DeepLabDecoder(nn.Module):
-    """Turns three maps of a CNN into one map of embeddings, which are not yet normalised.
+    """Turns three maps of a CNN into one map of embeddings, which are not normalized yet.
 
-    The published decoder works at stride 4 and takes as long as the image encoder before it. This one works at stride
-    8 with the published weights, which gives nearly the same labels in a quarter of the time. A residual unit with
-    fewer channels then adds details at stride 4.
+    The published decoder works at stride 4 and takes as long as the image encoder before it. This one works at stride 8
+    with the published weights. It gives nearly the same labels in a quarter of the time. A residual unit with fewer
+    channels then adds details at stride 4.
     """
 
     def __init__(self, config: DeepLab, channels: list[int], embed_dim: int) -> None:
-        """Random weights, but the residual unit adds nothing at first.
+        """Builds the decoder with random weights. At first the residual unit adds nothing.
 
         Args:
-            config: the widths.
-            channels: of the three maps, in the order that `forward` takes them.
-            embed_dim: channels of the embedding.
+            config: The widths.
+            channels: Channels of the three maps, in the order of `forward`.
+            embed_dim: Channels of the embedding.
         """
         super().__init__()
         fine, deep, wide = channels
@@ -42,21 +42,21 @@ class DeepLabDecoder(nn.Module):
         self.project = nn.Conv2d(fine, config.features, 1)
         self.unit = ResidualConvUnit(config.features, separable=True)
         self.head = nn.Conv2d(config.features, embed_dim, 1)
-        # Pretrained weights of the parts before it then give from the first step what they were trained to give.
+        # So the pretrained parts before it have the same effect at first as in their own network.
         for added in (self.project.weight, self.project.bias, self.unit.bn2.weight):
             assert added is not None
             nn.init.zeros_(added)
 
     def forward(self, pyramid: list[Tensor]) -> Tensor:
-        """Maps [B,C,h,w], [B,C',h/4,w/4] and [B,C'',h,w] -> [B,embed_dim,h,w]."""
+        """Maps [B,C,h,w], [B,C',h/4,w/4] and [B,C'',h,w] to [B,embed_dim,h,w]."""
         return self.head(self.features(pyramid))
 
     def features(self, pyramid: list[Tensor]) -> Tensor:
-        """Does the same as forward, but for the head -> [B,features,h,w]."""
+        """Runs `forward` without the head, to [B,features,h,w]."""
         return self.refine(pyramid)
 
     def refine(self, pyramid: list[Tensor]) -> Tensor:
-        """Runs all that is not linear -> [B,features,h,w]."""
+        """Runs all that is not linear, to [B,features,h,w]."""
         fine, deep, wide = pyramid
         return self.unit(_doubled(self.reduce(self.classified(deep, wide))) + self.project(fine))
 
@@ -70,7 +70,10 @@ class DeepLabDecoder(nn.Module):
         return [self.head]
 
     def classified(self, deep: Tensor, wide: Tensor) -> Tensor:
-        """The features that the published network classifies: [B,C',h/4,w/4] and [B,C'',h,w] -> [B,width,h/2,w/2]."""
+        """Computes the features that the published network classifies.
+
+        Maps [B,C',h/4,w/4] and [B,C'',h,w] to [B,width,h/2,w/2].
+        """
         relu = functional.relu
         pooled = relu(self.image_pooling(deep.mean((2, 3), keepdim=True)))
         local = relu(self.aspp0(deep))
@@ -82,5 +85,5 @@ class DeepLabDecoder(nn.Module):
 
 
 def _doubled(x: Tensor) -> Tensor:
-    """[B,C,h,w] -> [B,C,2h,2w]. Corners are not aligned, so that the shift is the same all over the image."""
+    """Maps [B,C,h,w] to [B,C,2h,2w]. Corners are not aligned, so that the shift is the same in the whole image."""
     return functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)

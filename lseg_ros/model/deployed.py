@@ -1,4 +1,4 @@
-"""The image side of a network, with done to it what makes it fast on a GPU."""
+"""The image side of a network, changed to run fast on a GPU."""
 
 import copy
 from itertools import chain
@@ -15,22 +15,26 @@ from lseg_ros.model.net import check_size
 
 
 class DeployedEncoderDecoder(nn.Module):
-    """Stands in for `FusedEncoderDecoder`: BatchNorm folded, channels last, each part in a type of its own.
+    """Replaces `FusedEncoderDecoder` on a GPU: folded BatchNorm, memory in channels-last order, a type for each part.
 
-    Weights have that type from the start, so that nothing is cast for each image, as autocast does. PyTorch computes
+    The weights have that type from the start, so nothing is cast for each image, as autocast does. PyTorch computes
     LayerNorm and softmax in float32 inside, whatever the type of their input.
+
+    Attributes:
+        types: Types of the backbone and of all that follows.
     """
 
     def __init__(self, fused: FusedEncoderDecoder, encoder: torch.dtype, decoder: torch.dtype) -> None:
-        """
+        """Copies and converts an encoder.
+
         Args:
-            fused: in eval mode; it stays as it is. In float32, what needs no change is shared with it.
-            encoder: type of the backbone.
-            decoder: type of what follows.
+            fused: The encoder in eval mode. It does not change. Weights that need no conversion are shared with it.
+            encoder: Type of the backbone.
+            decoder: Type of all that follows.
         """
         super().__init__()
         self.types = encoder, decoder
-        # Modules are copied so that they can be changed; the weights in them are not, until they are cast.
+        # Modules are copied, so that they can be changed. Their weights are copied only when they are cast.
         whole = copy.deepcopy(fused, {id(tensor): tensor for tensor in chain(fused.parameters(), fused.buffers())})
         with torch.no_grad():
             fold_batch_norm(whole)
@@ -40,7 +44,7 @@ class DeployedEncoderDecoder(nn.Module):
         self.eval()
 
     def forward(self, images: Tensor) -> Tensor:
-        """[B,3,H,W] float32 normalised, H and W multiples of 32 -> [B,R,h,w] float32 unit vectors."""
+        """Maps normalized [B,3,H,W] float32, H and W multiples of 32, to [B,R,h,w] float32 unit vectors."""
         check_size(images.shape[-2], images.shape[-1])
         encoder, decoder = self.types
         pyramid = [level.to(decoder) for level in self.encoder(images.to(encoder))]
@@ -49,7 +53,7 @@ class DeployedEncoderDecoder(nn.Module):
 
 
 def _typed(module: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """A copy whose floating point weights have a type, channels last; what has it already is shared."""
+    """Copies a module with weights of a type, channels last. Weights that have it already are shared."""
     weights: dict[int, Tensor] = {}
     for tensor in chain(module.parameters(), module.buffers()):
         new = tensor.detach()

@@ -1,17 +1,17 @@
-"""BatchNorm folded into the convolution before it: one pass over the pixels less for each."""
+"""Folds BatchNorm into the convolution before it, which saves one pass over the pixels for each."""
 
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
 def fold_batch_norm(module: nn.Module) -> None:
-    """Replaces, in place, each BatchNorm that directly follows a convolution, and that convolution.
+    """Replaces each BatchNorm that directly follows a convolution, and that convolution, in place.
 
-    "Follows" is by the order in which a module registers its children, which in all networks here is the order in
-    which they run. Parameters of the replaced modules stay as they are: the new convolutions have their own.
+    "Follows" means the order in which a module registers its children. In all networks here it is the order in which
+    they run. The parameters of the replaced modules do not change, because the new convolutions have their own.
 
     Args:
-        module: in eval mode.
+        module: The module in eval mode.
     """
     before: tuple[nn.Module, str] | None = None  # where the last convolution is registered
     for name, child in list(module.named_children()):
@@ -20,14 +20,14 @@ def fold_batch_norm(module: nn.Module) -> None:
             conv = getattr(owner, key)
             if conv.out_channels == child.num_features:
                 setattr(owner, key, fuse_conv_bn_eval(conv, child))
-                # timm's BatchNormAct2d ends in an activation, which stays.
+                # timm's BatchNormAct2d ends with an activation, which stays.
                 setattr(module, name, getattr(child, "act", nn.Identity()))
         before = _last_convolution(module, name)
         fold_batch_norm(child)
 
 
 def _last_convolution(owner: nn.Module, name: str) -> tuple[nn.Module, str] | None:
-    """Where the convolution is registered that a child is, or that a sequence ends in; None for other children."""
+    """Returns where a child's last convolution is registered: the child itself, or the end of a sequence; else None."""
     child = getattr(owner, name)
     if isinstance(child, nn.Conv2d):
         return owner, name

@@ -1,4 +1,4 @@
-"""The image side of a network as it runs: what is exported, and what every backend stands in for."""
+"""The image side of a network in the form that runs. `lseg export` writes it, and every backend replaces it."""
 
 import copy
 from functools import reduce
@@ -14,18 +14,21 @@ from lseg_ros.model.net import LSegNet, check_size, encode_pyramid
 
 
 class FusedEncoderDecoder(nn.Module):
-    """Image -> unit vectors, in fewer dimensions than the text has and with the same cosines.
+    """Maps an image to unit vectors that have fewer dimensions than the text's, with the same cosines.
 
-    Two 1x1 convolutions and an enlarging end the decoder. All are linear, so that one convolution, before the
-    enlarging, does for both. From F features and a one it makes D numbers, which lie in a space of at most F + 1
-    dimensions. Written as Q R, with orthonormal columns in Q, R alone gives a pixel's coordinates in that space.
-    Lengths and products of pixels stay what they are, and a text's product with a pixel is that of its coordinates,
-    text @ Q.
+    The decoder ends with two 1x1 convolutions and an enlarging. All three are linear. So one convolution before the
+    enlarging replaces the two. It maps F features and a constant 1 to D numbers, which lie in a space of at most F + 1
+    dimensions. Its matrix is Q R, with orthonormal columns in Q. R alone gives the coordinates of a pixel in that
+    space. Lengths and products of pixels are the same there, and a text's product with a pixel is that of text @ Q with
+    the coordinates.
 
-    In a vision transformer nothing bends what goes from the projection of the tokens through their enlarging and into
-    the decoder's first convolution, either. The last two are one convolution here, with a fifth of the products.
+    In a vision transformer, the projection of the tokens, their enlarging and the decoder's first convolution are also
+    linear. The last two become one convolution here, with a fifth of the multiplications.
 
-    basis: [D,R] float32, Q. The weights that stay are the network's own.
+    All other weights are shared with the network.
+
+    Attributes:
+        basis: [D,R] float32, the matrix Q.
     """
 
     basis: Tensor
@@ -40,21 +43,24 @@ class FusedEncoderDecoder(nn.Module):
                     _merge(cast(Reassemble, part), self.decoder.project, level)
             affine = reduce(torch.matmul, [_affine(conv) for conv in reversed(net.decoder.linear)])
             basis, coordinates = torch.linalg.qr(affine[:-1])
-            # Libraries choose the signs as they like. An exported encoder needs the same ones everywhere.
+            # Libraries choose different signs. An exported encoder needs the same signs on every machine.
             signs = 1 - 2 * (coordinates.diagonal() < 0).to(basis.dtype)
             basis, coordinates = basis * signs, signs[:, None] * coordinates
             self.head = _conv1x1(coordinates)
         self.register_buffer("basis", basis.float())
 
     def forward(self, images: Tensor, precision: torch.dtype = torch.float32) -> Tensor:
-        """[B,3,H,W] float32 normalised with the variant's mean and std -> [B,R,h,w] float32 unit vectors.
+        """Encodes images.
 
         Args:
-            images: height and width are multiples of 32.
-            precision: of the encoder, as for `LSegNet.encode_image`.
+            images: [B,3,H,W] float32, normalized with the variant's mean and std. H and W are multiples of 32.
+            precision: Precision of the encoder, as for `LSegNet.encode_image`.
+
+        Returns:
+            [B,R,h,w] float32 unit vectors.
 
         Raises:
-            ValueError: they are not.
+            ValueError: H or W is no multiple of 32.
         """
         check_size(images.shape[-2], images.shape[-1])
         x = self.decoder.refine(encode_pyramid(self.encoder, images, precision))
@@ -62,10 +68,10 @@ class FusedEncoderDecoder(nn.Module):
 
 
 def _merge(part: Reassemble, project: nn.ModuleList, level: int) -> None:
-    """Makes one of a transposed convolution in `part` and of the 3x3 convolution that follows as `project[level]`.
+    """Merges a transposed convolution of `part` with the 3x3 convolution `project[level]` that follows it.
 
-    The bias between them needs a one beside the channels, which is missing beyond the border, where the second
-    convolution sees nothing: so `part` gets a channel that is one everywhere.
+    The bias between the two does not apply beyond the border, where the second convolution sees zeros. So `part` gets
+    an additional channel that is 1 everywhere, and the bias becomes a weight of this channel.
     """
     up, conv = part.resample, project[level]
     if not isinstance(up, nn.ConvTranspose2d):
@@ -80,7 +86,7 @@ def _merge(part: Reassemble, project: nn.ModuleList, level: int) -> None:
 
 
 def _conv1x1(affine: Tensor) -> nn.Conv2d:
-    """[D,C + 1] of which the last column is the bias, as a 1x1 convolution from C to D channels."""
+    """Converts [D,C + 1], with the bias in the last column, to a 1x1 convolution from C to D channels."""
     conv = nn.Conv2d(affine.shape[1] - 1, len(affine), 1)
     assert conv.bias is not None
     conv.weight.copy_(affine[:, :-1, None, None])
@@ -89,7 +95,10 @@ def _conv1x1(affine: Tensor) -> nn.Conv2d:
 
 
 def _affine(conv: nn.Conv2d) -> Tensor:
-    """A 1x1 convolution from C to D channels as [D + 1,C + 1] float64, which takes and gives a one as the last."""
+    """Converts a 1x1 convolution from C to D channels to a [D + 1,C + 1] float64 matrix.
+
+    The last component of its inputs and outputs is 1.
+    """
     matrix = torch.zeros(conv.out_channels + 1, conv.in_channels + 1, dtype=torch.float64)
     matrix[:-1, :-1] = conv.weight[:, :, 0, 0].cpu()
     if conv.bias is not None:

@@ -1,4 +1,4 @@
-"""Networks out of folders in the layout of the Hub: config.json, model.safetensors, a tokenizer. Nothing is fetched."""
+"""Loads networks from folders in the Hub's layout: config.json, model.safetensors, a tokenizer. Nothing is fetched."""
 
 import json
 import logging
@@ -17,8 +17,8 @@ def load_from_hub(folder: Path, variant: Variant | None) -> LSegNet:
     """Loads a network from a folder.
 
     Args:
-        folder: In the layout of the Hub.
-        variant: The network that it must hold; None for the one that it does.
+        folder: A folder in the Hub's layout.
+        variant: The network that it must hold; None for any.
 
     Returns:
         The network in eval mode on the CPU.
@@ -27,19 +27,19 @@ def load_from_hub(folder: Path, variant: Variant | None) -> LSegNet:
         CheckpointError: The folder holds another network, or a damaged one.
     """
     kind, width = _described(folder)
-    found = next((v for v in HUB_VARIANTS.values() if _kind(v) == kind and v.embed_dim == width), None)
-    if found is None:
+    held = next((v for v in HUB_VARIANTS.values() if _kind(v) == kind and v.embed_dim == width), None)
+    if held is None:
         known = ", ".join(HUB_VARIANTS)
         raise CheckpointError(f"{folder} holds {kind!r} of width {width}, which is none of {known}; give one of these")
-    if variant is not None and variant.name != found.name:
+    if variant is not None and variant.name != held.name:
         raise CheckpointError(
-            f"{folder} holds {found.name}, and {variant.name} was asked for; leave out the variant, or give its folder"
+            f"{folder} holds {held.name}, and {variant.name} was asked for; leave out the variant, or give its folder"
         )
-    assert isinstance(found.backbone, HubBackbone)
-    encoder, text = load_tips(folder, found.backbone)
-    net = LSegNet(found, text, encoder)
-    net.licence = found.backbone.licence
-    logger.info("weights %s (%s), licence %s", folder.name, found.name, net.licence)
+    assert isinstance(held.backbone, HubBackbone)
+    encoder, text = load_tips(folder, held.backbone)
+    net = LSegNet(held, text, encoder)
+    net.licence = held.backbone.licence
+    logger.info("weights %s (%s), licence %s", folder.name, held.name, net.licence)
     return net.eval()
 
 
@@ -48,7 +48,7 @@ def _kind(variant: Variant) -> str:
 
 
 def _described(folder: Path) -> tuple[str, int]:
-    """Kind and width of what a folder says that it holds."""
+    """Returns the kind and width of the network that a folder's config.json describes."""
     path = folder / HUB_CONFIG
     try:
         config = json.loads(path.read_text(encoding="utf-8"))

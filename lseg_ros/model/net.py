@@ -121,7 +121,7 @@ class LSegNet(nn.Module):
         return functional.normalize(self.pixel_vectors(images, precision).float(), dim=1)
 
     def pixel_vectors(self, images: Tensor, precision: torch.dtype = torch.float32) -> Tensor:
-        """As `encode_image`, before the vectors are made unit vectors."""
+        """As `encode_image`, before the vectors are normalized."""
         check_size(images.shape[-2], images.shape[-1])
         return self.decoder(encode_pyramid(self.encoder, images, precision))
 
@@ -159,7 +159,7 @@ class LSegNet(nn.Module):
 
 
 def _image_side(variant: Variant, encoder: nn.Module | None) -> tuple[nn.Module, FusionDecoder]:
-    """Image encoder and decoder. `DeepLabDecoder` and `PatchMap` have what others use of a `FusionDecoder`."""
+    """Builds image encoder and decoder. `DeepLabDecoder` and `PatchMap` have the used interface of `FusionDecoder`."""
     backbone = variant.backbone
     if variant.decoder is None or not isinstance(backbone, VitBackbone | CnnBackbone):
         if encoder is None:

@@ -1,4 +1,4 @@
-"""What stands in for a decoder where an encoder's patches are the pixels' vectors already."""
+"""Replaces the decoder of networks whose patches are the pixels' vectors already."""
 
 import torch
 from torch import Tensor, nn
@@ -6,10 +6,11 @@ from torch.nn import functional
 
 
 class PatchMap(nn.Module):
-    """Patches, enlarged twice; `FusionDecoder`'s interface, with the identity where that has learned maps.
+    """Enlarges the map of patches by 2. It has the interface of `FusionDecoder`, with identities for the learned maps.
 
-    The enlarged cells' centers lie up to a quarter of a patch inside of the image's borders, where everything behind it
-    takes them to lie on the borders: masks are off by up to that much there, and right in the middle.
+    The centers of the outermost enlarged cells lie up to a quarter of a patch inside the image's borders. All later
+    steps assume that they lie on the borders. So masks are shifted by up to that much at the borders, and not at all in
+    the middle.
     """
 
     def __init__(self, channels: int) -> None:
@@ -18,7 +19,7 @@ class PatchMap(nn.Module):
 
     @property
     def finest(self) -> "PatchMap":
-        """Itself: there is one level."""
+        """This module, because there is only one level."""
         return self
 
     @property
@@ -27,19 +28,19 @@ class PatchMap(nn.Module):
         return [self.out_conv, self.head]
 
     def refine(self, pyramid: list[Tensor]) -> Tensor:
-        """The only map."""
+        """Returns the only map."""
         return pyramid[0]
 
     def features(self, pyramid: list[Tensor]) -> Tensor:
-        """[B,C,h,w] -> [B,C,2*h,2*w]."""
+        """Maps [B,C,h,w] to [B,C,2*h,2*w]."""
         return self.enlarge(pyramid[0])
 
     def enlarge(self, x: Tensor) -> Tensor:
-        """[B,C,h,w] -> [B,C,2*h,2*w]."""
+        """Maps [B,C,h,w] to [B,C,2*h,2*w]."""
         return functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
 
     def forward(self, pyramid: list[Tensor]) -> Tensor:
-        """[B,C,h,w] -> [B,C,2*h,2*w]."""
+        """Maps [B,C,h,w] to [B,C,2*h,2*w]."""
         return self.enlarge(pyramid[0])
 
 

@@ -1,4 +1,4 @@
-"""Whether tensors are those of the published network: what can be told from a file alone."""
+"""Checks whether the tensors of a file are those of the published network."""
 
 import math
 from collections.abc import Mapping
@@ -11,17 +11,19 @@ from lseg_ros.model.keymap import from_original
 from lseg_ros.model.variants import Variant
 from lseg_ros.model.weights import differences, expected_shapes
 
-_CLIP_SCALE = math.log(100)  # where the training of CLIP stops it, and where all of OpenAI's models ended
-_UNUSED_UNIT = "scratch.refinenet4.resConfUnit1."  # in the checkpoint, and never run
-_SPREAD = (1e-4, 1.0)  # standard deviations that matrices and kernels of trained networks have
-_LISTED = 3  # tensors, at most
+_CLIP_SCALE = math.log(100)  # the largest value in CLIP's training, which all of OpenAI's models have reached
+_UNUSED_UNIT = "scratch.refinenet4.resConfUnit1."  # part of the checkpoint, but it never runs
+_SPREAD = (1e-4, 1.0)  # range of the standard deviations of matrices and kernels in trained networks
+_LISTED = 3  # most tensors that a finding names
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was checked.
+    """The result of one check.
 
-    ok: as in the published file. text: what was found, in one line.
+    Attributes:
+        ok: Whether it is as in the published file.
+        text: The result in one line.
     """
 
     ok: bool
@@ -29,13 +31,16 @@ class Finding:
 
 
 def check_tensors(state: Mapping[str, Tensor], variant: Variant, tensors: int, numbers: int) -> list[Finding]:
-    """Compares a checkpoint with what is known of the published one.
+    """Compares a checkpoint with known facts about the published one.
 
     Args:
-        state: all tensors of the file, as `read_weights` gives them.
-        variant: the network that it should hold.
-        tensors: how many the published file has, those included that LSeg does not use.
-        numbers: how many all of them hold.
+        state: All tensors of the file, from `read_weights`.
+        variant: The network that it should hold.
+        tensors: Number of tensors in the published file, including those that LSeg does not use.
+        numbers: Number of elements of all these tensors.
+
+    Returns:
+        The result of each check.
     """
     state = {key.removeprefix("net."): tensor for key, tensor in state.items()}
     return [
@@ -53,9 +58,9 @@ def _names(state: Mapping[str, Tensor], variant: Variant, tensors: int, numbers:
     problems = differences(used, expected_shapes(variant))
     if problems:
         return Finding(False, f"names and shapes are not those of {variant.name}: {'; '.join(problems)}")
-    found = sum(tensor.numel() for tensor in state.values())
-    text = f"names and shapes are those of {variant.name}: {len(state)} tensors, {found / 1e6:.2f} M numbers"
-    if (len(state), found) != (tensors, numbers):
+    count = sum(tensor.numel() for tensor in state.values())
+    text = f"names and shapes are those of {variant.name}: {len(state)} tensors, {count / 1e6:.2f} M numbers"
+    if (len(state), count) != (tensors, numbers):
         return Finding(False, f"{text}; the published file has {tensors} and {numbers / 1e6:.2f} M")
     return Finding(True, text)
 
@@ -66,7 +71,7 @@ def _finite(state: Mapping[str, Tensor]) -> Finding:
 
 
 def _batches(state: Mapping[str, Tensor]) -> Finding:
-    """Batch normalisation counts batches: alike wherever it ran, and not at all where it never did."""
+    """Checks the batch counts of BatchNorm: equal in all parts that run, and 0 in the part that never runs."""
     counts = {key: int(tensor) for key, tensor in state.items() if key.endswith("num_batches_tracked")}
     used = {count for key, count in counts.items() if not key.startswith(_UNUSED_UNIT)}
     unused = {count for key, count in counts.items() if key.startswith(_UNUSED_UNIT)}
@@ -81,10 +86,10 @@ def _scale(state: Mapping[str, Tensor]) -> Finding:
     scale = state.get("clip_pretrained.logit_scale")
     if scale is None:
         return Finding(False, "CLIP's own scale is missing")
-    found = f"CLIP's own scale is {float(scale):.4f}"
+    text = f"CLIP's own scale is {float(scale):.4f}"
     if abs(float(scale) - _CLIP_SCALE) > 0.01:
-        return Finding(False, f"{found}; in OpenAI's models it is {_CLIP_SCALE:.4f}")
-    return Finding(True, f"{found}, as in OpenAI's models")
+        return Finding(False, f"{text}; in OpenAI's models it is {_CLIP_SCALE:.4f}")
+    return Finding(True, f"{text}, as in OpenAI's models")
 
 
 def _spread(state: Mapping[str, Tensor]) -> Finding:
@@ -93,7 +98,7 @@ def _spread(state: Mapping[str, Tensor]) -> Finding:
         for key, tensor in state.items()
         if tensor.is_floating_point() and tensor.dim() > 1 and tensor.numel() > tensor.shape[0]
     }
-    # What is no number is told of elsewhere.
+    # NaN is neither below nor above. `_finite` reports it.
     odd = [key for key, spread in spreads.items() if spread < _SPREAD[0] or spread > _SPREAD[1]]
     plain = [key for key, tensor in state.items() if key.endswith("bn1.weight") and bool((tensor == tensor[0]).all())]
     plain = [key for key in plain if not key.startswith(_UNUSED_UNIT)]

@@ -1,4 +1,4 @@
-"""The first weights of the embedding head, found without training: texts score pixels as a given classifier does."""
+"""Initial weights of the embedding head without training, such that texts score pixels as a given classifier does."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +11,7 @@ from lseg_ros.model.deeplab import DeepLabDecoder
 from lseg_ros.model.net import LSegNet
 from lseg_ros.model.reader import CheckpointError, read_weights
 
-_RIDGE = 0.01  # of the mean square of a text feature; keeps embeddings near the texts
+_RIDGE = 0.01  # relative to the mean square of a text feature; keeps embeddings near the texts
 _WEIGHT, _BIAS = "deeplab.logits.weight", "deeplab.logits.bias"
 
 
@@ -22,14 +22,14 @@ def begin_as_classifier(net: LSegNet, path: Path, classes: Mapping[int, str], wo
     The network then knows the classifier's labels, and words near to them, before its first step.
 
     Args:
-        net: has the other weights of the file already; its head is filled in place.
-        path: weights file with a classifier, as `deeplab.logits.weight` [N,width,1,1] and `deeplab.logits.bias` [N].
-        classes: for outputs of the classifier the label that each stands for.
-        words: for labels all phrases that stand for them, the label itself first.
+        net: A network that has the file's other weights already. Its head is filled in place.
+        path: A weights file with a classifier: `deeplab.logits.weight` [N,width,1,1] and `deeplab.logits.bias` [N].
+        classes: Labels by output of the classifier.
+        words: All phrases of a label by label, the label itself first.
 
     Raises:
-        ValueError: the variant has no DeepLab decoder.
-        CheckpointError: the file has no such classifier, or fewer outputs than `classes` names.
+        ValueError: The variant has no DeepLab decoder.
+        CheckpointError: The file has no such classifier, or fewer outputs than `classes` names.
     """
     decoder: object = net.decoder
     if not isinstance(decoder, DeepLabDecoder):
@@ -52,13 +52,14 @@ def begin_as_classifier(net: LSegNet, path: Path, classes: Mapping[int, str], wo
 def fit_head(decoder: DeepLabDecoder, classifier: Tensor, texts: list[Tensor]) -> None:
     """Fits `reduce` and `head` by ridge regression.
 
-    The embedding of a pixel becomes that linear map of its features whose products with the texts of each class come
-    nearest to the score of the class. The mean of all scores is taken away first, since a softmax does not see it.
+    The embedding of a pixel is a linear map of its features. The fit brings the products of embedding and texts of each
+    class as near as possible to the score of the class. The mean of all scores is subtracted first, because it does not
+    change a softmax.
 
     Args:
-        decoder: filled in place.
+        decoder: The decoder, which is filled in place.
         classifier: [N,width + 1], weights and bias of each class.
-        texts: for each class [n,D] unit rows. The first row counts as much as the others together.
+        texts: [n,D] unit rows for each class. The first row counts as much as the others together.
     """
     wanted = (classifier - classifier.mean(0)).double()
     rows = torch.cat(texts).double()
@@ -69,7 +70,7 @@ def fit_head(decoder: DeepLabDecoder, classifier: Tensor, texts: list[Tensor]) -
     embedding = torch.linalg.solve(gram, weighted @ wanted[of])  # [D,width + 1]
     left, values, right = torch.linalg.svd(embedding[:, :-1], full_matrices=False)
     kept = min(decoder.reduce.out_channels, len(values))
-    # Only directions of embeddings count, so their scale is free. This one suits the rate of learning of both parts.
+    # Only directions of embeddings count, so their scale is free. This one suits the learning rates of both parts.
     scale = decoder.reduce.out_channels**0.5 / embedding.norm()
     roots = (values[:kept] * scale).sqrt()
     for convolution in (decoder.reduce, decoder.head):
@@ -82,7 +83,7 @@ def fit_head(decoder: DeepLabDecoder, classifier: Tensor, texts: list[Tensor]) -
 
 
 def _shares(count: int) -> Tensor:
-    """Weights of a label's phrases: half for the label itself, half for all others together."""
+    """Returns the weights of a label's phrases: half for the label itself, half for all others together."""
     if count == 1:
         return torch.ones(1, dtype=torch.float64)
     return torch.tensor([0.5, *[0.5 / (count - 1)] * (count - 1)], dtype=torch.float64)

@@ -69,7 +69,7 @@ def world(device: str) -> Iterator[World]:
 
 
 def _device(name: str, processes: int) -> torch.device:
-    """The device of a name; of "cuda", each of several processes takes its own."""
+    """Returns the device of a name. For "cuda", each of several processes takes another one."""
     if name == "cuda":
         name = f"cuda:{os.environ['LOCAL_RANK'] if processes > 1 else 0}"
     return device_named(name)

@@ -1,6 +1,6 @@
-"""Batches made in advance: by threads beside a CPU that trains, by processes of their own beside a GPU.
+"""Makes batches in advance: by threads for training on a CPU, by processes for training on a GPU.
 
-A GPU takes a batch faster than one interpreter makes it. Beside a CPU, processes would only take the cores from it.
+A GPU takes a batch faster than one interpreter makes it. On a CPU, processes would only take cores from the training.
 """
 
 import logging
@@ -18,21 +18,22 @@ from torch.utils.data import DataLoader, Dataset
 
 from lseg_ros.training.batches import Batch, Batches, Broken
 
-_BESIDE_A_GPU = 8  # processes at least, where there are so many cores
-_AHEAD = 2  # batches that each process makes in advance
+_BESIDE_A_GPU = 8  # least number of processes, if there are so many cores
+_AHEAD = 2  # number of batches that each process makes in advance
 
 
 def prepared(batches: Batches, numbers: Iterable[int], together: int, device: torch.device) -> Iterator[Batch]:
-    """The batches of these numbers in order, the next ones being made while one is in use.
+    """Yields the batches of some numbers in order, and makes the next ones meanwhile.
 
     Args:
-        batches: makes them; the same ones whatever makes them where.
-        numbers: of the batches.
-        together: how many a step takes.
-        device: that trains.
+        batches: Makes the batches. They do not depend on the thread or process.
+        numbers: Numbers of the batches.
+        together: Number of batches in a step.
+        device: The device that trains.
 
     Raises:
-        ValueError, OSError: as `Batches.batch`.
+        ValueError: As `Batches.batch`.
+        OSError: As `Batches.batch`.
     """
     if device.type == "cuda":
         return by_processes(batches, numbers, together, workers_beside_gpu(batches.config.workers), pin=True)
@@ -40,7 +41,7 @@ def prepared(batches: Batches, numbers: Iterable[int], together: int, device: to
 
 
 def workers_beside_gpu(wanted: int) -> int:
-    """How many processes make batches: those that were asked for, or more where cores would be idle."""
+    """Returns the number of processes that make batches: the requested one, or more if cores would be idle."""
     return max(wanted, min(_BESIDE_A_GPU, len(os.sched_getaffinity(0))))
 
 
@@ -64,11 +65,19 @@ def by_threads(batches: Batches, numbers: Iterable[int], together: int) -> Itera
 def by_processes(
     batches: Batches, numbers: Iterable[int], together: int, workers: int, *, pin: bool
 ) -> Iterator[Batch]:
-    """As `prepared`, by processes; pin: into memory that a GPU copies from without waiting."""
+    """As `prepared`, by processes.
+
+    Args:
+        batches: As for `prepared`.
+        numbers: As for `prepared`.
+        together: As for `prepared`.
+        workers: Number of processes.
+        pin: Whether batches are copied to memory that a GPU copies from without waiting.
+    """
     loader: DataLoader[Any] = DataLoader(
         _Numbered(batches, together),
         sampler=numbers,  # any iterable will do
-        batch_size=None,  # what the data set gives is a whole batch
+        batch_size=None,  # an item of the data set is a whole batch
         num_workers=workers,
         prefetch_factor=_AHEAD,
         pin_memory=pin,
@@ -76,7 +85,7 @@ def by_processes(
         multiprocessing_context="fork",  # a fresh interpreter would import PyTorch for seconds
     )
     for made in loader:
-        for broken in made.broken:  # each process sees its own share of the files only
+        for broken in made.broken:  # collected here, because each process sees only its share of the files
             batches.note_broken(broken)
         if made.error is not None:
             raise made.error
@@ -85,25 +94,25 @@ def by_processes(
 
 @dataclass(frozen=True)
 class _Made:
-    """A batch, or why there is none; and the files that were found to be broken on the way."""
+    """A batch, or the error that prevented it, and broken files that were noted meanwhile."""
 
     batch: Batch | None
     error: Exception | None
     broken: list[Broken]
 
     def pin_memory(self) -> "_Made":
-        """Called by DataLoader."""
+        """Pins the batch. DataLoader calls it."""
         return _Made(None if self.batch is None else self.batch.pin_memory(), self.error, self.broken)
 
 
 class _Numbered(Dataset[_Made]):
-    """The batches by their numbers."""
+    """A data set whose items are the batches by number."""
 
     def __init__(self, batches: Batches, together: int) -> None:
         self._batches, self._together = batches, together
 
     def __getitem__(self, number: int) -> _Made:
-        # As it is: DataLoader would wrap an exception into pages of text.
+        # Errors are returned, because DataLoader would wrap an exception into pages of text.
         try:
             return _Made(self._batches.batch(number, self._together), None, self._batches.take_broken())
         except (ValueError, OSError) as error:
@@ -111,7 +120,7 @@ class _Numbered(Dataset[_Made]):
 
 
 def _begin(worker: int) -> None:
-    """Makes a process fit to be one of several."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of them, and the run ends after its step
+    """Prepares a process that makes batches."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the main one ends after its step
     cv2.setNumThreads(0)
-    logging.disable(logging.WARNING)  # of broken files, which the run itself tells of
+    logging.disable(logging.WARNING)  # the main process warns about broken files

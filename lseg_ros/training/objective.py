@@ -54,7 +54,7 @@ class Objective(nn.Module):
         logits = functional.grid_sample(logits, grid, align_corners=True)  # what `upsample` gives for these pixels
         weights = self._class_weights(target, len(text))
         loss = functional.cross_entropy(logits, target, weights, ignore_index=IGNORE, reduction="sum")
-        # Sum and count, for a part of nothing but ignored pixels has no mean.
+        # Sum and count are computed separately, because a part with only ignored pixels has no mean.
         loss = loss / weights[target[target != IGNORE]].sum().clamp_min(1)
         return loss + self.jaccard * _jaccard_loss(logits, target) if self.jaccard else loss
 
@@ -69,7 +69,7 @@ class Objective(nn.Module):
 
 
 def _cosines(head: nn.Conv2d, pixels: Tensor, text: Tensor) -> Tensor:
-    """Cosines of the embeddings that `head` makes of pixels [n,F,h,w] with texts [N,D] -> [n,N,h,w].
+    """Computes the cosines of texts [N,D] with the embeddings that `head` makes of pixels [n,F,h,w], as [n,N,h,w].
 
     The embeddings themselves have D features, several times F. They are not computed: their products with the texts
     follow from `text @ weight`, and their lengths from the products of the head's own weights.

@@ -1,4 +1,4 @@
-"""What the value of a configuration's entry may be, and how an entry is declared."""
+"""Rules for the values of a configuration, and the declaration of its entries."""
 
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, field
@@ -9,11 +9,11 @@ _UNBOUNDED = float("inf")
 
 @dataclass(frozen=True)
 class Rule:
-    """What a value may be.
+    """A rule for a value.
 
     Attributes:
-        allows: Whether a value follows the rule.
-        says: The rule in words, as they end the sentence "'steps' is -1, and should be ...".
+        allows: Returns whether a value follows the rule.
+        says: The rule in words, as at the end of "'steps' is -1, and should be ...".
     """
 
     allows: Callable[[Any], bool]
@@ -24,11 +24,11 @@ def entry(rule: Rule, meaning: str, *, default: Any = MISSING, factory: Any = MI
     """Declares an entry of a configuration as a dataclass field.
 
     Args:
-        rule: What its value may be.
-        meaning: What it does, for the table in the documents.
-        default: Its value where a configuration leaves it out. Without `default` and `factory` it is required.
-        factory: Makes the default, where that is mutable.
-        shown: The default in the table, where the value itself says little.
+        rule: The rule for its value.
+        meaning: Its meaning, for the table in the documents.
+        default: Its default value. Without `default` and `factory` it is required.
+        factory: Makes the default value if that is mutable.
+        shown: The default in the table, if the value itself says little.
     """
     if shown is None:
         shown = "" if default is MISSING else str(default)
@@ -39,32 +39,32 @@ def entry(rule: Rule, meaning: str, *, default: Any = MISSING, factory: Any = MI
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value is an integer or a float, and no bool."""
+    """Returns whether a value is an integer or a float, and no bool."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def is_whole(value: Any, least: int) -> bool:
-    """Whether a value is an integer of at least `least`."""
+    """Returns whether a value is an integer of at least `least`."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 def whole(least: int) -> Rule:
-    """An integer of at least `least`."""
+    """Returns the rule "an integer of at least `least`"."""
     return Rule(lambda value: is_whole(value, least), f"a whole number, {least} or more")
 
 
 def at_least(least: float) -> Rule:
-    """A finite number of at least `least`."""
+    """Returns the rule "a finite number of at least `least`"."""
     return Rule(lambda value: is_number(value) and least <= value < _UNBOUNDED, f"a number, {least:g} or more")
 
 
 def between(least: float, most: float) -> Rule:
-    """A number from `least` to `most`, both included."""
+    """Returns the rule "a number from `least` to `most`, both included"."""
     return Rule(lambda value: is_number(value) and least <= value <= most, f"a number from {least:g} to {most:g}")
 
 
 def one_of(*names: str) -> Rule:
-    """One of some texts."""
+    """Returns the rule "one of some texts"."""
     return Rule(lambda value: isinstance(value, str) and value in names, f"one of {', '.join(names)}")
 
 
