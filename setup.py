@@ -1,4 +1,4 @@
-"""For tools that still ask for a setup.py; pyproject.toml says everything."""
+"""For tools that still need a setup.py. All settings are in pyproject.toml."""
 
 from setuptools import setup
 

@@ -1,1 +1,1 @@
-"""How fast it is. See docs/performance.md."""
+"""Measures the speed of the models. See docs/performance.md."""

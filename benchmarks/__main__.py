@@ -1,4 +1,4 @@
-"""Measures how fast the models run on this machine, and writes results, page and README's table."""
+"""Measures the speed of the models on this machine, and writes results, the page and README's table."""
 
 import argparse
 import copy
@@ -32,14 +32,14 @@ COUNTS = (7, 11, 20, 150)
 ROUNDS = {"lseg_mini": 15, "lseg_vit_l16": 3}
 NODE = {"lseg_mini": (40, 3), "lseg_vit_l16": (5, 1)}  # frames, starts
 PARTS = ("segmenter", "accuracy", "node", "memory")
-USUAL = PARTS[:3]  # memory takes a quarter of an hour more
+USUAL = PARTS[:3]  # without memory, which takes another quarter of an hour
 MEMORY_FRAMES = 10_000
 
 
 def measure(
     model: str, images: Sequence[str], counts: Sequence[int], rounds: int, backends: Sequence[str] = BACKENDS
 ) -> Iterator[dict[str, Any]]:
-    """The cases of one model, one by one."""
+    """Yields the results of one model's cases, one by one."""
     sizes = [image for image in CASES[model] if image in images]
     cases = [(image, count) for image in sizes for count in CASES[model][image] if count in counts]
     blank = network(model)
@@ -59,7 +59,7 @@ def measure(
 
 
 def measure_all(options: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(part, result), one by one; says what is left out, and why."""
+    """Yields (part, result) one by one, and prints what is left out and why."""
     for model in options.models:
         if "segmenter" in options.parts:
             rounds = options.rounds or (2 if options.quick else ROUNDS[model])
@@ -84,7 +84,7 @@ def measure_all(options: argparse.Namespace) -> Iterator[tuple[str, dict[str, An
 
 
 def main() -> int:
-    """Returns the exit status."""
+    """Runs the measurements. Returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--models", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--parts", nargs="*", choices=PARTS, default=USUAL, help="none: only page and table, anew")
@@ -111,18 +111,18 @@ def main() -> int:
 
 
 def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether two results are of the same case."""
+    """Returns whether two results belong to the same case."""
     return place(one) == place(other)
 
 
 def place(result: dict[str, Any]) -> tuple[int, int, int]:
-    """Model, image size and number of labels, to sort by."""
+    """Returns model, image size and number of labels, as a sort key."""
     sizes = SIZES.index(result["image"]) if "image" in result else 0
     return list(CASES).index(result["model"]), sizes, result.get("labels", 0)
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The results in a file, or empty ones: what another machine or other versions gave is not mixed with ours."""
+    """Reads the results in a file. Results of another machine or other versions are dropped."""
     found = json.loads(path.read_text()) if path.is_file() else {}
     if found.get("machine") != machine():
         found = {}

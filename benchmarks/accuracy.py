@@ -1,4 +1,4 @@
-"""How right each way to run a model is: CamVid's test frames."""
+"""Measures the accuracy of each way to run a model on CamVid's test frames."""
 
 from pathlib import Path
 from typing import Any
@@ -15,15 +15,15 @@ from lseg_ros.evaluation.metrics import Confusion
 
 
 def accuracy(model: str, root: Path, limit: int | None = None) -> dict[str, Any]:
-    """mIoU of each subject, and the share of pixels that have baseline's label.
+    """Measures the mIoU of each subject, and the share of pixels that have the label of `baseline`.
 
     Args:
-        model: one with trained weights.
+        model: A model with trained weights.
         root: CamVid's folder.
-        limit: measure this many frames, evenly spread.
+        limit: Number of frames to measure, evenly spread.
 
     Raises:
-        FileNotFoundError: the data are not there.
+        FileNotFoundError: The data do not exist.
     """
     data = CamVid(root, "test")
     count = min(len(data), limit or len(data))

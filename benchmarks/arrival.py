@@ -25,23 +25,23 @@ from benchmarks.node import Client, node_arguments, running
 IMAGES = ("640x480", "1280x720", "1920x1080")
 RATES = (15.0, 30.0)
 RELIABILITIES = ("reliable", "best_effort")
-_ENOUGH = 0.99  # of the images of a reliable camera
-_FRAGMENTS = 2 * 2**20  # bytes; the kernel's buffer for what comes over UDP that holds an image or so
+_ENOUGH = 0.99  # least share of a reliable camera's images that must arrive
+_FRAGMENTS = 2 * 2**20  # bytes; a kernel buffer for UDP of this size holds about one image
 
 
 @dataclass(frozen=True)
 class Arrival:
-    """What became of the images of one camera.
+    """What happened to the images of one camera.
 
     Attributes:
         image: Width and height, as in 640x480.
-        rate: Images a second, as the camera was asked to send them.
+        rate: Requested images per second.
         reliability: What the camera offered: reliable or best_effort.
-        sent: Images that the camera has sent.
-        rate_sent: Images a second that it managed to send.
-        publish_ms: The longest time in milliseconds for which the camera was held up.
-        received: Images that reached the node.
-        segmented: Images of those that were segmented.
+        sent: Number of images that the camera has sent.
+        rate_sent: Images per second that it has sent.
+        publish_ms: Longest time of a call of `publish`, in milliseconds.
+        received: Number of images that reached the node.
+        segmented: Number of these images that were segmented.
     """
 
     image: str
@@ -55,7 +55,7 @@ class Arrival:
 
     @property
     def share(self) -> float:
-        """How many of the images arrived, from 0 to 1."""
+        """The share of the images that arrived, from 0 to 1."""
         return self.received / self.sent
 
 
@@ -68,8 +68,8 @@ class Counter:
         client.subscribe(DiagnosticArray, "/diagnostics", self._reports.append)
 
     def counts(self) -> tuple[int, int]:
-        """Received and segmented images, from a report that is made after this call and that the next one confirms."""
-        # Reports of before wait in the queue, from the time when nobody took any.
+        """Returns received and segmented images, from a report made after this call and confirmed by the next one."""
+        # Old reports may still be in the queue, because nobody has taken them.
         start = time.time()
 
         def settled() -> bool:
@@ -116,7 +116,7 @@ def row(x: Arrival) -> str:
 
 
 def advice(arrivals: list[Arrival]) -> list[str]:
-    """Returns what to do, for what did not arrive; nothing where all did."""
+    """Returns what to do if images did not arrive; an empty text if all did."""
     lost = [x for x in arrivals if x.share < _ENOUGH]
     found = []
     if any(x.reliability == "best_effort" for x in lost):
@@ -143,7 +143,7 @@ def advice(arrivals: list[Arrival]) -> list[str]:
 
 
 def main() -> int:
-    """Returns the exit status: 1 where too few images of a reliable camera arrive."""
+    """Runs all cameras. Returns the exit status: 1 if too few images of a reliable camera arrive."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.arrival", description=__doc__.splitlines()[0])
     parser.add_argument("--images", nargs="+", choices=IMAGES, default=IMAGES, help="sizes")
     parser.add_argument("--rates", nargs="+", type=float, default=RATES, help="images a second")

@@ -1,4 +1,4 @@
-"""A camera in a process of its own: publishes images of one size and rate, and prints how many.
+"""A camera in its own process: publishes images of one size and rate, and prints how many.
 
 python -m benchmarks.camera 640 480 15 reliable 5
 """
@@ -17,12 +17,12 @@ _READER_TIMEOUT = 60.0  # seconds
 
 
 def main() -> int:
-    """Publishes once somebody reads, and returns the exit status."""
+    """Publishes as soon as somebody reads. Returns the exit status."""
     width, height, rate, seconds = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), float(sys.argv[5])
     reliability = {"reliable": ReliabilityPolicy.RELIABLE, "best_effort": ReliabilityPolicy.BEST_EFFORT}[sys.argv[4]]
     rclpy.init()
     node = rclpy.create_node("benchmark_camera")
-    # As ROS's camera drivers have it: the queue of image_transport is one to ten images deep.
+    # As in ROS's camera drivers, where the queue of image_transport has one to ten images.
     profile = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=5, reliability=reliability)
     publisher = node.create_publisher(Image, "image", profile)
     noise = np.random.default_rng(0).integers(0, 256, width * height * 3, np.uint8)
@@ -33,7 +33,7 @@ def main() -> int:
             print("nobody reads image", file=sys.stderr)
             return 1
         time.sleep(0.05)
-    time.sleep(0.5)  # the reader may look at what is published first, and subscribe anew
+    time.sleep(0.5)  # the reader may look at the publisher first and subscribe again
     sent, longest, start = 0, 0.0, time.monotonic()
     while (due := start + sent / rate) < start + seconds:
         time.sleep(max(0.0, due - time.monotonic()))

@@ -1,4 +1,4 @@
-"""What is segmented: photographs, labels and networks."""
+"""Photographs, labels and networks for the measurements."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def photos(width: int, height: int) -> list[NDArray[np.uint8]]:
-    """Photographs of scikit-learn and scikit-image, cut to the aspect and resized; drawn ones where those are not."""
+    """Returns photographs of scikit-learn and scikit-image, cropped and resized, or drawn pictures without these."""
     try:
         import skimage.data
         import sklearn.datasets
@@ -31,7 +31,7 @@ def photos(width: int, height: int) -> list[NDArray[np.uint8]]:
 
 
 def _drawn(seed: int) -> NDArray[np.uint8]:
-    """480x640x3: colours that flow into one another, with noise on them."""
+    """Returns a 480x640x3 picture with smooth colors and noise."""
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, 256, (9, 12, 3), dtype=np.uint8)
     smooth = cv2.resize(coarse, (640, 480), interpolation=cv2.INTER_CUBIC).astype(np.float32)
@@ -47,14 +47,14 @@ def _fitted(rgb: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8
 
 
 def labels(count: int) -> list[str]:
-    """CamVid's eleven, or the first `count` of ADE20K's 150."""
+    """Returns CamVid's eleven labels, or the first `count` of ADE20K's 150."""
     if count == len(CAMVID):
         return list(CAMVID)
     return [spec.name for spec in read_label_file(ROOT / "config/labels/ade20k.yaml")][:count]
 
 
 def network(model: str) -> LSegNet:
-    """A network of its own: with its weights where they come with the package, else with random ones of full size."""
+    """Builds a network, with its weights if they come with the package, else with random ones of full size."""
     variant = variant_named(model)
     if variant.weights is not None:
         return load_model(model)
@@ -66,7 +66,7 @@ def network(model: str) -> LSegNet:
 
 @torch.inference_mode()
 def _spread(net: LSegNet, rgb: NDArray[np.uint8]) -> None:
-    """Random weights point all pixels the same way, and one label would win everywhere; this lets them differ."""
+    """Makes the pixels of a random network differ. They would be alike, and one label would win everywhere."""
     x = torch.from_numpy(rgb).permute(2, 0, 1)[None] / 127.5 - 1
     bias = net.decoder.head.bias
     assert bias is not None

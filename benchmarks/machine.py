@@ -1,4 +1,4 @@
-"""Where and when something was measured: no names of hosts and no paths."""
+"""Describes where and when something was measured, without host names and paths."""
 
 import datetime
 import os
@@ -14,7 +14,7 @@ PACKAGES = ("torch", "timm", "onnxruntime", "openvino", "tensorrt")
 
 
 def machine() -> dict[str, object]:
-    """What figures depend on."""
+    """Returns the facts that figures depend on."""
     return {
         "cpu": cpu_model(),
         "cores": cores(),
@@ -27,12 +27,12 @@ def machine() -> dict[str, object]:
 
 
 def cores() -> int:
-    """How many this process may use."""
+    """Returns the number of cores that this process may use."""
     return len(os.sched_getaffinity(0))
 
 
 def cpu_model() -> str:
-    """As the kernel names it, with its best vector instructions."""
+    """Returns the processor's name from the kernel, with its best vector instructions."""
     info = Path("/proc/cpuinfo").read_text()
     name = re.search(r"model name\s*: (.+)", info)
     flags = re.search(r"(?:flags|Features)\s*: (.+)", info)
@@ -43,20 +43,20 @@ def cpu_model() -> str:
 
 
 def slug() -> str:
-    """Name of this machine's file of results."""
+    """Returns the name of this machine's file of results."""
     name = re.sub(r"[^a-z0-9]+", "-", cpu_model().lower()).strip("-")
     gpu = f"-{torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
     return f"{name}-{cores()}cores{re.sub(r'[^a-z0-9]+', '-', gpu.lower())}"
 
 
 def now() -> dict[str, str]:
-    """The day and the commit, with a plus where files differ from it."""
+    """Returns the date and the commit, with a plus if files differ from it."""
     root = Path(__file__).parents[1]
 
     def git(*arguments: str) -> str:
         try:
             return subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True).stdout.strip()
-        except FileNotFoundError:  # a machine without git
+        except FileNotFoundError:  # git is not installed
             return ""
 
     changed = "+" if git("status", "--porcelain", "--untracked-files=no", "--", "lseg_ros") else ""
@@ -67,19 +67,19 @@ def now() -> dict[str, str]:
 
 
 class Others:
-    """How busy other processes keep this machine's cores while something is measured: such figures want another run."""
+    """Measures how busy other processes keep this machine's cores. If they do, a measurement should be repeated."""
 
     def __init__(self) -> None:
         self._busy, self._all = _ticks()
 
     def share(self) -> float:
-        """Of all processor time since the start, in [0, 1]."""
+        """Returns the share of all processor time since the start that other processes used, in [0, 1]."""
         busy, everything = _ticks()
         return round(max(0.0, (busy - self._busy) / max(1.0, everything - self._all)), 3)
 
 
 def _ticks() -> tuple[float, float]:
-    """Processor time of others, and all there is, since some moment; in clock ticks."""
+    """Returns the processor time of other processes and all processor time, in clock ticks."""
     fields = [float(x) for x in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
     own = os.times()
     per_second = os.sysconf("SC_CLK_TCK")

@@ -1,4 +1,4 @@
-"""The memory of the installed node while it works for long."""
+"""Measures the memory of the installed node during long work."""
 
 from pathlib import Path
 from typing import Any
@@ -9,13 +9,14 @@ from benchmarks.inputs import labels, photos
 from benchmarks.machine import now
 from benchmarks.node import HEIGHT, LABELS, NEW, WIDTH, Client, node_arguments, running
 
-POINTS = 20  # that the memory is read at
+POINTS = 20  # number of times that the memory is read
 
 
 def measure_memory(model: str, frames: int) -> dict[str, Any]:
-    """Shows the node `frames` images, changing its labels now and then, and reads what memory it holds.
+    """Sends the node `frames` images, changes its labels now and then, and reads its memory.
 
-    Each change brings labels it has not seen until there are no more, as a robot does that is asked for many things.
+    Each change brings labels that the node has not seen, until there are no more, as on a robot that gets many
+    requests.
     """
     words, pictures = labels(150), photos(WIDTH, HEIGHT)
     every = max(1, frames // POINTS)
@@ -32,7 +33,7 @@ def measure_memory(model: str, frames: int) -> dict[str, Any]:
 
 
 def _resident_mb(process: int) -> float:
-    """MB of memory that a process holds, the files that it maps included."""
+    """Returns the resident memory of a process in MB, including mapped files."""
     lines = Path(f"/proc/{process}/status").read_text().splitlines()
     kib = next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))
     return round(kib * 1024 / 1e6, 1)

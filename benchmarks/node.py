@@ -1,4 +1,4 @@
-"""The installed node over DDS, seen from outside: images in, masks out, nothing but topics and services."""
+"""Measures the installed node over DDS from outside, by topics and services alone."""
 
 import os
 import subprocess
@@ -28,14 +28,15 @@ from lseg_ros.model.weights import save_model
 
 WIDTH, HEIGHT, LABELS, NEW = 640, 480, 20, 20
 SEGMENT = ("preprocess", "encode", "score")  # stages
-_TIMEOUT = 300.0  # seconds; a large model loads that long on a slow disk
+_TIMEOUT = 300.0  # seconds; a large model may take this long to load from a slow disk
 
 
 def measure_node(model: str, frames: int, starts: int) -> dict[str, Any]:
-    """Starts the node, feeds it images one by one, and changes its labels.
+    """Starts the node, sends it images one by one, and changes its labels.
 
-    The node's overhead is what a frame takes from the image's callback to the last publish, mask and confidence read,
-    beyond the stages of `Segmenter.segment`. Making the two messages is counted there, in `score`: half a millisecond.
+    The node's overhead is the time from the image's callback to the last publish, with subscribers of mask and
+    confidence, minus the stages of `Segmenter.segment`. Filling the two messages is counted in `score`; it takes half a
+    millisecond.
     """
     words = labels(150)
     with node_arguments(model) as arguments, Client() as client:
@@ -86,7 +87,7 @@ def _frames(client: "Client", frames: int, tick: Callable[[], object]) -> dict[s
 
 @contextmanager
 def node_arguments(model: str) -> Iterator[list[str]]:
-    """What the node is started with: a model, its own weights or random ones, and labels."""
+    """Returns the arguments of the node: a model, its own weights or random ones, and labels."""
     with TemporaryDirectory() as folder:
         source = f"model:={model}"
         if variant_named(model).weights is None:
@@ -98,7 +99,7 @@ def node_arguments(model: str) -> Iterator[list[str]]:
 
 @contextmanager
 def running(arguments: Sequence[str]) -> Iterator[int]:
-    """The node, from its start to its end; the number of its process."""
+    """Runs the node and yields the id of its process."""
     process = subprocess.Popen(
         ["lseg_node", "--ros-args", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
@@ -110,7 +111,7 @@ def running(arguments: Sequence[str]) -> Iterator[int]:
 
 
 class Client:
-    """A camera that shows one image at a time, and a reader of masks."""
+    """A camera that sends one image at a time, and a reader of masks."""
 
     def __enter__(self) -> "Client":
         # Of its own, on this machine only: the images should reach no robot.
@@ -136,15 +137,15 @@ class Client:
         rclpy.shutdown()
 
     def subscribe(self, kind: Any, topic: str, on_message: Callable[[Any], None]) -> None:
-        """Reads a topic besides those that it reads anyway."""
+        """Subscribes to a further topic."""
         self._node.create_subscription(kind, topic, on_message, 10)
 
     def stop_camera(self) -> None:
-        """Is no camera any more."""
+        """Removes the publisher of images."""
         self._node.destroy_publisher(self._camera)
 
     def first_mask(self) -> float:
-        """Seconds from now to a mask, with an image ten times a second."""
+        """Returns the seconds from now to a mask, with an image ten times a second."""
         start = time.monotonic()
         picture = photos(WIDTH, HEIGHT)[0]
         self._arrived.clear()
@@ -158,7 +159,7 @@ class Client:
         return seconds
 
     def frame(self, rgb: NDArray[np.uint8]) -> tuple[float, dict[str, float]]:
-        """Shows an image; milliseconds until mask and confidence are here, and those of the node's stages."""
+        """Sends an image. Returns the milliseconds until mask and confidence arrive, and those of the node's stages."""
         self._infos.clear()
         self._arrived.clear()
         message = self._message(rgb)
@@ -169,7 +170,7 @@ class Client:
         return 1e3 * (max(self._arrived.values()) - start), dict(zip(info.stages, info.stage_ms, strict=True))
 
     def set_labels(self, names: list[str]) -> float:
-        """Milliseconds from the request to the answer."""
+        """Returns the milliseconds from the request to the answer."""
         self.until(self._change.service_is_ready, "set_labels")
         start = time.monotonic()
         future = self._change.call_async(SetLabels.Request(labels=names))
@@ -181,18 +182,18 @@ class Client:
         return taken
 
     def publish_p50_ms(self) -> float:
-        """Of the node's stage that its FrameInfo comes too early for."""
+        """Returns the time of the node's stage `publish`. FrameInfo does not have it, because it is sent earlier."""
         self._publish_ms.clear()
         self.until(lambda: bool(self._publish_ms), "diagnostics")
         return self._publish_ms[-1]
 
     def until(self, condition: Callable[[], bool], what: str) -> None:
-        """Lets messages arrive until a condition holds; raises TimeoutError where it never does."""
+        """Handles messages until a condition holds; raises TimeoutError if it never does."""
         if not self._spin(_TIMEOUT, condition):
             raise TimeoutError(f"waited {_TIMEOUT:g} s for {what}")
 
     def _spin(self, seconds: float, condition: Callable[[], bool] = lambda: False) -> bool:
-        """Lets messages arrive until a condition holds; False where it does not in so many seconds."""
+        """Handles messages until a condition holds. Returns False if it does not within `seconds`."""
         end = time.monotonic() + seconds
         while not condition():
             if time.monotonic() > end:

@@ -1,9 +1,9 @@
-"""What every speed is compared with, written down once and not made faster afterwards.
+"""The two references that every speed is compared with. They were written once and are never made faster.
 
 `Plain` does what the original LSeg does: it encodes the labels for every frame, and the decoder enlarges before its 1x1
-convolutions. `Baseline` is `Segmenter` as it was before anything was tuned: labels encoded once, convolutions first,
-channels last. Both compute every label at full resolution in float32. They hold copies of what the library did then, so
-that a change of the library does not change them; only the network's modules are the library's own.
+convolutions. `Baseline` is `Segmenter` before any tuning: labels encoded once, convolutions first, channels last. Both
+compute every label at full resolution in float32. They contain copies of the library's code at that time, so that later
+changes do not affect them. Only the network's modules are the library's own.
 """
 
 import time
@@ -27,17 +27,22 @@ _STEP = 32
 
 
 class Plain:
-    """The straightforward network, eager, in float32."""
+    """The straightforward network in float32."""
 
     def __init__(self, net: LSegNet, labels: Sequence[str]) -> None:
-        """net: of its own, on its device; labels: each its own prompt."""
+        """Prepares the network.
+
+        Args:
+            net: The network, on its device. Nobody else may use it.
+            labels: The labels. Each is its own prompt.
+        """
         self.net, self.labels = net.eval().float().to(memory_format=self.memory_format), list(labels)
 
     memory_format = torch.contiguous_format
     upsample_first = True
 
     def segment(self, rgb: NDArray[np.uint8]) -> Result:
-        """HxWx3 uint8 RGB -> ids, confidence and times."""
+        """Maps [H,W,3] uint8 RGB to ids, confidence and times."""
         clock = _Clock(self.net.device)
         size = (rgb.shape[0], rgb.shape[1])
         resized, padded = _sizes(size, self.net.variant.input_size)
@@ -61,11 +66,11 @@ class Plain:
         return *found, clock.stage_ms
 
     def text(self) -> Tensor:
-        """[N,D] unit rows of the labels."""
+        """Returns the labels' vectors, [N,D] unit rows."""
         return encode_text(self.net, self.labels)
 
     def _input(self, rgb: NDArray[np.uint8], resized: Size, padded: Size) -> Tensor:
-        """HxWx3 uint8 RGB -> [1,3,*padded] normalised, black where padded."""
+        """Maps [H,W,3] uint8 RGB to normalized [1,3,*padded], black in the padding."""
         variant, device = self.net.variant, self.net.device
         x = torch.from_numpy(np.require(rgb, requirements=["C", "W"])).to(device).permute(2, 0, 1)[None].float()
         if resized != rgb.shape[:2]:
@@ -75,7 +80,7 @@ class Plain:
         return ((x / 255 - mean) / std).contiguous(memory_format=self.memory_format)
 
     def _decode(self, pyramid: list[Tensor]) -> Tensor:
-        """The levels of the encoder, finest first -> [1,D,h,w]."""
+        """Maps the levels of the encoder, finest first, to [1,D,h,w]."""
         decoder: nn.Module = self.net.decoder
         if not isinstance(decoder, FusionDecoder):
             return decoder(pyramid)
@@ -112,7 +117,7 @@ class Baseline(Plain):
 
 
 class _Clock:
-    """Milliseconds between laps."""
+    """Measures milliseconds between laps."""
 
     def __init__(self, device: torch.device) -> None:
         self._device, self.stage_ms, self._last = device, dict[str, float](), time.perf_counter()
@@ -125,7 +130,7 @@ class _Clock:
 
 
 def _sizes(image: Size, input_size: int) -> tuple[Size, Size]:
-    """The image's size with its longest side at `input_size`, and the next multiples of 32."""
+    """Returns the image's size with its longest side at `input_size`, and the next multiples of 32."""
     height, width = (max(1, round(n * input_size / max(image))) for n in image)
     return (height, width), (-(-height // _STEP) * _STEP, -(-width // _STEP) * _STEP)
 
@@ -140,7 +145,7 @@ def _residual(unit: nn.Module, x: Tensor) -> Tensor:
 
 
 def _encode(encoder: nn.Module, images: Tensor) -> list[Tensor]:
-    """[1,3,H,W] -> the levels of the pyramid, finest first."""
+    """Maps [1,3,H,W] to the levels of the pyramid, finest first."""
     if not isinstance(encoder, VitEncoder):
         return encoder.get_submodule("cnn")(images)
     x = encoder.patch_embed(images)
@@ -168,7 +173,7 @@ def _reassemble(part: nn.Module, tokens: Tensor, grid: Size) -> Tensor:
 
 
 def encode_text(net: LSegNet, phrases: Sequence[str]) -> Tensor:
-    """N phrases -> [N,D] unit rows: all templates, all tokens of the context."""
+    """Encodes N phrases as [N,D] unit rows, with all templates and all tokens of the context."""
     templates = net.variant.templates
     sentences = [template.replace("{}", phrase) for phrase in phrases for template in templates]
     x = _features(net.text_encoder, sentences).to(net.device)
@@ -188,7 +193,7 @@ def _features(encoder: nn.Module, sentences: list[str]) -> Tensor:
         return encoder(sentences)
     ids = [torch.tensor(encoding.ids) for encoding in encoder.tokenizer.encode_batch(sentences)]
     tokens = nn.utils.rnn.pad_sequence(ids, batch_first=True).to(encoder.words.weight.device)
-    mask = tokens != 0  # which is the padding's id
+    mask = tokens != 0  # 0 is the padding's id
     x = encoder.words(tokens) + encoder.positions.weight[: tokens.shape[1]] + encoder.token_type.weight[0]
     x = encoder.layers(encoder.norm(x), src_key_padding_mask=~mask)
     return functional.normalize(x.masked_fill(~mask[..., None], 0.0).sum(1), dim=-1)

@@ -1,4 +1,4 @@
-"""The page's plots, as PNG files in memory. Needs matplotlib."""
+"""Draws the page's plots as PNG files in memory. Needs matplotlib."""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -13,7 +13,7 @@ STAGES = {"preprocess": "#9aa6b5", "text": "#c44e52", "encode": "#3b6ea5", "scor
 
 
 def stage_plot(cases: Sequence[dict[str, Any]]) -> bytes:
-    """For each case a bar for each subject, made of its stages."""
+    """Draws a bar for each subject of each case, made of its stages."""
     with _style():
         rows = sum(len(case["subjects"]) for case in cases)
         figure = Figure((9, 1.0 + 0.75 * len(cases) + 0.3 * rows), layout="constrained")
@@ -41,7 +41,7 @@ def stage_plot(cases: Sequence[dict[str, Any]]) -> bytes:
 
 
 def label_plot(cases: Sequence[dict[str, Any]]) -> bytes:
-    """One model's time against the number of labels, a panel for each image size."""
+    """Draws one model's time against the number of labels, with a panel for each image size."""
     images = list(dict.fromkeys(case["image"] for case in cases))
     with _style():
         figure = Figure((9, 3.4), layout="constrained")

@@ -1,4 +1,4 @@
-"""From results to a page, the picture and the table in README."""
+"""Turns results into a page, and the picture and the table in README."""
 
 import base64
 import json
@@ -12,7 +12,7 @@ from benchmarks.targets import FP32, fastest, find, targets
 RESULTS = Path(__file__).parent / "results"
 README = ROOT / "README.md"
 PICTURE = ROOT / "docs/performance.png"
-SHOWN = [  # cases in README's table
+SHOWN = [  # the cases in README's table
     ("lseg_mini", "480x360", 11),
     ("lseg_mini", "640x480", 20),
     ("lseg_mini", "640x480", 150),
@@ -24,7 +24,7 @@ _BETWEEN = re.compile(r"(?<=<!-- benchmarks -->\n).*?(?=<!-- /benchmarks -->)", 
 
 
 def write_report(results: dict[str, Any], path: Path) -> None:
-    """Writes the page beside a file of results, and README's table and picture where it is one of the project's own."""
+    """Writes the page beside a file of results; also README's table and picture if the file belongs to the project."""
     path.with_suffix(".html").write_text(page(results), encoding="utf-8")
     if path.parent == RESULTS:
         write_table()
@@ -35,12 +35,12 @@ def write_report(results: dict[str, Any], path: Path) -> None:
 
 
 def write_table() -> None:
-    """Writes README's table anew."""
+    """Writes README's table again."""
     README.write_text(_BETWEEN.sub(lambda _: table(), README.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def page(results: dict[str, Any]) -> str:
-    """The HTML, with everything in it."""
+    """Returns the page as one HTML text."""
     from jinja2 import Environment, StrictUndefined
 
     from benchmarks.plots import label_plot, stage_plot
@@ -60,7 +60,7 @@ def page(results: dict[str, Any]) -> str:
 
 
 def table() -> str:
-    """README's table: a part for each machine."""
+    """Returns README's table, with a part for each machine."""
     files = sorted(path for path in RESULTS.glob("*.json") if not path.name.startswith("baseline-"))
     return "".join(_of_machine(json.loads(path.read_text())) for path in files)
 
@@ -101,7 +101,7 @@ def _case(results: dict[str, Any], model: str, image: str, count: int) -> dict[s
 
 
 def _main_cases(results: dict[str, Any]) -> list[dict[str, Any]]:
-    """What the picture shows."""
+    """Returns the cases that the picture shows."""
     wanted = (SHOWN[0], SHOWN[2], SHOWN[4], SHOWN[5])
     return [case for shown in wanted if (case := _case(results, *shown))]
 

@@ -1,4 +1,4 @@
-"""What is measured beside the two references: every backend in every precision that runs here."""
+"""The subjects beside the two references: every backend in every precision that runs here."""
 
 import copy
 import time
@@ -21,11 +21,12 @@ from lseg_ros.inference.preprocess import geometry, to_input
 from lseg_ros.model.fused_encoder_decoder import FusedEncoderDecoder
 from lseg_ros.model.net import LSegNet
 
-SHORT = {"float32": "fp32", "tf32": "tf32", "float16": "fp16", "bfloat16": "bf16", "int8": "int8"}  # of precisions
+# Short names of precisions.
+SHORT = {"float32": "fp32", "tf32": "tf32", "float16": "fp16", "bfloat16": "bf16", "int8": "int8"}
 
 
 class Product:
-    """`Segmenter`: image to mask and confidence, labels known."""
+    """`Segmenter`, from an image to mask and confidence, with known labels."""
 
     def __init__(self, segmenter: Segmenter, labels: Sequence[str]) -> None:
         self.segmenter = segmenter
@@ -34,16 +35,16 @@ class Product:
     def segment(self, rgb: NDArray[np.uint8]) -> Result:
         start = time.perf_counter()
         image = self.segmenter.embed(rgb)
-        found = self.segmenter.score(image)
-        mask, confidence = found.mask, found.confidence
+        result = self.segmenter.score(image)
+        mask, confidence = result.mask, result.confidence
         taken = 1e3 * (time.perf_counter() - start)
-        # A GPU works while Python is further on already: what is not of its own stages counts as scoring.
+        # A GPU still computes while Python goes on. All time outside of its own stages counts as scoring.
         stages = image.stage_ms
         return mask.astype(np.uint8, copy=False), confidence, {**stages, "score": taken - sum(stages.values())}
 
 
 def segmenters(net: LSegNet, backends: Sequence[str] = BACKENDS) -> Iterator[tuple[str, Segmenter]]:
-    """Every way to run a network on this machine; they share a copy of it, and it is left as it is."""
+    """Yields every way to run a network on this machine. They share a copy of it."""
     own = copy.deepcopy(net)
     for backend in backends:
         for precision, short in SHORT.items():
@@ -55,11 +56,11 @@ def segmenters(net: LSegNet, backends: Sequence[str] = BACKENDS) -> Iterator[tup
             try:
                 yield f"{backend} {short}", Segmenter(own, "auto", precision, backend=backend, exported=exported)
             except BackendError:
-                continue  # not for this machine
+                continue  # this machine cannot run it
 
 
 def _int8(net: LSegNet) -> Path:
-    """The encoder in int8, from the user's cache or made anew: calibrated on the photographs and parts of them."""
+    """Returns the encoder in int8, from the user's cache or calibrated on the photographs and parts of them."""
     encoder = FusedEncoderDecoder(net).eval()
     path = cache_folder() / f"{weights_key(encoder)}-benchmark-int8.onnx"
     if not path.is_file():

@@ -1,18 +1,24 @@
-"""What the project has promised itself, beside what was measured."""
+"""The project's performance targets beside the measured figures."""
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 FP32 = "torch fp32"
-AGREEMENT = 0.995  # of the pixels; what keeps less is not the same model any more
+AGREEMENT = 0.995  # least share of pixels that keep their label; below, it is another model
 
 
 @dataclass(frozen=True)
 class Target:
-    """What was promised, and what was measured.
+    """A target and its measured figure.
 
-    what: a sentence. found: the figure. unit: behind it. at_least: whether the bound is a lower one. gpu: of a GPU.
+    Attributes:
+        what: The target in one sentence.
+        found: The measured figure.
+        bound: The bound.
+        unit: The unit of both, written after the figure.
+        at_least: Whether the bound is a lower one.
+        gpu: Whether it is a target for a GPU.
     """
 
     what: str
@@ -29,24 +35,24 @@ class Target:
 
 
 def fastest(subjects: dict[str, Any], among: Collection[str] | None = None) -> str:
-    """The quickest that is no reference, of all or of some."""
+    """Returns the fastest subject that is no reference, of all or of some."""
     ours = [n for n in subjects if n not in ("plain", "baseline") and (among is None or n in among)]
     return min(ours, key=lambda name: subjects[name]["ms"])
 
 
 def find(results: dict[str, Any], part: str, **what: object) -> dict[str, Any] | None:
-    """The result of a part with these properties, if it is there."""
+    """Returns the result of a part with given properties, or None."""
     return next((r for r in results[part] if all(r[key] == value for key, value in what.items())), None)
 
 
 def targets(results: dict[str, Any]) -> list[Target]:
-    """Those whose figures are there."""
+    """Returns the targets whose figures were measured."""
     if results["machine"].get("gpu"):
         return [*_on_gpu(results)]
     return [*_mini(results), *_vit(results), *_node(results)]
 
 
-# Model, image and labels; how many times the speed of plain; milliseconds on the card they were aimed at.
+# Model, image and labels; least speed relative to `plain`; most milliseconds on the card of the targets.
 _GPU = (
     ("lseg_vit_l16", "480x480", 7, 8, 3.5),
     ("lseg_vit_l16", "480x480", 150, 14, 4.3),

@@ -1,4 +1,4 @@
-"""Side by side: every subject on the same image, round after round."""
+"""Measures all subjects side by side: each on the same image, round after round."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
@@ -10,10 +10,10 @@ from benchmarks.plain import Result
 
 
 class Subject(Protocol):
-    """What is timed."""
+    """Something to measure."""
 
     def segment(self, rgb: NDArray[np.uint8]) -> Result:
-        """Ids, confidence, and milliseconds by stage."""
+        """Returns ids, confidence, and milliseconds by stage."""
 
 
 def compare(
@@ -22,17 +22,17 @@ def compare(
     rounds: int,
     tick: Callable[[], object] = lambda: None,
 ) -> dict[str, Any]:
-    """For each subject its milliseconds, and how many times the speed of `plain` and `baseline` it has.
+    """Measures the milliseconds of each subject, and its speed relative to `plain` and `baseline`.
 
-    A round gives each subject the same image, one after the other, each round another one first, and a ratio is the
-    median over rounds: what slows the machine down for a while slows all of them. `agreement`: share of pixels with
-    baseline's id.
+    In a round, all subjects get the same image, one after the other. Each round starts with another subject. A ratio is
+    the median over rounds, so what slows the machine down for a while slows all of them. `agreement` is the share of
+    pixels with the id of `baseline`.
     """
     names = list(subjects)
     total: dict[str, list[float]] = {name: [] for name in subjects}
     stages: dict[str, list[dict[str, float]]] = {name: [] for name in subjects}
     agreement: dict[str, list[float]] = {name: [] for name in subjects}
-    for turn in range(-1, rounds):  # the first one warms up
+    for turn in range(-1, rounds):  # the first round warms up
         found = {}
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
             found[name], _, stage_ms = subjects[name].segment(images[turn % len(images)])
@@ -55,7 +55,7 @@ def compare(
 
 
 def spread(milliseconds: Sequence[float]) -> dict[str, float]:
-    """Median and what 10 and 90 % of the values stay below."""
+    """Returns the median and the 10 % and 90 % percentiles."""
     p10, p50, p90 = np.percentile(milliseconds, (10, 50, 90))
     return {"ms": round(p50, 2), "ms_p10": round(p10, 2), "ms_p90": round(p90, 2)}
 

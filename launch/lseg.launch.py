@@ -1,7 +1,7 @@
 """Starts the segmentation node: `ros2 launch lseg_ros lseg.launch.py image:=/camera/image_raw labels:="[path, door]"`.
 
-`ros2 launch lseg_ros lseg.launch.py --show-args` lists the arguments. What is not given is left to the node, so that a
-value of params_file counts unless an argument says otherwise.
+`ros2 launch lseg_ros lseg.launch.py --show-args` lists the arguments. Missing arguments are left to the node, so a
+value in params_file counts unless an argument overrides it.
 """
 
 from pathlib import Path
@@ -55,7 +55,7 @@ def generate_launch_description() -> LaunchDescription:
 
 
 def start_node(context: LaunchContext) -> list[LaunchDescriptionEntity]:
-    """The node, with the arguments that were given; an error ends the launch with its sentence."""
+    """Starts the node with the given arguments. An error ends the launch with one sentence."""
     given = {name: value for name in (*ARGUMENTS, *CHOICES) if (value := argument(context, name))}
     namespace = given.get("namespace", "")
     cameras = read_cameras(given.get("cameras", ""))
@@ -85,7 +85,7 @@ def start_node(context: LaunchContext) -> list[LaunchDescriptionEntity]:
             namespace=namespace,
             parameters=parameters,
             remappings=remaps,
-            # Of this logger alone: a level for all of them prints what rcl does, line after line.
+            # For this logger alone, because a level for all loggers would print everything that rcl does.
             ros_arguments=["--log-level", f"{logger(context, namespace)}:={given['log_level']}"],
             output="screen",
         )
@@ -93,17 +93,17 @@ def start_node(context: LaunchContext) -> list[LaunchDescriptionEntity]:
 
 
 def argument(context: LaunchContext, name: str) -> str:
-    """What was given for an argument, without blanks around it."""
+    """Returns the value of an argument, without blanks around it."""
     return str(LaunchConfiguration(name).perform(context)).strip()
 
 
 def text(value: str) -> ParameterValue:
-    """A parameter that is a text, even where it looks like a number."""
+    """Returns a parameter that is a text, even if it looks like a number."""
     return ParameterValue(value, value_type=str)
 
 
 def existing(path: str) -> Path:
-    """The path of a parameter file; a launch would go on without one, under the defaults."""
+    """Returns the path of a parameter file. Without this check, a launch would continue with the defaults."""
     found = Path(path).expanduser()
     if not found.is_file():
         raise RuntimeError(f"params_file is {path}, and there is no such file; give the path of a YAML file")
@@ -111,7 +111,7 @@ def existing(path: str) -> Path:
 
 
 def read_list(name: str, value: str) -> list[str]:
-    """A list of texts, written in YAML; words such as `no` are texts here."""
+    """Returns a list of texts written in YAML. Words such as `no` are texts here."""
     found = parsed(name, value)
     if not isinstance(found, list) or not found or not all(isinstance(item, str) for item in found):
         raise RuntimeError(f'{name} is {value}; it must be a list, such as {name}:="[path, grass]"')
@@ -119,7 +119,7 @@ def read_list(name: str, value: str) -> list[str]:
 
 
 def read_cameras(value: str) -> dict[str, str]:
-    """Names of cameras and the topic of each; an empty topic stands for <name>/image."""
+    """Returns names of cameras and the topic of each. An empty topic means <name>/image."""
     if not value:
         return {}
     found = parsed("cameras", value)
@@ -134,7 +134,7 @@ def read_cameras(value: str) -> dict[str, str]:
 
 
 def parsed(name: str, value: str) -> Any:
-    """YAML whose words all stay texts."""
+    """Returns parsed YAML in which all words are texts."""
     try:
         return yaml.load(value, Loader=yaml.BaseLoader)
     except yaml.YAMLError as error:
@@ -142,7 +142,7 @@ def parsed(name: str, value: str) -> Any:
 
 
 def logger(context: LaunchContext, namespace: str) -> str:
-    """The name of the node's logger, whose namespace may lie in one that an including launch file has pushed."""
+    """Returns the name of the node's logger, also if an including launch file has set an outer namespace."""
     outer = "" if namespace.startswith("/") else context.launch_configurations.get("ros_namespace", "")
     parts = [*outer.split("/"), *namespace.split("/"), "lseg"]
     return ".".join(part for part in parts if part)

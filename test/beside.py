@@ -1,4 +1,4 @@
-"""Data that some tests read from outside the repository, and that they are skipped without."""
+"""The folder of data outside the repository. Tests that need it are skipped without it."""
 
 import os
 from pathlib import Path

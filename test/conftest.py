@@ -1,4 +1,4 @@
-"""What holds for all tests."""
+"""Options and fixtures of all tests."""
 
 import signal
 from collections.abc import Iterator
@@ -7,13 +7,13 @@ import pytest
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """What `make faults` asks for."""
+    """Adds the option of `make faults`."""
     parser.addoption("--full", action="store_true", help="test/faults takes ten minutes, and shows its figures")
 
 
 @pytest.fixture(scope="session", autouse=True)
 def cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """What backends keep on disk comes from these tests alone, and goes with them."""
+    """Gives backends a cache that only these tests use, and that is removed afterwards."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
@@ -21,7 +21,7 @@ def cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
 
 @pytest.fixture(scope="session", autouse=True)
 def interruptible() -> Iterator[None]:
-    """SIGINT reaches what tests start; a shell that runs them in the background has all of it ignore that."""
+    """Makes sure that processes of tests receive SIGINT, which a shell may ignore for tests in the background."""
     before = signal.getsignal(signal.SIGINT)
     if before == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)

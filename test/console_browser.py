@@ -1,4 +1,4 @@
-"""A console and a browser for tests: a server in this process, and what a browser sends to it."""
+"""A console and a browser for tests: a server in this process, and requests as a browser sends them."""
 
 import asyncio
 import json
@@ -28,13 +28,13 @@ SCENE = stripes(RED, GREEN, BLUE, height=24, width=16)
 
 
 class Browser:
-    """What a browser does: keeps the cookie, opens pages."""
+    """A browser: keeps the cookie and opens pages."""
 
     def __init__(self, port: int, access: Access) -> None:
         self.port, self.url = port, f"http://127.0.0.1:{port}"
         self.token, self.session = access.token, access.session
         self.origin = {"Origin": self.url}
-        self.http = ClientSession(cookie_jar=CookieJar(unsafe=True))  # it has an address for a name
+        self.http = ClientSession(cookie_jar=CookieJar(unsafe=True))  # keeps cookies of an address without a name
 
     async def log_in(self) -> None:
         async with self.http.get(f"{self.url}/", params={"token": self.token}) as response:
@@ -68,7 +68,7 @@ class OpenPage:
         await self.socket.send_json({"type": "watch", "node": node, "camera": camera, "layer": layer, "label": label})
 
     async def receive(self) -> Any:
-        """The next frame, or what a text message is about."""
+        """Returns the next frame, or the kind of a text message."""
         message = await asyncio.wait_for(self.socket.receive(), WAIT)
         if message.type == WSMsgType.BINARY:
             return Frame(message.data)
@@ -115,7 +115,7 @@ def _decoded(data: bytes, how: int) -> Any:
 
 @pytest.fixture
 def serve(graph: Graph, domain: int) -> Callable[..., None]:
-    """Runs a coroutine with a browser that has logged in to a console; the camera sends meanwhile."""
+    """Runs a coroutine with a browser that has logged in to a console, while a camera sends images."""
 
     def run(use: Callable[[Browser], Awaitable[None]], *, node: str | None = None, camera: bool = True) -> None:
         asyncio.run(_run(use, node, camera))
@@ -145,7 +145,7 @@ def serve(graph: Graph, domain: int) -> Callable[..., None]:
 
 
 async def _camera(graph: Graph) -> None:
-    """Publishes an image ten times a second, each with a stamp of its own."""
+    """Publishes an image ten times a second, each with its own stamp."""
     publisher = graph.client.create_publisher(Image, "image", RELIABLE)
     stamp = 0
     while True:

@@ -1,4 +1,4 @@
-"""A segmenter for tests: real labels, real post-processing, and colours in place of a network."""
+"""A segmenter for tests: real labels and post-processing, with colors in place of a network."""
 
 import threading
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from lseg_ros.inference.postprocess import Segmentation, segmentation_of
 from lseg_ros.inference.preprocess import Geometry
 from lseg_ros.inference.protocol import FeatureGrid, PhraseMatch, PixelShares
 
-# A label wins where the image has its colour; others are far from every colour in use.
+# A label wins where the image has its color. Other labels are far from every color in use.
 COLORS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "white": (255, 255, 255), "black": (0, 0, 0)}
 
 
@@ -27,7 +27,7 @@ class FakeEmbedding:
 
 
 class FakeSegmenter:
-    """Labels pixels by the nearest colour name, at once. `gate` may be cleared to hold a frame in flight."""
+    """Labels pixels by the nearest color name, at once. Tests can clear `gate` to hold a frame."""
 
     def __init__(self, rules: IdRules | None = None, threshold: float = 0.0) -> None:
         self.labels = LabelSet()
@@ -73,13 +73,13 @@ class FakeSegmenter:
         return segmentation_of(logits, self.labels, Geometry(size, size, size), size, self.rules, self.threshold)
 
     def query(self, image: FakeEmbedding, phrases: Sequence[str], output: tuple[int, int]) -> list[PhraseMatch]:
-        """A phrase scores 1 where the image has its colour and 0 elsewhere, at the image's size."""
+        """A phrase scores 1 where the image has its color and 0 elsewhere, at the image's size."""
         self.threads.add(threading.get_ident())
         found = [(image.rgb == COLORS.get(phrase, (999, 999, 999))).all(-1).astype(np.float32) for phrase in phrases]
         return [PhraseMatch(score, score - 0.5) for score in found]
 
     def probe(self, image: FakeEmbedding, u: int, v: int, output: tuple[int, int]) -> PixelShares:
-        """The shares that `score` gives; a cosine is 1 where the image has the label's colour."""
+        """Returns the shares of `score`. A cosine is 1 where the image has the label's color."""
         if not (0 <= u < output[1] and 0 <= v < output[0]):
             raise LabelError(f"there is no pixel ({u}, {v}) in {output[1]}x{output[0]}; count columns and rows from 0")
         segmentation = self.score(image)
@@ -91,11 +91,11 @@ class FakeSegmenter:
 
     @property
     def basis(self) -> NDArray[np.float32]:
-        """Coordinates are red and blue, of three colors."""
+        """Coordinates are red and blue, out of three colors."""
         return np.array([[1, 0], [0, 0], [0, 1]], np.float32)
 
     def feature_grid(self, image: FakeEmbedding) -> FeatureGrid:
-        """A cell for each second pixel."""
+        """Returns a cell for each second pixel."""
         self.threads.add(threading.get_ident())
         cells = image.rgb[::2, ::2, ::2].transpose(2, 0, 1).astype(np.float16)
         return FeatureGrid(cells, (image.rgb.shape[0], image.rgb.shape[1]), (0.5, 0.5), (0.0, 0.0))

@@ -1,4 +1,4 @@
-"""A ROS graph for tests: a client that waits by spinning, and the node under test on a thread of its own."""
+"""A ROS graph for tests: a client that waits by spinning, and the node under test on its own thread."""
 
 import threading
 from array import array
@@ -49,7 +49,7 @@ class Graph:
         self._executor.shutdown()
         self.client.destroy_node()
         rclpy.shutdown(context=self.context)
-        # Else its participant lives in the domain of further tests until Python collects garbage.
+        # Otherwise its participant stays in the domain during later tests, until Python collects garbage.
         self.context.destroy()
 
     def start(
@@ -59,7 +59,7 @@ class Graph:
         arguments: Sequence[str] = (),
         **parameters: object,
     ) -> LsegNode:
-        """Starts the node under test with these parameters and arguments, such as -r image:=/camera/image."""
+        """Starts the node under test with parameters and arguments, such as -r image:=/camera/image."""
         overrides = [Parameter(name, value=value) for name, value in parameters.items()]
         self.node = LsegNode(
             make_segmenter,
@@ -77,7 +77,7 @@ class Graph:
         return self.node
 
     def stop(self) -> None:
-        """Ends the node under test, where there is one; another may be started."""
+        """Ends the node under test if there is one. Another one may be started."""
         if self._thread is not None:
             self._node_executor.shutdown()
             self._thread.join(PATIENCE)
@@ -87,11 +87,11 @@ class Graph:
             self.node = None
 
     def spin_once(self) -> None:
-        """Lets the client take what has come, or wait a little."""
+        """Lets the client handle messages, or waits a little."""
         self._executor.spin_once(timeout_sec=0.05)
 
     def until(self, condition: Callable[[], T], what: str = "the condition") -> T:
-        """Spins the client until `condition()` is true, and returns what it returned."""
+        """Spins the client until `condition()` is true, and returns its result."""
         deadline = self.client.get_clock().now().nanoseconds + int(PATIENCE * 1e9)
         while not (result := condition()):
             assert self.client.get_clock().now().nanoseconds < deadline, f"timed out waiting for {what}"
@@ -99,7 +99,7 @@ class Graph:
         return result
 
     def collect(self, kind: Any, topic: str, qos: QoSProfile = RELIABLE) -> list[Any]:
-        """Subscribes, waits until the publisher is there, and returns the list that messages are added to."""
+        """Subscribes, waits for the publisher, and returns the list that messages are added to."""
         messages: list[Any] = []
         subscription = self.client.create_subscription(kind, topic, messages.append, qos)
         self.until(lambda: self.client.count_publishers(topic), f"a publisher of {topic}")
@@ -109,11 +109,11 @@ class Graph:
         return messages
 
     def client_of(self, kind: Any, name: str) -> Any:
-        """A client of a service, once both sides know one another.
+        """Returns a client of a service after both sides have discovered each other.
 
-        A server that does not see its client yet loses the answer. The node under test is asked whom it sees. A node
-        in a process of its own sees clients in the order in which they were made, so it sees this one as soon as it has
-        answered another that was made later.
+        A server that does not see its client yet loses the answer. So the node under test is asked which clients it
+        sees. A node in its own process sees clients in the order of their creation. So it sees this one as soon as it
+        has answered another one that was created later.
         """
         if name not in self._clients:
             self._clients[name] = self.client.create_client(kind, name)
@@ -126,7 +126,7 @@ class Graph:
         assert self.node is not None
         try:
             seen = self.node.get_client_names_and_types_by_node(self.client.get_name(), self.client.get_namespace())
-        except RuntimeError:  # it does not know the client's node yet
+        except RuntimeError:  # the node does not know the client's node yet
             return False
         return self.client.resolve_service_name(name) in dict(seen)
 
@@ -137,7 +137,7 @@ class Graph:
         return future.result()
 
     def ask(self, kind: Any, name: str, request: Any) -> Any:
-        """Like `call`, of a service that changes nothing: asks again while no answer comes.
+        """Calls a service that changes nothing, and repeats the request while no answer comes.
 
         A server that has just appeared may not see its client yet, and then its first answer is lost.
         """
@@ -156,20 +156,20 @@ class Graph:
         return self.until(answer, f"an answer of {name}").result()
 
     def send(self, message: Image) -> None:
-        """Publishes one image to the node under test, once it listens."""
+        """Sends one image to the node under test after it has subscribed."""
         if self._images is None:
             self._images = self.client.create_publisher(Image, "image", RELIABLE)
         self.until(self._images.get_subscription_count, "a subscriber of image")
         self._images.publish(message)
 
     def next(self, messages: list[Any], what: str = "a message") -> Any:
-        """Waits for the next message of a list and takes it out."""
+        """Waits for the next message of a list and removes it."""
         self.until(lambda: bool(messages), what)
         return messages.pop(0)
 
 
 def image(pixels: NDArray[np.uint8], stamp: int = 1) -> Image:
-    """An rgb8 message of an HxWx3 array, stamped `stamp` seconds and an odd number of nanoseconds."""
+    """Returns an rgb8 message of an [H,W,3] array, stamped `stamp` seconds and an odd number of nanoseconds."""
     message = Image(height=pixels.shape[0], width=pixels.shape[1], encoding="rgb8", step=3 * pixels.shape[1])
     message.header.stamp.sec, message.header.stamp.nanosec = stamp, 123_456_789
     message.header.frame_id = "camera_optical"
@@ -178,12 +178,12 @@ def image(pixels: NDArray[np.uint8], stamp: int = 1) -> Image:
 
 
 def stripes(*colors: tuple[int, int, int], height: int = 8, width: int = 5) -> NDArray[np.uint8]:
-    """Vertical stripes, each `width` pixels wide."""
+    """Returns vertical stripes, each `width` pixels wide."""
     return np.repeat(np.array([colors], np.uint8), width, axis=1).repeat(height, axis=0)
 
 
 def pixels(message: Image) -> NDArray[Any]:
-    """The array in one of the node's images, read strictly."""
+    """Returns the array in one of the node's images, read strictly."""
     kinds = {"mono8": "u1", "16UC1": "<u2", "16SC1": "<i2", "32SC1": "<i4", "32FC1": "<f4", "rgb8": "u1"}
     kind = np.dtype(kinds[message.encoding])
     channels = 3 if message.encoding == "rgb8" else 1

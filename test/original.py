@@ -1,4 +1,4 @@
-"""Checkpoints of the original LSeg by rule: names and shapes of their tensors, and seeded values for them."""
+"""Makes checkpoints of the original LSeg by rule: names and shapes of their tensors, and seeded values."""
 
 import math
 import sys
@@ -20,9 +20,11 @@ VOCABULARY, CONTEXT, IMAGENET = 49408, 77, 1000
 
 
 def original_shapes(variant: Variant, visual: tuple[int, int] | None = (768, 12)) -> Shapes:
-    """Names (without Lightning's prefix) and shapes of all that a checkpoint of a variant holds.
+    """Returns names (without Lightning's prefix) and shapes of all tensors in a checkpoint of a variant.
 
-    visual: width and layers of CLIP's image tower, a ViT with patches of 32; None leaves it out.
+    Args:
+        variant: The variant.
+        visual: Width and layers of CLIP's image tower, a ViT with patches of 32; None leaves it out.
     """
     assert isinstance(variant.text, ClipText)
     shapes = _clip(variant.text, variant.embed_dim, visual)
@@ -49,12 +51,15 @@ def original_shapes(variant: Variant, visual: tuple[int, int] | None = (768, 12)
 
 
 def original_state(shapes: Shapes) -> dict[str, Tensor]:
-    """Values that depend on a tensor's name and shape alone; CLIP's matrices in half precision, as published."""
+    """Returns values that depend only on a tensor's name and shape.
+
+    As published, CLIP's matrices are in half precision.
+    """
     return {name: _seeded(name, shape) for name, shape in shapes.items()}
 
 
 def seeded(name: str, shape: Iterable[int]) -> Tensor:
-    """float32 in [-1, 1), a function of name and shape; NumPy promises never to change this generator's numbers."""
+    """Returns float32 in [-1, 1) that depend only on name and shape. NumPy never changes this generator's numbers."""
     uniform = np.random.RandomState(zlib.crc32(name.encode())).random_sample(tuple(shape))
     return torch.from_numpy(np.asarray(uniform * 2 - 1, dtype=np.float32))
 
@@ -64,7 +69,7 @@ def _seeded(name: str, shape: tuple[int, ...]) -> Tensor:
         return torch.tensor(100)
     x = seeded(name, shape)
     if name.endswith("running_var"):
-        # The decoder's are small for some channels, where the epsilon shows.
+        # The decoder's values are small for some channels, so that the epsilon has an effect.
         x = 10 ** (1.5 * (x - 1)) if name.startswith("scratch.") else 1 + 0.5 * x
     elif name.endswith("bn3.weight"):
         x = 0.2 + 0.05 * x  # the end of a ResNet's branch: small, or 33 branches add up to too much
@@ -78,14 +83,14 @@ def _seeded(name: str, shape: tuple[int, ...]) -> Tensor:
 
 
 def is_half(name: str) -> bool:
-    """Whether the published checkpoints hold this tensor in half precision."""
+    """Returns whether the published checkpoints have this tensor in half precision."""
     return name.startswith("clip_pretrained.") and any(
         part in name for part in ("attn.", "mlp.", "text_projection", "visual.proj", "conv1")
     )
 
 
 def save_lightning(path: Path, state: Mapping[str, Tensor], **others: object) -> None:
-    """Writes a checkpoint as Lightning 1.4 does: with a class of its own, which is not there when the file is read."""
+    """Writes a checkpoint as Lightning 1.4 does: with a class that does not exist when the file is read."""
     name = "pytorch_lightning.callbacks.model_checkpoint"
     module = ModuleType(name)
     callback = type("ModelCheckpoint", (), {"__module__": name})
@@ -167,7 +172,7 @@ def _vit(vit: VitBackbone) -> Shapes:
 
 
 def _resnet() -> Shapes:
-    """torchvision's ResNet-101 in the original's four stages."""
+    """Returns the four stages of torchvision's ResNet-101 as the original uses them."""
     shapes: Shapes = {"pretrained.layer1.0.weight": (64, 3, 7, 7)} | _batch_norm("pretrained.layer1.1", 64)
     width_in = 64
     for stage, blocks in enumerate(RESNET101, 1):

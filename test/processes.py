@@ -1,4 +1,4 @@
-"""Processes that tests start: installed executables with their logs, and how they end."""
+"""Starts installed executables for tests, and ends them."""
 
 import os
 import resource
@@ -19,7 +19,7 @@ torch beside other work may take a minute, and no test is about how fast the mac
 
 @pytest.fixture
 def start(tmp_path: Path, domain: int) -> Iterator[Start]:
-    """Starts an installed executable with a log in tmp_path/<name>.log; whatever still runs at the end is killed."""
+    """Starts an installed executable with a log in tmp_path/<name>.log. Running ones are killed at the end."""
     running: list[tuple[subprocess.Popen[str], IO[str]]] = []
 
     def run(name: str, **parameters: object) -> subprocess.Popen[str]:
@@ -37,9 +37,9 @@ def start(tmp_path: Path, domain: int) -> Iterator[Start]:
 
 
 def stop(process: subprocess.Popen[str], how: signal.Signals) -> float:
-    """Sends a signal and returns the processor's seconds until the process had ended.
+    """Sends a signal and returns the processor seconds until the process had ended.
 
-    Not the wall clock's: other work on the machine says nothing about the process.
+    The wall clock would also count other work on the machine.
     """
     fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
     before = sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")  # user and system

@@ -1,4 +1,4 @@
-"""The reduced twin of the original network, and where outputs of the original are, if they are at hand."""
+"""The reduced twin of the original network, and the folder of the original's outputs."""
 
 from beside import SHARED
 

@@ -1,4 +1,4 @@
-"""Fixtures of tests that talk over DDS, each in a domain of its own."""
+"""Fixtures of tests that use DDS, each in its own domain."""
 
 import fcntl
 import tempfile
@@ -11,7 +11,7 @@ from graph import Graph
 
 @pytest.fixture
 def domain(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    """A ROS domain that no other test on this machine uses at the same time; child processes inherit it."""
+    """A ROS domain that no other test on this machine uses at the same time. Child processes inherit it."""
     folder = Path(tempfile.gettempdir())
     for number in range(1, 101):
         with (folder / f"lseg_ros_test_domain_{number}.lock").open("w") as lock:
@@ -28,14 +28,14 @@ def domain(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
 
 @pytest.fixture
 def graph(domain: int) -> Iterator[Graph]:
-    """A client node, and a node under test where one is started."""
+    """A client node, and a node under test if one is started."""
     with Graph(domain) as made:
         yield made
 
 
 @pytest.fixture
 def logged(graph: Graph, capfd: pytest.CaptureFixture[str]) -> Callable[[str], str]:
-    """Waits until the node under test has logged a text; returns all that it has logged so far.
+    """Waits until the node under test has logged a text, and returns all that it has logged so far.
 
     A node logs and publishes from several threads, so a message may arrive before the line that explains it.
     """

@@ -24,7 +24,7 @@ TINY = Variant(
 
 
 class HashText(TextEncoder):
-    """A fixed random unit vector for each phrase."""
+    """A text encoder with a fixed random unit vector for each phrase."""
 
     external = True
     dim = 16
@@ -42,13 +42,13 @@ class HashText(TextEncoder):
         rows = []
         for phrase in phrases:
             generator = torch.Generator().manual_seed(zlib.crc32(phrase.encode()))
-            # Each row by itself: in a batch its last bits would depend on how many there are, and on the processor.
+            # One by one, because the last bits of a batch depend on its size and on the processor.
             rows.append(functional.normalize(torch.randn(self.dim, generator=generator), dim=0))
         return torch.stack(rows)
 
 
 def tiny_net(seed: int = 0) -> LSegNet:
-    """The network, in eval mode, with BatchNorm statistics that do something and pixels that differ."""
+    """Returns the network in eval mode, with BatchNorm statistics that have an effect and pixels that differ."""
     torch.manual_seed(seed)
     net = LSegNet(TINY, HashText())
     for module in net.modules():
@@ -56,7 +56,7 @@ def tiny_net(seed: int = 0) -> LSegNet:
             module.running_mean = torch.randn_like(module.weight.data) * 0.1
             module.running_var = torch.rand_like(module.weight.data) + 0.5
     net.eval()
-    with torch.no_grad():  # random weights point all pixels the same way; this lets them differ
+    with torch.no_grad():  # with random weights all pixels are alike; this makes them differ
         noise = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(seed)) * 2 - 1
         net.decoder.head.bias -= net.decoder(net.encoder(noise)).mean((0, 2, 3))
     return net

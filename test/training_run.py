@@ -1,7 +1,7 @@
-"""Tiny training runs: a data set of coloured blocks, its configuration, and the command line for processes of its own.
+"""Tiny training runs: a data set of colored blocks, its configuration, and a script that trains in other processes.
 
-As a script it is `lseg` with the variant "tiny" added, `training_run.py train --config ...`; or, for each process that
-torchrun starts, a run that keeps what each of them ends with, `training_run.py ranks CONFIG DATA OUT`.
+As a script it is `lseg` with the additional variant "tiny": `training_run.py train --config ...`. As `training_run.py
+ranks CONFIG DATA OUT`, for each process that torchrun starts, it is a run that keeps the final state of each process.
 """
 
 import os
@@ -50,7 +50,11 @@ CONFIG = TrainConfig(
 
 
 def write_data(folder: Path) -> Path:
-    """Six pictures of coloured blocks with masks, an ignored corner, and an initial backbone; returns the folder."""
+    """Writes six pictures of colored blocks with masks, an ignored corner, and an initial backbone.
+
+    Returns:
+        The folder.
+    """
     rng = np.random.default_rng(0)
     (folder / "images").mkdir(parents=True)
     (folder / "masks").mkdir()
@@ -66,7 +70,7 @@ def write_data(folder: Path) -> Path:
 
 
 def write_config(config: TrainConfig, path: Path) -> Path:
-    """Writes the configuration as `read_config` takes it; returns the path."""
+    """Writes the configuration for `read_config`, and returns the path."""
     raw = {key: [*value] if isinstance(value, tuple) else value for key, value in asdict(config).items() if value}
     raw["sources"] = {name: {**source.data, "weight": source.weight} for name, source in config.sources.items()}
     path.write_text(yaml.safe_dump(raw))
@@ -76,7 +80,7 @@ def write_config(config: TrainConfig, path: Path) -> Path:
 def run_as_rank(config: Path, data: Path, out: Path) -> None:
     """Trains, and writes the weights and last gradients of this process.
 
-    After some steps a signal to the second process stops both, and the run is taken up again.
+    After some steps a signal to the second process stops both, and the run is resumed.
     """
     with world("cpu") as processes:
         for stop in (2, None):
@@ -99,7 +103,7 @@ def run_as_rank(config: Path, data: Path, out: Path) -> None:
             except Stopped:
                 stopped = True
             assert stopped == (stop is not None)
-            processes.total(torch.zeros(1))  # the first has saved
+            processes.total(torch.zeros(1))  # waits until the first process has saved
         state = {name: (p.detach(), p.grad) for name, p in run.net.named_parameters() if p.requires_grad}
         torch.save((run.step, state), out / f"rank{processes.rank}.pt")
 

@@ -1,4 +1,4 @@
-"""A first look at the console in the browser: photographs as a camera, the node, and the console.
+"""Shows the console in a browser: plays photographs as a camera, and starts the node and the console.
 
 `make console` runs it. It prints the address to open, and ends all three on Ctrl-C.
 """
@@ -11,15 +11,15 @@ import time
 from demo import DemoError, photo_files
 
 LABELS = ["sky", "building", "tree", "water", "person", "cat", "cup", "table", "wall"]
-SIZE = 640, 480  # of the camera's images
+SIZE = 640, 480  # width and height of the camera's images
 HOLD = 5.0  # seconds for each photograph
 RATE = 5.0  # images a second
 _END_WITHIN = 15.0  # seconds
 
 
 def main() -> int:
-    """Runs all three until one ends or Ctrl-C; returns the exit status."""
-    # A domain of its own on this machine only: the photographs should reach no robot.
+    """Runs all three until one ends or Ctrl-C. Returns the exit status."""
+    # In its own domain and on this machine only, so that the photographs reach no robot.
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     os.environ.setdefault("ROS_DOMAIN_ID", "101")
     try:
@@ -41,7 +41,7 @@ def main() -> int:
         name, ended = next((name, process) for name, process in running.items() if process.poll() is not None)
         print(f"{name} ended with status {ended.returncode}", file=sys.stderr)
         return ended.returncode or 1
-    except KeyboardInterrupt:  # which the terminal has sent to all of them
+    except KeyboardInterrupt:  # the terminal has sent it to all processes
         return 0
     finally:
         for process in running.values():

@@ -1,7 +1,7 @@
-"""`make demo`: the main job, for real.
+"""Runs the package's main task for real; `make demo` calls it.
 
-Plays photographs as a camera, segments them with the installed node in a process of its own, changes the labels by
-service half-way, and writes what came back to demo_out/. Fails, and says why, when the pictures do not show what they
+It plays photographs as a camera, segments them with the installed node in its own process, changes the labels by
+service half-way, and writes the results to demo_out/. It fails and says why if the pictures do not show what they
 should.
 """
 
@@ -48,7 +48,7 @@ Stamp = tuple[int, int]  # seconds, nanoseconds
 
 @dataclass(frozen=True)
 class Box:
-    """Part of a photo, in fractions of its height and width."""
+    """A part of a photo, in fractions of its height and width."""
 
     top: float
     bottom: float
@@ -76,17 +76,17 @@ SHOWN = {
     "cat": {"cat", "kitten", "wall"},
     "coffee": {"cup", "mug", "table", "wooden table"},
 }
-MOST_WRONG = 0.05  # of a photo for one label that it does not show
-# What the model is known to get wrong, and how much of the photo that may be.
+MOST_WRONG = 0.05  # largest share of a photo for one label that it does not show
+# Known errors of the model, and the largest share of the photo for each.
 KNOWN_WRONG = {
     ("cat", "person"): 0.3,  # the background, which is out of focus
     ("coffee", "wall"): 0.08,  # the far edge of the table
 }
-MOST = 0.98  # of a photo for one label
+MOST = 0.98  # largest share of a photo for one label
 
 
 class DemoError(Exception):
-    """What the demo shows is not there."""
+    """The results are not as expected."""
 
 
 @dataclass(frozen=True)
@@ -103,8 +103,8 @@ class Frame:
 class Client(Node):
     """Listens to the camera and to the node.
 
-    An image that was scored again has the stamp of its first time, so the n-th mask of a stamp belongs to the n-th
-    FrameInfo of that stamp, which names the label set.
+    An image that was scored again keeps its stamp. So the n-th mask of a stamp belongs to the n-th FrameInfo of that
+    stamp, which names the label set.
     """
 
     def __init__(self, photos: dict[str, NDArray[np.uint8]]) -> None:
@@ -141,7 +141,7 @@ class Client(Node):
         self.counts = {v.key: v.value for v in message.status[0].values}
 
     def frames(self, version: int) -> list[tuple[str, Frame]]:
-        """(photo, frame) of all complete frames under a label set, in the order of their stamps."""
+        """Returns (photo, frame) of all complete frames under a label set, in the order of their stamps."""
         found = []
         for at, infos in sorted(self._infos.items()):
             masks, overlays = self._outputs["mask", at], self._outputs["overlay", at]
@@ -163,7 +163,7 @@ def rgb(message: Image) -> NDArray[np.uint8]:
 
 
 def photo_files() -> dict[str, Path]:
-    """Photographs that come with scikit-learn and scikit-image."""
+    """Returns photographs that come with scikit-learn and scikit-image."""
 
     def folder(package: str) -> Path:
         spec = find_spec(package)
@@ -188,7 +188,7 @@ def photo_files() -> dict[str, Path]:
 
 @contextmanager
 def process(name: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Runs an installed executable with its output in demo_out/, and ends it as Ctrl-C would."""
+    """Runs an installed executable with its log in demo_out/, and ends it as Ctrl-C would."""
     with (OUT / f"{name}.log").open("wb") as log:
         running = subprocess.Popen([name, "--ros-args", *arguments], stdout=log, stderr=subprocess.STDOUT)
     try:
@@ -207,7 +207,7 @@ def process(name: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
 
 @dataclass(frozen=True)
 class Run:
-    """What came while one label set was in force: (photo, frame), oldest first."""
+    """The frames while one label set was in force: (photo, frame), oldest first."""
 
     when: str
     labels: Any
@@ -215,16 +215,16 @@ class Run:
 
     @property
     def photos(self) -> dict[str, Frame]:
-        """The newest frame of each photo."""
+        """Returns the newest frame of each photo."""
         return dict(self.frames)
 
     def score(self) -> Image | None:
-        """The newest score image of the photo that it is for; its topic holds one, so some are missed."""
+        """Returns the newest score image of its photo. The topic keeps only one image, so some are missed."""
         return next((f.score for name, f in reversed(self.frames) if name == SCORE[1] and f.score), None)
 
 
 def play(files: dict[str, Path]) -> tuple[Client, Run, Run]:
-    """Runs camera and node and changes the labels; returns the client and what came before and after."""
+    """Runs camera and node and changes the labels. Returns the client and the runs before and after the change."""
     photos = {name: read_photo(path) for name, path in files.items()}
     client = Client(photos)
     executor = SingleThreadedExecutor()
@@ -275,7 +275,7 @@ def play(files: dict[str, Path]) -> tuple[Client, Run, Run]:
 
 
 def shares(mask: NDArray[np.uint8], labels: Any) -> dict[str, float]:
-    """The part of a mask that each label has, largest first; unknown pixels count as `unknown`."""
+    """Returns the share of a mask that each label has, largest first. Unknown pixels count as `unknown`."""
     names = {label.class_id: label.name for label in labels.labels}
     ids, counts = np.unique(mask, return_counts=True)
     found = {names.get(int(i), "unknown"): int(n) / mask.size for i, n in zip(ids, counts, strict=True)}
@@ -287,7 +287,7 @@ def ids_of(frame: Frame) -> NDArray[np.uint8]:
 
 
 def check(before: Run, after: Run) -> list[str]:
-    """What is not as it must be, a sentence each."""
+    """Returns a sentence for each result that is not as expected."""
     problems = []
     for photo, part, box, label in EXPECTED:
         share = shares(box.cut(ids_of(before.photos[photo])), before.labels).get(label, 0.0)
@@ -309,7 +309,7 @@ def check(before: Run, after: Run) -> list[str]:
 
 
 def write(client: Client, runs: tuple[Run, Run]) -> dict[str, Any]:
-    """Writes the pictures and demo.json; returns the figures in it."""
+    """Writes the pictures and demo.json. Returns the figures in it."""
     for run in runs:
         for photo, frame in run.photos.items():
             cv2.imwrite(str(OUT / f"{photo}_{run.when}.png"), rgb(frame.overlay)[..., ::-1])
@@ -341,7 +341,7 @@ def rounded(values: dict[str, float]) -> dict[str, float]:
 
 
 def report(figures: dict[str, Any]) -> None:
-    """The figures as a short table."""
+    """Returns the figures as a short table."""
     print(f"\n  {'photo':<10} {'labels':<7} what is there")
     for when, photos in figures["shares"].items():
         for photo, found in photos.items():
@@ -356,8 +356,8 @@ def report(figures: dict[str, Any]) -> None:
 
 
 def main() -> int:
-    """Runs the demo; returns the exit status."""
-    # A domain of its own on this machine only: the photographs should reach no robot.
+    """Runs the demo. Returns the exit status."""
+    # In its own domain and on this machine only, so that the photographs reach no robot.
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     os.environ.setdefault("ROS_DOMAIN_ID", "101")
     OUT.mkdir(exist_ok=True)

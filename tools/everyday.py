@@ -38,13 +38,13 @@ PHOTOS = {
     "bricks": ("skimage", "data/brick.png"),
     "coins": ("skimage", "data/coins.png"),
 }
-WIDTH = 320  # pixels, of each half
-LEAST = 0.02  # of a photograph; smaller shares are neither drawn nor printed
+WIDTH = 320  # pixels of each half
+LEAST = 0.02  # share of a photograph; smaller ones are neither drawn nor printed
 UNNAMED = 255  # no label has this id
 
 
 def photograph(package: str, path: str) -> NDArray[np.uint8]:
-    """Reads HxWx3 RGB from an installed package."""
+    """Reads [H,W,3] RGB from an installed package."""
     spec = find_spec(package)
     assert spec is not None and spec.origin is not None, f"{package} is not installed; run: make env"
     bgr = cv2.imread(str(Path(spec.origin).parent / path))
@@ -53,7 +53,7 @@ def photograph(package: str, path: str) -> NDArray[np.uint8]:
 
 
 def by_share(labels: LabelSet, mask: NDArray[np.integer]) -> dict[str, float]:
-    """The shares of a mask that labels cover, the largest first; those below LEAST are left out."""
+    """Returns the labels' shares of a mask, the largest first, without those below LEAST."""
     shares = {label.name: float((mask == label.class_id).mean()) for label in labels.labels}
     return {name: share for name, share in sorted(shares.items(), key=lambda x: -x[1]) if share >= LEAST}
 

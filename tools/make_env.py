@@ -1,11 +1,12 @@
-"""Makes what is missing for building, testing and running this package; `make env` calls it.
+"""Installs what is missing for building, testing and running this package; `make env` calls it.
 
-With a ROS 2 distribution sourced, that one is used, and .venv, which also sees its packages, holds what it lacks.
-Without, .venv holds everything, ROS 2 included, from PyPI, which has wheels of several distributions: ROS=jazzy picks
-one. Either way colcon then builds the package into install/.
-Each step is skipped when nothing that it depends on has changed since it last succeeded.
+If a ROS 2 distribution is sourced, it is used, and .venv contains what it lacks and also sees its packages. Otherwise
+.venv contains everything, including ROS 2, from PyPI, which has wheels of several distributions; ROS=jazzy chooses one.
+In both cases colcon then builds the package into install/.
 
-Standard library only: this runs before anything is installed.
+A step is skipped if nothing that it depends on has changed since it last succeeded.
+
+Standard library only, because this runs before anything is installed.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def say(text: str) -> None:
 
 
 class one_at_a_time:
-    """Lets a second `make env` in the same folder wait for the first."""
+    """Makes a second `make env` in the same folder wait for the first."""
 
     def __enter__(self) -> None:
         self.folder = os.open(ROOT, os.O_RDONLY)
@@ -77,11 +78,11 @@ class one_at_a_time:
         os.close(self.folder)
 
 
-# What the machine has
+# The machine
 
 
 def find_distribution() -> str | None:
-    """Returns the name of the sourced ROS 2 distribution, or None. What env.sh sets up, in any clone, is not one."""
+    """Returns the name of the sourced ROS 2 distribution, or None. The environment of an env.sh is not one."""
     rclpy = "share/ament_index/resource_index/packages/rclpy"
     with_rclpy = [prefix for prefix in foreign_prefixes() if (prefix / rclpy).exists()]
     of_wheels = [prefix for prefix in with_rclpy if (prefix / "pyvenv.cfg").exists()]
@@ -94,9 +95,9 @@ def foreign_prefixes() -> list[Path]:
 
 
 def choose_wheels(distribution: str | None) -> str | None:
-    """Returns the distribution whose wheels go into .venv, or None beside a sourced one.
+    """Returns the distribution whose wheels go into .venv, or None if one is sourced.
 
-    It is the one that ROS names, else the one that .venv holds already, else the newest.
+    It is the one that ROS names, else the one that .venv has already, else the newest.
     """
     asked = os.environ.get("ROS")
     if distribution:
@@ -113,7 +114,7 @@ def installed_wheels() -> str | None:
 
 
 def find_python(distribution: str | None) -> str:
-    """Returns the interpreter to make .venv from: PYTHON, else the first on PATH that fits."""
+    """Returns the interpreter for .venv: PYTHON, else the first on PATH that fits."""
     names = [os.environ.get("PYTHON") or "python3"]
     if names == ["python3"] and not distribution:  # a distribution works with its own Python only
         names += [f"python{major}.{minor}" for major, minor in SUPPORTED]
@@ -153,7 +154,7 @@ def find_compiler() -> None:
         raise SetupError("No C++ compiler: install one (on Debian and Ubuntu build-essential).")
 
 
-# .venv and what goes into it
+# .venv and its packages
 
 
 def make_venv(python: str, distribution: str | None, wheels: str | None) -> bool:
@@ -204,7 +205,7 @@ def install_requirements(distribution: str | None, wheels: str | None) -> bool:
 
 
 def requirements(wheels: str | None) -> list[str]:
-    """All of pyproject.toml's dependencies, and the wheels of this distribution of ROS 2 unless it is None."""
+    """Returns all of pyproject.toml's dependencies, and the wheels of this distribution of ROS 2 unless it is None."""
     pyproject = read_pyproject()
     found = list(pyproject["project"]["dependencies"])
     for extra in ("ros", "bag", "openvino", "onnx", "train", "console", "demo", "dev"):
@@ -214,7 +215,7 @@ def requirements(wheels: str | None) -> list[str]:
 
 
 def read_pyproject() -> dict[str, Any]:
-    """Read by .venv's Python, whose pip brings a reader of TOML where the standard library has none (Python 3.10)."""
+    """Reads pyproject.toml. .venv's Python runs this, because its pip has a TOML reader for Python 3.10."""
     code = (
         "import json, sys\n"
         "try: import tomllib\n"
@@ -228,14 +229,14 @@ def read_pyproject() -> dict[str, Any]:
 
 
 def forget_half_installed() -> None:
-    """pip writes INSTALLER last: a package without it was cut off, and pip would still take it for installed."""
+    """Removes half-installed packages. They lack INSTALLER, which is written last, but pip takes them for installed."""
     for package in VENV.glob("lib/python*/site-packages/*.dist-info"):
         if not (package / "INSTALLER").exists():
             shutil.rmtree(package)
 
 
 def versions_to_keep() -> list[str]:
-    """Constraints that keep what the robot brings: its torch, and the NumPy that its ROS messages were compiled for."""
+    """Returns constraints that keep the robot's torch, and the NumPy that its ROS messages were compiled for."""
     code = "from importlib.metadata import version; import sys; print(version(sys.argv[1]))"
     found = {}
     for name in ("numpy", "torch"):
@@ -249,7 +250,7 @@ def versions_to_keep() -> list[str]:
 
 
 def point_cmake_at_venv() -> None:
-    """The wheels' CMake exports name the Python and NumPy headers of the machine that built them."""
+    """Corrects the CMake exports of wheels, which name the Python and NumPy headers of the machine that built them."""
     code = "import numpy, sysconfig; print(sysconfig.get_path('include')); print(numpy.get_include())"
     result = subprocess.run([VENV_PYTHON, "-c", code], check=True, stdout=subprocess.PIPE, text=True)
     python_headers, numpy_headers = result.stdout.splitlines()
@@ -282,7 +283,7 @@ def build(distribution: str | None) -> bool:
         return False
     say("building the interfaces and the package")
     if {line.split("\t")[0] for line in built} - {line.split("\t")[0] for line in inputs}:
-        shutil.rmtree(INSTALL)  # what is gone from the source would stay there
+        shutil.rmtree(INSTALL)  # files that were removed from the source would stay in it
     BUILD_STAMP.unlink(missing_ok=True)
     environment = build_environment(distribution)
     colcon = shutil.which("colcon", path=environment["PATH"])
@@ -302,7 +303,7 @@ def build(distribution: str | None) -> bool:
 
 
 def build_inputs() -> list[str]:
-    """One line for each file that the build reads: its path, and what changes when it does."""
+    """Returns a line for each file that the build reads: its path, and something that changes with it."""
     files = [REQUIREMENTS_STAMP]
     for path in (ROOT / name for name in BUILD_INPUTS):
         files += [path] if path.is_file() else [f for f in path.rglob("*") if f.is_file() and f.suffix != ".pyc"]
@@ -311,7 +312,7 @@ def build_inputs() -> list[str]:
 
 def build_environment(distribution: str | None) -> dict[str, str]:
     environment = dict(os.environ)
-    for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL"):  # meant for the make that called us: its job server ends here
+    for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL"):  # they refer to the job server of the calling make
         environment.pop(name, None)
     if not distribution:
         environment["AMENT_PREFIX_PATH"] = environment["CMAKE_PREFIX_PATH"] = str(VENV)
@@ -327,7 +328,7 @@ def run(
     show: str | None = None,
     explain: Callable[[str], str] | None = None,
 ) -> None:
-    """Runs a command in ROOT. Prints the lines that match `show`; when it fails, its last lines and why."""
+    """Runs a command in ROOT. Prints the lines that match `show`. If it fails, prints its last lines and why."""
     process = subprocess.Popen(
         list(map(str, command)),
         cwd=ROOT,

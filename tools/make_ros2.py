@@ -1,9 +1,9 @@
-"""Puts launch and the `ros2` command into .venv where ROS 2 came as wheels, which have neither; `make ros2` calls it.
+"""Installs launch and the `ros2` command into .venv if ROS 2 came as wheels, which lack both; `make ros2` calls it.
 
 They are built from their public git repositories, at the tags that the distribution released. LSEG_ROS2_SOURCES names
-another place to clone from: an address or a folder below which ros2/launch and the others lie.
+another place to clone from: an address or a folder that contains ros2/launch and the others.
 
-Runs with the Python of .venv, after `make env`; standard library only.
+.venv's Python runs this, after `make env`. Standard library only.
 """
 
 import os
@@ -20,7 +20,7 @@ SOURCES = "LSEG_ROS2_SOURCES"
 PUBLIC = "https://github.com"
 STAMP = make_env.VENV / "ros2-installed.txt"
 
-# The tags that each distribution had released in August 2026.
+# The tags that each distribution had released by August 2026.
 TAGS: dict[str, dict[str, str]] = {
     "kilted": {
         "osrf/osrf_pycommon": "2.1.6",
@@ -39,7 +39,7 @@ TAGS: dict[str, dict[str, str]] = {
         "ros2/rosidl_runtime_py": "0.13.2",
     },
 }
-# The Python packages in each repository that our documents and the launch test use.
+# The Python packages in each repository that the documents and the launch test use.
 PYTHON_PACKAGES: dict[str, tuple[str, ...]] = {
     "osrf/osrf_pycommon": (".",),
     "ros2/rosidl_runtime_py": (".",),
@@ -51,7 +51,7 @@ PYTHON_PACKAGES: dict[str, tuple[str, ...]] = {
     ),
 }
 INTERFACES = {"ros2/rcl_interfaces": "composition_interfaces"}  # launch_ros imports it
-# What they need of PyPI and do not all declare.
+# What they need from PyPI. Not all of them declare it.
 REQUIREMENTS = ("argcomplete>=3,<4", "catkin_pkg>=1,<2", "lark>=1.1,<2", "packaging", "psutil", "pyyaml>=6")
 
 
@@ -86,15 +86,15 @@ def clone(tags: Mapping[str, str], place: str, folder: Path) -> dict[str, Path]:
     """Clones repositories at their tags.
 
     Args:
-        tags: Of each repository, by owner/name.
-        place: Address or folder below which they lie.
-        folder: Where to.
+        tags: The tag of each repository, by owner/name.
+        place: Address or folder that contains them.
+        folder: The folder to clone into.
 
     Returns:
         The clone of each.
 
     Raises:
-        SetupError: One cannot be had; says why.
+        SetupError: A repository cannot be cloned. The message says why.
     """
     clones = {}
     for name, tag in tags.items():
@@ -115,7 +115,7 @@ def clone(tags: Mapping[str, str], place: str, folder: Path) -> dict[str, Path]:
 
 
 def why_no_clone(words: str, name: str, tag: str, place: str) -> str:
-    """What git's words mean, in a sentence."""
+    """Returns the meaning of git's message in one sentence."""
     if "Remote branch" in words and "not found" in words:
         return f"{place}/{name} has no tag {tag}: fetch its tags there, or clone from {PUBLIC}."
     if any(sign in words for sign in ("Could not resolve", "Failed to connect", "timed out", "unable to access")):
@@ -128,12 +128,12 @@ def why_no_clone(words: str, name: str, tag: str, place: str) -> str:
 
 
 def install(clones: Mapping[str, Path], folder: Path) -> None:
-    """Installs what was cloned into .venv; `folder` is for what the build leaves."""
+    """Installs the clones into .venv. `folder` is for the files of the build."""
     say("installing their packages into .venv, some minutes")
     pip = [make_env.VENV_PYTHON, "-m", "pip", "install", "--progress-bar", "off"]
     make_env.run([*pip, *REQUIREMENTS], explain=make_env.explain_pip)
     packages = [clones[name] / package for name, found in PYTHON_PACKAGES.items() for package in found]
-    # Without isolation pip downloads no setuptools of its own for each; .venv has one, for colcon.
+    # Without isolation, because pip would download setuptools for each package. .venv already has it, for colcon.
     make_env.run([*pip, "--no-deps", "--no-build-isolation", *packages])
     environment = make_env.build_environment(None)
     for name, package in INTERFACES.items():

@@ -1,6 +1,7 @@
-"""What mkdocs does for the site beside its usual work: pages and files that lie outside docs/.
+"""Adds pages and files from outside docs/ to the site that mkdocs builds.
 
-README.md becomes the first page. Links of the documents to files of the repository lead to copies in the site.
+README.md becomes the first page. Links from the documents to files of the repository become links to copies in the
+site.
 """
 
 import re

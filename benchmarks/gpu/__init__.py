@@ -1,5 +1,5 @@
-"""What `make gpu` runs on an NVIDIA GPU: tests and measurements that need PyTorch and what the network needs."""
+"""The parts of `make gpu` on an NVIDIA GPU. They need only PyTorch and the network's libraries."""
 
 
 class LeftOut(Exception):
-    """A part that cannot run here; the text says why."""
+    """A part cannot run here. The text says why."""

@@ -1,8 +1,8 @@
 """Runs the tests marked gpu and measures this machine's GPU, in about five minutes.
 
-It writes a file of results, and says what it left out and why. It needs no ROS, no network and no environment of the
-project's own: any Python with torch, timm, safetensors, tokenizers, opencv, pillow and pyyaml. With pytest it runs the
-tests, with open_clip the large model, with rclpy the node.
+It writes a file of results, and prints what it left out and why. It needs no ROS, no network and no environment of the
+project: any Python with torch, timm, safetensors, tokenizers, opencv, pillow and pyyaml will do. With pytest it runs
+the tests, with open_clip the large model, with rclpy the node.
 """
 
 import json
@@ -18,13 +18,13 @@ from typing import Any
 from benchmarks.gpu import LeftOut
 
 ROOT = Path(__file__).parents[2]
-BUDGET = 285.0  # seconds for all of it; a part that would begin later is left out
-TESTS = 150  # seconds for the tests, at most
+BUDGET = 285.0  # seconds for everything; a part that would begin later is left out
+TESTS = 150  # most seconds for the tests
 NEEDED = ("torch", "timm", "safetensors", "tokenizers", "cv2", "PIL", "yaml", "numpy")
 
 
 def main() -> int:
-    """Returns the exit status: 0 where every part that could run did."""
+    """Runs all parts. Returns the exit status: 0 if every part that could run succeeded."""
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
         print(f"{sys.executable} has no {', '.join(missing)}; name a Python that has: make gpu PYTHON=/path/to/python")
@@ -57,7 +57,7 @@ def main() -> int:
 
 
 def _run(name: str, part: Callable[[dict[str, Any]], None], results: dict[str, Any], spent: float) -> str | None:
-    """Runs a part, which adds to the results; returns why it was left out, or None."""
+    """Runs a part, which adds to the results. Returns why it was left out, or None."""
     try:
         if spent > BUDGET:
             raise LeftOut(f"{BUDGET:.0f} s are over")
@@ -67,7 +67,7 @@ def _run(name: str, part: Callable[[dict[str, Any]], None], results: dict[str, A
         why = str(error)
         results["gpu"]["left_out"].append(f"{name}: {why}")
         print(f"{name} is left out: {why}", flush=True)
-    except Exception as error:  # the other parts are worth having
+    except Exception as error:  # the other parts should still run
         why = f"{type(error).__name__}: {error}"
         traceback.print_exc()
         results["gpu"]["failed"].append(f"{name}: {why.splitlines()[0]}")
@@ -76,7 +76,7 @@ def _run(name: str, part: Callable[[dict[str, Any]], None], results: dict[str, A
 
 
 def run_tests(results: dict[str, Any]) -> None:
-    """The tests marked gpu, in a process of their own."""
+    """Runs the tests marked gpu in their own process."""
     if find_spec("pytest") is None:
         raise LeftOut("pytest is not installed")
     command = [sys.executable, "-m", "pytest", "test/gpu", "-m", "gpu", "-q", "-o", "addopts=--import-mode=importlib"]

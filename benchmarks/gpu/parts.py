@@ -1,4 +1,4 @@
-"""The measurements, each of which adds to the results of this GPU."""
+"""The measurements on a GPU. Each adds to the results."""
 
 import copy
 import gc
@@ -23,32 +23,32 @@ from benchmarks.machine import now
 from lseg_ros import Segmenter, load_model
 
 ROOT = Path(__file__).parents[2]
-FRAMES, EVERY = 10_000, 500  # of the long run, and how often its memory is read
-CHANGE = 50  # frames between two changes of labels there
+FRAMES, EVERY = 10_000, 500  # frames of the long run, and between two readings of its memory
+CHANGE = 50  # frames between two changes of labels in the long run
 LIVES = 20
 SIZES = ((480, 360), (640, 480), (320, 240), (480, 480), (424, 240), (640, 360))  # width and height
 
 
 def speed_mini(results: dict[str, Any]) -> None:
-    """`lseg_mini`: plain, baseline, and each precision, on the same photographs in turn."""
+    """Measures `lseg_mini`: plain, baseline, and each precision, on the same photographs in turn."""
     results["segmenter"] += measure("lseg_mini", ("480x360", "640x480", "1280x720"), (7, 11, 20, 150), 15, ("torch",))
 
 
 def speed_vit(results: dict[str, Any]) -> None:
-    """`lseg_vit_l16` with random weights of full size."""
+    """Measures `lseg_vit_l16` with random weights of full size."""
     _need_open_clip()
     results["segmenter"] += measure("lseg_vit_l16", ("480x480", "640x480", "1280x720"), (7, 20, 150), 7, ("torch",))
 
 
 def precision(results: dict[str, Any]) -> None:
-    """Which precision `auto` should be."""
+    """Finds the precision that `auto` should be."""
     results["gpu"]["precision"] = [decide("lseg_mini")]
     _need_open_clip()
     results["gpu"]["precision"].append(decide("lseg_vit_l16"))
 
 
 def endurance(results: dict[str, Any]) -> None:
-    """Memory of card and host while sizes and labels change."""
+    """Measures the memory of card and host while sizes and labels change."""
     segmenter = Segmenter(load_model("lseg_mini"), "cuda")
     words, images = labels(150), [photos(*size)[0] for size in SIZES]
     held, start = {}, time.perf_counter()
@@ -66,7 +66,7 @@ def endurance(results: dict[str, Any]) -> None:
 
 
 def lives(results: dict[str, Any]) -> None:
-    """Memory after a segmenter has come and gone, again and again, as by cleanup and configure."""
+    """Measures the memory after segmenters were created and released several times, as by cleanup and configure."""
     held, net = [], load_model("lseg_mini")
     for _ in range(LIVES):
         segmenter = Segmenter(copy.deepcopy(net), "cuda")
@@ -80,7 +80,7 @@ def lives(results: dict[str, Any]) -> None:
 
 
 def cameras(results: dict[str, Any]) -> None:
-    """Four cameras of two sizes that share a model: frames a second in all."""
+    """Measures four cameras of two sizes that share a model, in frames per second for all."""
     segmenter = Segmenter(load_model("lseg_mini"), "cuda")
     segmenter.set_labels(labels(20))
     images = [photos(*size)[i] for i, size in enumerate(((640, 480), (640, 480), (480, 360), (480, 360)))]
@@ -88,20 +88,20 @@ def cameras(results: dict[str, Any]) -> None:
 
 
 def processes(results: dict[str, Any]) -> None:
-    """Two processes on one card, against one alone: frames a second of each."""
+    """Measures two processes on one card and one alone, in frames per second for each."""
     alone = _workers(1)
     results["gpu"]["processes"] = {**now(), "alone": alone, "together": _workers(2)}
 
 
 def training(results: dict[str, Any]) -> None:
-    """Steps a second of `lseg_mini`, 8 crops of 320 pixels."""
+    """Measures the training steps of `lseg_mini` per second, with 8 crops of 320 pixels."""
     from benchmarks.gpu.training import steps_a_second
 
     results["gpu"]["training"] = {**now(), **steps_a_second()}
 
 
 def node(results: dict[str, Any]) -> None:
-    """The installed node over DDS, where ROS is."""
+    """Measures the installed node over DDS, if ROS is installed."""
     if find_spec("rclpy") is None:
         raise LeftOut("rclpy is not installed")
     import shutil
@@ -146,7 +146,7 @@ def _workers(count: int) -> list[float]:
     pipe = subprocess.PIPE
     running = [subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True) for _ in range(count)]
     try:
-        for process in running:  # all of them are ready before the first begins
+        for process in running:  # all processes are ready before the first one starts
             assert process.stdout is not None and process.stdout.readline() == "ready\n"
         for process in running:
             assert process.stdin is not None
@@ -159,7 +159,7 @@ def _workers(count: int) -> list[float]:
 
 
 def _memory_mb() -> dict[str, float]:
-    """What this process holds on the card (PyTorch's own count, and with all libraries) and on the host."""
+    """Returns this process's memory on the card (PyTorch's own count, and with all libraries) and on the host."""
     torch.cuda.synchronize()
     free, total = torch.cuda.mem_get_info()
     pages = int(Path("/proc/self/statm").read_text().split()[1])
@@ -173,7 +173,7 @@ def _memory_mb() -> dict[str, float]:
 
 
 def growth(held: list[dict[str, float]], what: str) -> float:
-    """MB by which the last third of the readings is above the second one, at most."""
+    """Returns by how many MB at most the last third of the readings exceeds the second one."""
     values = [reading[what] for reading in held]
     third = len(values) // 3
     return round(max(chain(values[2 * third :])) - float(np.max(values[third : 2 * third])), 1)

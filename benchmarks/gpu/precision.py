@@ -1,4 +1,4 @@
-"""Which precision `auto` should be on a GPU: the fastest that keeps labels as well as the original's half precision."""
+"""Finds the precision of `auto` on a GPU: the fastest that keeps labels as well as the original's half precision."""
 
 import copy
 import statistics
@@ -17,7 +17,7 @@ from lseg_ros.inference.numerics import AUTO_ON_GPU, ON_GPU, Numerics
 from lseg_ros.model.deployed import DeployedEncoderDecoder
 from lseg_ros.model.fused_encoder_decoder import FusedEncoderDecoder
 
-# The share of pixels that keep their label in the original's own half precision, by the number of labels.
+# Share of pixels that keep their label in the original's own half precision, by the number of labels.
 LEAST = {7: 0.9995, 150: 0.992}
 CANDIDATES = {
     "tf32": ON_GPU["tf32"],
@@ -29,7 +29,7 @@ TIMES = 15
 
 
 def decide(model: str) -> dict[str, Any]:
-    """Times and agreement of each candidate with exact float32, and which one is the fastest that agrees enough."""
+    """Returns times of the candidates, their agreement with exact float32, and the fastest that agrees well enough."""
     net = network(model)
     fused = FusedEncoderDecoder(copy.deepcopy(net)).cuda().eval()
     exact = Segmenter(net, "cuda", "float32")
@@ -58,7 +58,7 @@ def decide(model: str) -> dict[str, Any]:
 
 
 def _median_ms(segmenter: Segmenter, rgb: Any) -> float:
-    """Milliseconds from image to mask and confidence."""
+    """Returns the median milliseconds from image to mask and confidence."""
     taken = []
     for turn in range(TIMES + 5):
         start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""The file that `make gpu` writes, and what README and the performance page take from it."""
+"""The file that `make gpu` writes, and the parts of README and the performance page that come from it."""
 
 import json
 import re
@@ -17,13 +17,13 @@ _BETWEEN = re.compile(r"(?<=<!-- gpu -->\n).*?(?=<!-- /gpu -->)", re.DOTALL)
 
 
 def read() -> tuple[Path, dict[str, Any]]:
-    """The file of this machine, and what is in it."""
+    """Returns the path of this machine's file, and its content."""
     path = report.RESULTS / f"{slug()}.json"
     return path, read_results(path)
 
 
 def merge(results: dict[str, Any]) -> None:
-    """Of several results of one case the last one stays."""
+    """Keeps only the last of several results of a case."""
     for part in PARTS:
         found: list[dict[str, Any]] = []
         for result in results[part]:
@@ -32,7 +32,7 @@ def merge(results: dict[str, Any]) -> None:
 
 
 def write(results: dict[str, Any], path: Path) -> list[str]:
-    """Writes README's table, the section on GPUs, and the page beside the file; says what could not be written."""
+    """Writes README's table, the section on GPUs, and the page beside the file. Prints what could not be written."""
     report.write_table()
     write_section()
     missing = [name for name in ("jinja2", "matplotlib") if find_spec(name) is None]
@@ -45,12 +45,12 @@ def write(results: dict[str, Any], path: Path) -> list[str]:
 
 
 def write_section() -> None:
-    """Writes the document's section on GPUs anew."""
+    """Writes the document's section on GPUs again."""
     DOCS.write_text(_BETWEEN.sub(lambda _: section(), DOCS.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def section(folder: Path | None = None) -> str:
-    """The section on GPUs: a part for each card whose results are in the folder."""
+    """Returns the section on GPUs, with a part for each card that has results in the folder."""
     files = sorted((folder or report.RESULTS).glob("*.json"))
     found = [results for path in files if "gpu" in (results := json.loads(path.read_text(encoding="utf-8")))]
     if not found:

@@ -1,4 +1,4 @@
-"""One of several processes on a card: says "ready", waits for a line, and prints how many frames a second it made."""
+"""One of several processes on a card: prints "ready", waits for a line, and prints its frames per second."""
 
 import sys
 

@@ -15,14 +15,18 @@ from numpy.typing import NDArray
 
 VOXEL = 0.1  # meters
 FARTHEST = 5.0  # meters; depth beyond is left out
-_KEPT = 30  # depth images that wait for the features of the same stamp
+_KEPT = 30  # most depth images that wait for the features of the same stamp
 
 
 class VoxelMap:
-    """The mean vector of each voxel that has been seen."""
+    """The mean vector of each voxel that was seen."""
 
     def __init__(self, size: float = VOXEL) -> None:
-        """size: of a voxel's side, in meters."""
+        """Starts empty.
+
+        Args:
+            size: Side of a voxel in meters.
+        """
         self._size = size
         self._sums: dict[tuple[int, int, int], NDArray[np.float32]] = {}
 
@@ -35,7 +39,7 @@ class VoxelMap:
             self._sums[x, y, z] = self._sums.get((x, y, z), 0) + total
 
     def ask(self, text: NDArray[np.float32]) -> NDArray[np.float32]:
-        """[R] coordinates of words -> [N,4]: the center of each voxel, and its cosine."""
+        """Compares the [R] coordinates of words with all voxels: [N,4], the center of each voxel and its cosine."""
         if not self._sums:
             return np.zeros((0, 4), np.float32)
         centers = (np.array(list(self._sums)) + 0.5) * self._size
@@ -45,7 +49,7 @@ class VoxelMap:
 
 
 def cells(features: object) -> NDArray[np.float32]:
-    """An lseg_ros/Features message -> [R,rows,columns]."""
+    """Converts an lseg_ros/Features message to [R,rows,columns]."""
     shape = features.channels, features.rows, features.columns  # type: ignore[attr-defined]
     data = np.frombuffer(features.data, "<f2")  # type: ignore[attr-defined]
     return data.reshape(shape).astype(np.float32)
@@ -57,10 +61,10 @@ def points_of(
     """Back-projects the pixels at the centers of the grid's cells.
 
     Args:
-        depth: HxW in meters; 0 and NaN where there is none.
-        matrix: 3x3, of the camera, for the depth image.
-        scale: Of the features' message, where the depth image has the size of the node's image.
-        offset: Of the message, too.
+        depth: [H,W] in meters; 0 or NaN where it is unknown.
+        matrix: The 3x3 camera matrix of the depth image.
+        scale: `scale` of the features' message, if the depth image has the size of the node's image.
+        offset: `offset` of the same message.
 
     Returns:
         [N,3] points in the camera's frame, and [N,2] the row and column of the cell of each.
@@ -71,7 +75,7 @@ def points_of(
     v = np.clip(np.round((rows - offset[0]) / scale[0]), 0, height - 1).astype(np.int64)
     u = np.clip(np.round((columns - offset[1]) / scale[1]), 0, width - 1).astype(np.int64)
     z = depth[v, u]
-    seen = (z > 0) & (z < FARTHEST)  # false for NaN
+    seen = (z > 0) & (z < FARTHEST)  # also false for NaN
     z, u, v = z[seen].astype(np.float64), u[seen], v[seen]
     x = (u - matrix[0, 2]) / matrix[0, 0] * z
     y = (v - matrix[1, 2]) / matrix[1, 1] * z

@@ -1,4 +1,4 @@
-"""What reads our topics, in its own way."""
+"""Fixtures for the tests of programs that read our topics."""
 
 import pytest
 

@@ -1,9 +1,9 @@
-"""Readers that decode our messages as other people's programs do, and fail where those would go wrong.
+"""Readers that decode our messages as other programs do, and fail where those would go wrong.
 
-The programs themselves are not run here: their sources were read, at the revisions named below, and these readers do
-the same with the same bytes. Where a program goes wrong without a word, its reader raises a ConsumerError that says
-what would have happened. Numbers in brackets are facts of section 2 in the study of consumers that this package was
-designed by (consumers.md).
+The programs themselves do not run here. Their sources were read at the revisions named below, and these readers do the
+same with the same bytes. Where a program would silently go wrong, its reader raises a ConsumerError that says what
+would happen. Numbers in brackets refer to facts in section 2 of the study of consumers that this package was designed
+by (consumers.md).
 """
 
 import re
@@ -20,12 +20,16 @@ from vision_msgs.msg import LabelInfo
 
 
 class ConsumerError(Exception):
-    """What would happen in the real program, in a sentence."""
+    """What would happen in the real program, in one sentence."""
 
 
 @dataclass
 class Layers:
-    """One decoded frame. names: HxW label names, "" where the reader skips the pixel."""
+    """One decoded frame.
+
+    Attributes:
+        names: [H,W] label names, "" where the reader skips the pixel.
+    """
 
     stamp: int
     names: NDArray[np.str_]
@@ -33,14 +37,14 @@ class Layers:
 
 
 def stamp_of(header: Header) -> int:
-    """Nanoseconds."""
+    """Returns a header's stamp in nanoseconds."""
     return int(header.stamp.sec) * 10**9 + int(header.stamp.nanosec)
 
 
 class Nav2Layer:
     """kiwicampus/semantic_segmentation_layer at a70cf6e, with its confidence topic and ExactTime pairing [2.1].
 
-    `frames` has what was decoded. Its clock is the newest cloud's stamp.
+    `frames` has the decoded frames. The layer's clock is the newest cloud's stamp.
     """
 
     IMAGE_QOS = QoSProfile(depth=50, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -48,18 +52,20 @@ class Nav2Layer:
     def __init__(
         self, classes: Iterable[str], unknown_id: int = 255, decay: float = 5.0, *, volatile: bool = False
     ) -> None:
-        """
+        """Configures the layer.
+
         Args:
-            classes: all `classes` of the costmap file.
-            unknown_id: of the masks; the layer has no such setting, it skips what LabelInfo does not list.
-            decay: seconds for which a tile keeps an observation (`tile_map_decay_time`).
-            volatile: whether its message_filters (6.0.6 and others) lose the durability that the layer asks for.
+            classes: All `classes` of the costmap file.
+            unknown_id: Unknown id of the masks. The layer has no such setting; it skips ids that LabelInfo does not
+                list.
+            decay: Seconds for which a tile keeps an observation (`tile_map_decay_time`).
+            volatile: Whether its message_filters (6.0.6 and others) lose the durability that the layer requests.
         """
         durability = DurabilityPolicy.VOLATILE if volatile else DurabilityPolicy.TRANSIENT_LOCAL
         self.label_qos = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE, durability=durability)
         self._classes = set(classes)
         self._unknown_id, self._decay = unknown_id, round(decay * 1e9)
-        self._names: dict[int, str] | None = None  # null until the first LabelInfo
+        self._names: dict[int, str] | None = None  # None until the first LabelInfo
         self._waiting: dict[int, dict[str, Image | PointCloud2]] = {}
         self._masks: set[int] = set()
         self._clouds: set[int] = set()
@@ -77,7 +83,7 @@ class Nav2Layer:
                 )
             if entry.class_id > 255:
                 raise ConsumerError(f"id {entry.class_id} of {entry.class_name!r} is cut to eight bits [2.1.4]")
-            ids[entry.class_name] = entry.class_id  # by name: of two ids for one name the last counts
+            ids[entry.class_name] = entry.class_id  # by name, so of two ids for one name the last counts
         names: dict[int, str] = {}
         for name, class_id in ids.items():
             if class_id in names:
@@ -93,21 +99,21 @@ class Nav2Layer:
         self._names = names
 
     def on_mask(self, message: Image) -> None:
-        """Takes a mask in."""
+        """Handles a mask."""
         self._masks.add(stamp_of(message.header))
         self._add("mask", message)
 
     def on_confidence(self, message: Image) -> None:
-        """Takes a confidence image in."""
+        """Handles a confidence image."""
         self._add("confidence", message)
 
     def on_cloud(self, message: PointCloud2) -> None:
-        """Takes an organised cloud in; only its header and size are looked at here."""
+        """Handles an organized cloud. Only its header and size are read here."""
         self._clouds.add(stamp_of(message.header))
         self._add("cloud", message)
 
     def check_pairs(self) -> None:
-        """To be called at the end: fails if a mask had no cloud of its own."""
+        """Fails if a mask had no cloud of its own. Called at the end."""
         alone = self._masks - self._clouds
         if alone:
             raise ConsumerError(
@@ -160,7 +166,7 @@ class Nav2Layer:
 
 
 def _require_bytes(what: str, image: Image) -> None:
-    """One byte for each pixel and nothing between rows: the layer looks at neither."""
+    """Checks that an image has one byte per pixel and nothing between rows, because the layer checks neither."""
     if image.encoding not in ("mono8", "8UC1"):
         raise ConsumerError(f"the {what} is {image.encoding} and is read as one byte for each pixel [2.1.1]")
     if image.step != image.width:
@@ -172,30 +178,30 @@ def _require_bytes(what: str, image: Image) -> None:
 class ElevationMapping:
     """elevation_mapping_cupy with `data_type: image`: one channel for each layer of the map [2.2].
 
-    Images come through cv_bridge for Python, which ignores `step` (vision_opencv at 00d2ae0). `frames` has a dictionary
-    from channel names to HxW float32 for each stamp.
+    Images come through cv_bridge for Python, which ignores `step` (vision_opencv at 00d2ae0). `frames` has, for each
+    stamp, a dictionary from channel names to [H,W] float32.
     """
 
-    IMAGE_QOS = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)  # best-effort publishers do not match
+    IMAGE_QOS = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)  # does not match best-effort publishers
 
     def __init__(self) -> None:
         self._waiting: dict[int, dict[str, Image | CameraInfo | ChannelInfo]] = {}
         self.frames: list[tuple[int, dict[str, NDArray[np.float32]]]] = []
 
     def on_image(self, message: Image) -> None:
-        """Takes the multi-channel image in."""
+        """Handles a multi-channel image."""
         self._add("image", message)
 
     def on_camera_info(self, message: CameraInfo) -> None:
-        """Takes the calibration in."""
+        """Handles a calibration."""
         self._add("CameraInfo", message)
 
     def on_channel_info(self, message: ChannelInfo) -> None:
-        """Takes the names of the channels in."""
+        """Handles the names of the channels."""
         self._add("ChannelInfo", message)
 
     def check_pairs(self) -> None:
-        """To be called at the end: fails if an image lacked a partner of its own stamp."""
+        """Fails if an image lacked a partner with its own stamp. Called at the end."""
         done = {stamp for stamp, _ in self.frames}
         for stamp, parts in self._waiting.items():
             if stamp not in done and "image" in parts:
@@ -244,22 +250,27 @@ class ElevationMapping:
 
 
 class Hydra:
-    """MIT-SPARK/Hydra at 06694ec, which takes ids for places in a label space that is fixed at start [2.3].
+    """MIT-SPARK/Hydra at 06694ec, which uses ids as indices of a label space that is fixed at the start [2.3].
 
-    Images come through cv_bridge for C++, which honours `step`. `frames` has what was decoded.
+    Images come through cv_bridge for C++, which uses `step`. `frames` has the decoded frames.
     """
 
     IMAGE_QOS = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
     _TYPES = {"mono8": "u1", "8UC1": "u1", "16UC1": "<u2", "16SC1": "<i2", "32SC1": "<i4"}
 
     def __init__(self, label_space: Mapping[int, str], unknown_id: int) -> None:
-        """label_space: names of ids, from its YAML file. unknown_id: of the masks; to be left out of that file."""
+        """Configures the program.
+
+        Args:
+            label_space: Names of ids, from its YAML file.
+            unknown_id: Unknown id of the masks, which must not be in that file.
+        """
         self._label_space, self._unknown_id = dict(label_space), unknown_id
         self._waiting: dict[int, dict[str, Image]] = {}
         self.frames: list[Layers] = []
 
     def check_label_info(self, message: LabelInfo) -> None:
-        """Hydra does not read this. Fails where the map would take one label for another from now on."""
+        """Fails if the map would take one label for another from now on. Hydra itself does not read this message."""
         for entry in message.class_map:
             meaning = self._label_space.get(entry.class_id)
             if meaning != entry.class_name:
@@ -269,11 +280,11 @@ class Hydra:
                 )
 
     def on_labels(self, message: Image) -> None:
-        """Takes a label image in."""
+        """Handles a label image."""
         self._add("labels", message)
 
     def on_depth(self, message: Image) -> None:
-        """Takes a depth image in; only its header and size are looked at here."""
+        """Handles a depth image. Only its header and size are read here."""
         self._add("depth", message)
 
     def _add(self, part: str, message: Image) -> None:

@@ -1,6 +1,6 @@
-"""The configurations of other programs that come with the package fit what the node does.
+"""The configurations for other programs that come with the package match the node.
 
-ROS's own parameter parser reads the Nav2 files here; Nav2, RViz and Foxglove are not run.
+ROS's own parameter parser reads the Nav2 files here. Nav2, RViz and Foxglove do not run.
 """
 
 import json
@@ -25,7 +25,7 @@ from lseg_ros.ros.parameters import ENTRIES
 
 CONFIG = Path(__file__).parents[2] / "config"
 OUTDOOR = CONFIG / "labels" / "outdoor.yaml"
-# Read in the layer's source: what it declares for itself, for each source and for each class type.
+# From the layer's source: the parameters that it declares for itself, for each source and for each class type.
 LAYER = {"enabled": bool, "combination_method": int, "observation_sources": str, "use_approximate_time_sync": bool}
 SOURCE = {
     "segmentation_topic": str,
@@ -47,12 +47,12 @@ CLASS_TYPE = {
     "samples_to_max_cost": int,
     "dominant_priority": bool,
 }
-RCLPY = {"use_sim_time", "start_type_description_service"}  # what each node declares by itself
+RCLPY = {"use_sim_time", "start_type_description_service"}  # parameters that rclpy declares in each node
 LIFECYCLE_MANAGER = {"autostart": bool, "node_names": list, "bond_timeout": float}
 
 
 def parameters(path: Path, name: str, namespace: str = "") -> dict[str, Any]:
-    """What a node of this name gets from a parameter file, as ROS reads it: 5 is no double, and 5.0 no integer."""
+    """Returns a node's parameters from a parameter file, as ROS reads them: 5 is no double, and 5.0 no integer."""
     context = Context()
     rclpy.init(args=["--ros-args", "--params-file", str(path)], context=context)
     node = Node(
@@ -102,7 +102,7 @@ def test_every_label_has_one_cost_and_every_class_is_a_label(costmap: dict[str, 
 
 
 def test_what_stands_in_the_way_keeps_its_cost_when_nobody_looks(costmap: dict[str, Any]) -> None:
-    """The layer falls back to base_cost once what was seen is older than tile_map_decay_time."""
+    """The layer falls back to base_cost when an observation is older than tile_map_decay_time."""
     given = source(costmap)
     for class_type in ("blocked", "moving"):
         assert given[f"{class_type}.base_cost"] == given[f"{class_type}.max_cost"] == 254
@@ -164,7 +164,7 @@ def test_ids_rest_for_longer_than_tiles_remember_them(costmap: dict[str, Any]) -
 
 
 def published(graph: Graph) -> set[str]:
-    """All topics of a node with the default labels."""
+    """Returns all topics of a node with the default labels."""
     node = graph.start(lambda params: FakeSegmenter())
     return {publisher.topic_name for publisher in node.publishers}
 
@@ -198,5 +198,5 @@ def test_foxglove_shows_topics_that_exist(graph: Graph) -> None:
 
 
 def placed(layout: Any) -> list[str]:
-    """All panels in a layout, which is a panel or two halves."""
+    """Returns all panels in a layout, which is a panel or two halves."""
     return [layout] if isinstance(layout, str) else placed(layout["first"]) + placed(layout["second"])

@@ -29,10 +29,16 @@ Reader = Nav2Layer | ElevationMapping | Hydra
 
 
 class Robot:
-    """A camera with a depth sensor, and whoever reads the node's answers, all on the client of a graph."""
+    """A camera with a depth sensor, and the readers of the node's outputs, all on the client of a graph."""
 
     def __init__(self, graph: Graph, readers: Iterable[Reader], cloud_size: tuple[int, int] | None = None) -> None:
-        """cloud_size: width and height of the point cloud, where they are not the image's."""
+        """Creates the topics.
+
+        Args:
+            graph: The graph.
+            readers: The readers.
+            cloud_size: Width and height of the point cloud, if they are not the image's.
+        """
         self._graph, self._readers = graph, list(readers)
         self._cloud_size = cloud_size or (SCENE.shape[1], SCENE.shape[0])
         self._camera = graph.client.create_publisher(Image, "image", 1)
@@ -40,7 +46,7 @@ class Robot:
         self._stamp = 0
         self._timer = graph.client.create_timer(0.02, self.shoot)
         self.infos: list[LabelInfo] = []
-        self.order: list[str] = []  # in which LabelInfo and masks arrived
+        self.order: list[str] = []  # the order in which LabelInfo and masks arrived
         for reader in self._readers:
             if isinstance(reader, Nav2Layer):
                 self.subscribe_nav2(reader)
@@ -53,7 +59,7 @@ class Robot:
                 create(ChannelInfo, "lseg/channel_info", reader.on_channel_info, qos)
 
     def subscribe_nav2(self, layer: Nav2Layer) -> list[Subscription]:
-        """Joins the topics that the layer reads."""
+        """Subscribes to the topics that the layer reads."""
         client = self._graph.client
 
         def on_mask(message: Image) -> None:
@@ -73,7 +79,7 @@ class Robot:
         ]
 
     def shoot(self) -> None:
-        """One image, with the cloud and the depth image that belong to it."""
+        """Sends one image, with its cloud and depth image."""
         self._stamp += 1
         message = image(SCENE, stamp=self._stamp)
         height, width = SCENE.shape[:2]
@@ -87,20 +93,20 @@ class Robot:
         self._camera.publish(message)
 
     def pause(self) -> None:
-        """No more images for now."""
+        """Stops sending images."""
         self._timer.cancel()
 
     def resume(self) -> None:
-        """Goes on with images."""
+        """Sends images again."""
         self._timer.reset()
 
     def next_frame(self, reader: Reader) -> None:
-        """Waits until a reader has decoded one more."""
+        """Waits until a reader has decoded another frame."""
         count = len(reader.frames)
         self._graph.until(lambda: len(reader.frames) > count, "a frame")
 
     def set_labels(self, names: list[str]) -> dict[str, int]:
-        """Asks the node for these labels; returns their ids."""
+        """Sets labels by the node's service, and returns their ids."""
         return self.change(SetLabels.Request(labels=names))
 
     def change(self, request: SetLabels.Request) -> dict[str, int]:
@@ -110,7 +116,7 @@ class Robot:
 
 
 def check_names(frames: Iterable[Layers]) -> None:
-    """What is called by a colour's name has that colour: nothing was decoded with another frame's labels."""
+    """Checks that labels with the name of a color lie on it, so no frame was decoded with another one's labels."""
     truth = np.repeat(NAMES, 4)
     for frame in frames:
         for name in set(frame.names.ravel()) & set(NAMES):
@@ -273,7 +279,7 @@ def test_label_files_follow_one_another_without_force(graph: Graph) -> None:
 
 
 def test_a_label_that_comes_back_with_another_id_is_found_under_it() -> None:
-    """Nav2's layer keeps one id for a name: the last in the list."""
+    """Nav2's layer keeps one id for a name: the last one in the list."""
     labels = LabelSet()
     for specs in (as_specs(["red", "green"]), as_specs(["green"]), as_specs(["green", "red"], [2, 7])):
         labels = assign(labels, specs, IdRules(), force=True)

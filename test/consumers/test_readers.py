@@ -17,7 +17,7 @@ LABELS = {1: "grass", 2: "person, standing", 3: "wall"}
 
 
 def image(pixels: np.ndarray, encoding: str = "mono8", stamp: int = 1, padding: int = 0) -> Image:
-    """An image message; `padding` bytes behind each row."""
+    """Returns an image message with `padding` bytes after each row."""
     height, width = pixels.shape[:2]
     rows = np.ascontiguousarray(pixels).view(np.uint8).reshape(height, -1)
     message = stamped(Image(height=height, width=width, encoding=encoding), stamp)

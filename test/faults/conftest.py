@@ -1,6 +1,6 @@
-"""Faults and endurance: the installed executables over real DDS, killed, stopped, fed with garbage and for long.
+"""Faults and endurance of the installed executables over real DDS: killed, stopped, with invalid input, and for long.
 
-`make faults` runs them in full, in some ten minutes; `make test` runs a short form of each.
+`make faults` runs the tests in full, in some ten minutes. `make test` runs a short form of each.
 """
 
 import shutil
@@ -21,26 +21,26 @@ from ros_fixtures import domain, graph  # noqa: E402, F401
 
 @pytest.fixture
 def full(request: pytest.FixtureRequest) -> bool:
-    """Whether to take the time that `make faults` has."""
+    """Whether the tests run in full, as for `make faults`."""
     return bool(request.config.getoption("--full"))
 
 
 @pytest.fixture
 def start_node(start: Start, full: bool) -> Start:  # noqa: F811
-    """Starts `lseg_node` with a small input, and in the short form with the backend that needs no timing of others."""
+    """Starts `lseg_node` with a small input. In the short form it has a backend that needs no measurement."""
     quick: dict[str, object] = {"input_size": 160} | ({} if full else {"backend": "torch"})
     return lambda **parameters: start("lseg_node", **quick, **parameters)
 
 
 @pytest.fixture
 def onlooker(graph: Graph) -> Onlooker:  # noqa: F811
-    """A camera, and a reader of what the node `lseg` publishes."""
+    """A camera, and a reader of the outputs of the node `lseg`."""
     return Onlooker(graph)
 
 
 @pytest.fixture
 def report(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) -> Iterator[Report]:
-    """Shows a figure at once in a full run, and nothing otherwise."""
+    """Prints a figure at once in a full run, and nothing otherwise."""
 
     def show(text: str) -> None:
         if request.config.getoption("--full"):

@@ -1,4 +1,4 @@
-"""A camera of photographs, and a reader who counts what does not fit together in the answers of a node."""
+"""A camera that sends photographs, and a reader that counts inconsistent answers of a node."""
 
 import time
 from array import array
@@ -26,10 +26,15 @@ UNKNOWN = 255
 
 
 class Onlooker:
-    """Pairs each mask of the node `lseg` with its FrameInfo, and holds it to the label set that this names.
+    """Pairs each mask of the node `lseg` with its FrameInfo, and compares it with the label set that this names.
 
-    wrong: what did not fit, with how often. masks, rescored: how many came. last: the newest mask. sets: label version
-    -> ids that a mask may have. label_set: the newest.
+    Attributes:
+        wrong: Number of inconsistencies, by kind.
+        masks: Number of masks.
+        rescored: Number of masks that were scored again.
+        last: The newest mask.
+        sets: Ids that a mask may have, by label version.
+        label_set: The newest label set.
     """
 
     def __init__(self, graph: Graph) -> None:
@@ -81,7 +86,7 @@ class Onlooker:
             self.wrong["an id of another label set"] += 1
 
     def forget(self) -> None:
-        """Nothing of a node that ended belongs to the next one."""
+        """Drops all messages, because those of a node that ended do not belong to the next one."""
         self._infos.clear()
         self._masks.clear()
         self.sets.clear()
@@ -90,11 +95,11 @@ class Onlooker:
         self.reports.clear()
 
     def wait_for_node(self) -> None:
-        """Until the node listens to the camera and has told its labels."""
+        """Waits until the node listens to the camera and has published its labels."""
         self.graph.until(lambda: self.sets and self.camera.get_subscription_count(), "the node to listen to the camera")
 
     def send(self, number: int = 0, stamp_ns: int | None = None) -> None:
-        """One photograph, stamped now unless `stamp_ns` says otherwise."""
+        """Sends one photograph, stamped now unless `stamp_ns` is given."""
         message = image(self._photos[number % len(self._photos)])
         set_stamp(message, time.time_ns() if stamp_ns is None else stamp_ns)
         self.camera.publish(message)
@@ -107,21 +112,21 @@ class Onlooker:
         self.graph.client.destroy_timer(timer)
 
     def more_masks(self, count: int, what: str) -> None:
-        """Sends photographs until so many more masks have come."""
+        """Sends photographs until `count` more masks have come."""
         wanted = self.masks + count
         self.play_until(lambda: self.masks >= wanted, f"{count} masks {what}")
 
     def values(self) -> dict[str, str]:
-        """What the newest diagnostics say of the only camera; empty before the first."""
+        """Returns the values of the only camera's newest diagnostics; empty before the first."""
         return {v.key: v.value for v in self.reports[-1].status[0].values} if self.reports else {}
 
     def message(self) -> str:
-        """What the newest diagnostics say in words."""
+        """Returns the message of the newest diagnostics."""
         return str(self.reports[-1].status[0].message) if self.reports else ""
 
 
 def photos(width: int, height: int) -> list[NDArray[np.uint8]]:
-    """Photographs as HxWx3 RGB of that size."""
+    """Returns photographs as [H,W,3] RGB of one size."""
     found = [skimage.data.astronaut(), skimage.data.chelsea(), skimage.data.coffee()]
     return [np.asarray(cv2.resize(photo, (width, height)), np.uint8) for photo in found]
 
@@ -131,7 +136,7 @@ def set_stamp(message: Image, nanoseconds: int) -> None:
 
 
 def filled(**fields: Any) -> Image:
-    """An Image of these fields, whatever they are, stamped now."""
+    """Returns an Image with any fields, stamped now."""
     message = Image()
     set_stamp(message, time.time_ns())
     message.header.frame_id = "camera"
@@ -141,11 +146,11 @@ def filled(**fields: Any) -> Image:
 
 
 def resident_mb(pid: int) -> float:
-    """Resident memory of a process in MB."""
+    """Returns the resident memory of a process in MB."""
     status = Path(f"/proc/{pid}/status").read_text()
     return int(status.partition("VmRSS:")[2].split()[0]) / 1024
 
 
 def count_of(pid: int, kind: str) -> int:
-    """How many threads ("task") or open files ("fd") a process has."""
+    """Returns the number of threads ("task") or open files ("fd") of a process."""
     return len(list(Path(f"/proc/{pid}/{kind}").iterdir()))

@@ -1,4 +1,4 @@
-"""A node and a camera that are killed and started again, and a node that stands still for a while."""
+"""A node and a camera that are killed and started again, and a node that is stopped for a while."""
 
 import signal
 import time
@@ -56,7 +56,7 @@ def test_a_camera_that_is_killed_and_started_again(
         report(f"turn {turn}: five masks {time.monotonic() - began:.1f} s after the camera was started")
         camera.send_signal(signal.SIGKILL)
         camera.wait(PATIENCE)
-        # How long the middleware believes in a killed camera is its own affair; either way nothing arrives.
+        # The middleware may still list the killed camera for a while. In both cases nothing arrives.
         graph.until(lambda: "arrives" in onlooker.message() or "nobody publishes" in onlooker.message(), "a warning")
     assert onlooker.wrong == {}
     assert stop(node, signal.SIGINT) < 5 and node.returncode == 0
@@ -74,13 +74,13 @@ def test_a_node_that_stands_still(
     answer = set_labels.call_async(SetLabels.Request(labels=["sky", "road"]))
     until = time.monotonic() + (20 if full else 2)
     onlooker.play_until(lambda: time.monotonic() > until, "the end of the stop")
-    # What was on its way may still come; nothing that was sent while the node stood still.
+    # Masks that were on their way may still come, but none of an image that was sent while the node was stopped.
     assert onlooker.last is not None and stamp_ns(onlooker) <= stopped and onlooker.masks - before <= 2
     sent_meanwhile, continued = onlooker.masks, time.time_ns()
     node.send_signal(signal.SIGCONT)
     onlooker.play_until(lambda: stamp_ns(onlooker) > continued, "a mask of an image that was sent afterwards")
     report(f"first mask of a new image {(time.time_ns() - continued) / 1e9:.1f} s after the stop")
-    # Of hundreds of images the node took the few that the middleware kept; it does not work through the past.
+    # Of hundreds of images the node took only the few that the middleware kept.
     assert onlooker.masks - sent_meanwhile <= 12
     graph.until(answer.done, "the answer of a call that was made meanwhile")
     assert answer.result().success
@@ -89,6 +89,6 @@ def test_a_node_that_stands_still(
 
 
 def stamp_ns(onlooker: Onlooker) -> int:
-    """Of the newest mask."""
+    """Returns the stamp of the newest mask."""
     assert onlooker.last is not None
     return int(onlooker.last.header.stamp.sec) * 10**9 + int(onlooker.last.header.stamp.nanosec)

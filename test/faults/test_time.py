@@ -1,4 +1,4 @@
-"""Simulated time that stands, runs backwards and jumps, while images and label changes go on."""
+"""Simulated time that stands still, runs backwards and jumps, while images and label changes go on."""
 
 import signal
 from collections.abc import Sequence

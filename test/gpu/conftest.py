@@ -1,4 +1,4 @@
-"""What the tests on a GPU share. They are skipped where there is none."""
+"""Fixtures of the tests on a GPU. They are skipped without one."""
 
 import pytest
 import torch
@@ -15,5 +15,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def cuda() -> torch.device:
-    """The first GPU."""
+    """Returns the first GPU."""
     return torch.device("cuda", 0)

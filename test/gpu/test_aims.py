@@ -1,4 +1,4 @@
-"""The speed that was aimed at, as ratios in one run; milliseconds are held only on the card that they were aimed at."""
+"""The speed targets as ratios within one run. Targets in milliseconds are tested only on their own card."""
 
 import copy
 import statistics
@@ -21,13 +21,13 @@ from lseg_ros.model.net import LSegNet
 Image = NDArray[np.uint8]
 
 
-@lru_cache(1)  # one model at a time: tests of the same one follow each other
+@lru_cache(1)  # one model at a time, because tests of the same model follow each other
 def net_of(model: str) -> LSegNet:
     return network(model)
 
 
 def median_ms(run: Callable[[], object], times: int = 20) -> float:
-    """Wall clock, until results are on the host; the first five runs do not count."""
+    """Returns the wall clock time until results are on the host. The first five runs do not count."""
     taken = []
     for _ in range(times + 5):
         torch.cuda.synchronize()
@@ -54,12 +54,12 @@ def whole(segmenter: Segmenter, rgb: Image) -> None:
     [
         ("lseg_vit_l16", (480, 480), 7, 8.0, 3.5),
         ("lseg_vit_l16", (480, 480), 150, 14.0, 4.3),
-        ("lseg_vit_l16", (1280, 720), 150, 0.0, 6.0),  # no ratio was aimed at
+        ("lseg_vit_l16", (1280, 720), 150, 0.0, 6.0),  # there is no target for the ratio
         ("lseg_mini", (640, 480), 20, 5.0, 1.6),
     ],
 )
 def test_speed(*, model: str, size: tuple[int, int], count: int, ratio: float, aim: float) -> None:
-    """ratio: over the plain network; aim: milliseconds on an H200."""
+    """Compares the speed with the plain network (`ratio`) and with the milliseconds on an H200 (`aim`)."""
     rgb, net = photos(*size)[0], net_of(model)
     segmenter = ours(net, count)
     found = median_ms(lambda: whole(segmenter, rgb))
@@ -85,7 +85,7 @@ def test_labels_change_quickly() -> None:
 
 
 def test_four_cameras_on_one_model() -> None:
-    """Against the way before CUDA graphs: autocast, and each kernel started by itself."""
+    """Compares with the way before CUDA graphs: autocast, and each kernel started by itself."""
     segmenter = ours(net_of("lseg_mini"), 20)
     images = [photos(640, 480)[i] for i in range(4)]
 

@@ -1,4 +1,4 @@
-"""CUDA graphs of whole frames: the numbers of the plain path, whatever comes between, and nothing left behind."""
+"""CUDA graphs of whole frames give the numbers of the plain path, and leave nothing behind."""
 
 import copy
 import gc
@@ -30,7 +30,7 @@ LABELS = [
 
 
 class Counted(Recorder):
-    """Notes what was recorded, and whether that worked."""
+    """Notes which functions were recorded, and whether that worked."""
 
     def __init__(self, device: torch.device) -> None:
         super().__init__(device)
@@ -43,7 +43,7 @@ class Counted(Recorder):
 
 
 def pair(net: LSegNet, cuda: torch.device, precision: str = "float32") -> tuple[Segmenter, Segmenter, Counted]:
-    """On the CPU and on the GPU, and what is recorded there."""
+    """Returns a segmenter on the CPU, one on the GPU, and the recorder of the latter."""
     plain = Segmenter(copy.deepcopy(net), "cpu", "float32")
     fast = Segmenter(copy.deepcopy(net), cuda, precision)
     recorder = Counted(cuda)
@@ -159,7 +159,7 @@ def spoiled(fast: Segmenter, spoil: Callable[[torch.Tensor], torch.Tensor], reco
 
 
 def test_what_cannot_be_recorded_runs_step_by_step(cuda: torch.device, caplog: pytest.LogCaptureFixture) -> None:
-    """And spoils nothing for what comes after."""
+    """A failed recording does not disturb later ones."""
 
     def waits(x: torch.Tensor) -> torch.Tensor:
         return x * float(x.sum().isfinite().item())
@@ -184,7 +184,7 @@ def test_what_cannot_be_recorded_runs_step_by_step(cuda: torch.device, caplog: p
 
 
 def test_several_segmenters_in_several_threads(cuda: torch.device) -> None:
-    """Recorded at the same time, while others compute and get memory."""
+    """They are recorded at the same time, while others compute and allocate memory."""
     nets = [tiny_net(seed) for seed in range(3)]
     plains = [Segmenter(copy.deepcopy(net), "cpu", "float32") for net in nets]
     images = [RNG.integers(0, 256, (40 + 20 * i, 100, 3), dtype=np.uint8) for i in range(4)]
@@ -223,7 +223,7 @@ def test_several_segmenters_in_several_threads(cuda: torch.device) -> None:
 
 
 def test_strips_in_a_graph(cuda: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a GPU does where labels x pixels are too many for its memory."""
+    """The GPU computes in strips if labels x pixels do not fit into its memory."""
     monkeypatch.setattr("lseg_ros.inference.upsampling._whole_limit", lambda device: 0)
     plain, fast, recorder = pair(tiny_net(), cuda)
     for segmenter in (plain, fast):

@@ -37,7 +37,7 @@ class Stack:
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, name: str, *arguments: str) -> Path:
-        """Starts an installed executable; returns its log."""
+        """Starts an installed executable, and returns its log."""
         path = self._folder / f"{name}.log"
         with path.open("wb") as log:
             self._running[name] = subprocess.Popen([name, *arguments], stdout=log, stderr=subprocess.STDOUT)
@@ -48,13 +48,13 @@ class Stack:
         self.start("lseg_node", "--ros-args", "-p", f"labels:={LABELS}", "-p", "backend:=torch")
 
     def kill(self, name: str) -> None:
-        """Ends one of them at once."""
+        """Ends one process at once."""
         process = self._running.pop(name)
         process.kill()
         process.wait()
 
     def close(self) -> None:
-        """Ends all of them."""
+        """Ends all processes."""
         for name in list(self._running):
             self.kill(name)
 
@@ -68,7 +68,7 @@ def stack(tmp_path: Path, domain: int) -> Iterator[Stack]:
 
 @pytest.fixture
 def page(stack: Stack, tmp_path: Path) -> Iterator["Page"]:
-    """The page, open in Chromium, with a camera that shows a cup of coffee in two shades by turns."""
+    """The page, open in Chromium, with a camera that shows a cup of coffee alternately in two shades."""
     spec = find_spec("skimage")
     assert spec is not None and spec.origin is not None
     photo = cv2.imread(str(Path(spec.origin).parent / "data" / "coffee.png"))
@@ -91,7 +91,7 @@ def page(stack: Stack, tmp_path: Path) -> Iterator["Page"]:
     try:
         driver.get(address)
         yield made
-        # Neither errors of scripts nor of the content security policy; a refused label is a 409, which is noted too.
+        # There is no script error and no violation of the content security policy. A refused label is logged as a 409.
         noted = [entry for entry in driver.get_log("browser") if "/api/labels - " not in entry["message"]]
         assert noted == []
     finally:
@@ -110,27 +110,27 @@ def until(condition: Callable[[], Any]) -> Any:
 
 
 class Page:
-    """What a person sees and does."""
+    """A person's view of the page, and their actions."""
 
     def __init__(self, driver: webdriver.Chrome) -> None:
         self.driver = driver
 
     def find(self, css: str) -> Any:
-        """The first element that fits."""
+        """Returns the first element that matches."""
         return self.driver.find_element(By.CSS_SELECTOR, css)
 
     def text(self, css: str) -> str:
-        """The text of an element, shown or not; empty while there is none."""
+        """Returns the text of an element, shown or not; empty if there is none."""
         return str(
             self.driver.execute_script("return document.querySelector(arguments[0])?.textContent ?? ''", css) or ""
         )
 
     def data(self, name: str) -> str:
-        """What the view says of the frame that is shown."""
+        """Returns a fact about the frame on display."""
         return str(self.driver.execute_script(f"return document.getElementById('stage').dataset.{name} ?? ''"))
 
     def data_set(self) -> dict[str, str]:
-        """All that the view says of the frame that is shown, and the chosen layer and label."""
+        """Returns all facts about the frame on display, and the chosen layer and label."""
         script = (
             "return {...document.getElementById('stage').dataset, layer: layer.value, label: "
             "document.getElementById('score-label').value}"
@@ -138,20 +138,20 @@ class Page:
         return dict(self.driver.execute_script(script))
 
     def names(self) -> list[str]:
-        """Names in the list of labels."""
+        """Returns the names in the list of labels."""
         return self.values("#labels [data-label]", "dataset.label")
 
     def values(self, css: str, what: str) -> list[Any]:
-        """A property of each element that fits, read at once: the page may replace them at any time."""
+        """Returns a property of each matching element, read at once, because the page may replace them at any time."""
         script = f"return [...document.querySelectorAll(arguments[0])].map((element) => element.{what})"
         return list(self.driver.execute_script(script, css))
 
     def painted(self, css: str = "#over") -> str:
-        """The pixels of a canvas, as text that differs where they do."""
+        """Returns the pixels of a canvas as a text that differs if they do."""
         return str(self.driver.execute_script("return document.querySelector(arguments[0]).toDataURL()", css))
 
     def share(self, name: str) -> float:
-        """The share of the picture that a label has, in percent."""
+        """Returns a label's share of the picture, in percent."""
         found = re.search(r"[\d.]+", self.text(f'[data-share="{name}"]'))
         return float(found[0]) if found else 0.0
 

@@ -1,4 +1,4 @@
-"""The installed executables, as processes of their own: camera, node and a client that changes labels."""
+"""The installed executables in their own processes: camera, node and a client that changes labels."""
 
 import signal
 import subprocess
@@ -55,7 +55,7 @@ def test_masks_belong_to_the_labels_that_their_frame_info_names(
     graph.until(lambda: any(info.label_version == len(LISTS) for info in infos), "a frame under the last labels")
     assert stop(camera, signal.SIGTERM) < 5 and camera.returncode == 0
 
-    # What is published for an image under one label set and again under the next has one stamp, in this order.
+    # If an image is published under one label set and again under the next, both have the same stamp, in this order.
     versions: dict[Any, list[int]] = defaultdict(list)
     for info in infos:
         versions[key(info)].append(info.label_version)
@@ -81,12 +81,12 @@ def at_least(messages: list[Any], count: int) -> bool:
 
 
 def key(message: Any) -> tuple[int, int]:
-    """The stamp."""
+    """Returns the stamp."""
     return message.header.stamp.sec, message.header.stamp.nanosec
 
 
 def allowed(labels: LabelSet) -> set[int]:
-    """Ids that a mask under these labels may have."""
+    """Returns the ids that a mask under these labels may have."""
     return {label.class_id for label in labels.labels} | {255}
 
 
@@ -169,7 +169,7 @@ def test_a_node_that_cannot_start_says_why(
 
 
 def test_the_commands_of_lseg_as_processes_of_their_own(domain: int, start: Start, photo: Path, tmp_path: Path) -> None:
-    """Words, a question and pictures, with nothing but the installed executables."""
+    """Labels, a query and pictures, with nothing but the installed executables."""
 
     def lseg(*arguments: str, status: int = 0) -> str:
         done = subprocess.run(["lseg", *arguments], capture_output=True, text=True, timeout=PATIENCE)

@@ -1,4 +1,4 @@
-"""Files that users name on the command line lie where the package is installed."""
+"""Files that users name on the command line are in the installed package."""
 
 from pathlib import Path
 

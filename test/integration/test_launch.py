@@ -1,6 +1,6 @@
-"""Starts the launch file as on a robot, namespaced and with a remapped image, and talks to the node from outside.
+"""Starts the launch file as on a robot, with a namespace and a remapped image, and uses the node from outside.
 
-The classes belong to launch_testing's own runner (CMakeLists.txt names this file to it); pytest calls that runner.
+The classes belong to launch_testing's own runner (CMakeLists.txt passes this file to it). Pytest calls that runner.
 """
 
 import os
@@ -32,7 +32,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import Image
 
-# Loading the model takes seconds on a small machine; a test that passes never waits this long.
+# Loading the model takes seconds on a small machine. A test that passes never waits this long.
 TIMEOUT_S = 240.0
 DOMAIN = 215 + os.getpid() % 17  # above those of the other tests
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)

@@ -1,4 +1,4 @@
-"""The node under test, in this process, with a segmenter that names colours."""
+"""The node under test in this process, with a segmenter that labels colors."""
 
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -18,13 +18,13 @@ if find_spec("aiohttp"):  # the extra "console"
 
 @pytest.fixture
 def segmenter() -> FakeSegmenter:
-    """What the node under test is given."""
+    """The segmenter of the node under test."""
     return FakeSegmenter()
 
 
 @pytest.fixture
 def lseg(graph: Graph, segmenter: FakeSegmenter) -> Callable[..., None]:  # noqa: F811
-    """Starts the node under test with the fake segmenter and these parameters."""
+    """Starts the node under test with the fake segmenter and parameters."""
 
     def start(**parameters: Any) -> None:
         graph.start(lambda params: segmenter, **{"labels": ["red", "green", "blue"], **parameters})

@@ -24,7 +24,7 @@ def jpeg() -> CompressedImage:
 
 
 def offered(graph: Graph, topic: str) -> list[ReliabilityPolicy]:
-    """What the subscriptions of a topic ask for."""
+    """Returns the reliability of the subscriptions of a topic."""
     return [found.qos_profile.reliability for found in graph.client.get_subscriptions_info_by_topic(topic)]
 
 
@@ -122,7 +122,7 @@ def test_two_overrides_of_one_topic_that_differ_are_refused(graph: Graph) -> Non
 
 @pytest.fixture
 def player(tmp_path: Path, domain: int) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
-    """Starts the image player, a reliable camera in a process of its own."""
+    """Starts the image player, a reliable camera in its own process."""
     running: list[subprocess.Popen[bytes]] = []
 
     def start(seconds: float, rate: float) -> subprocess.Popen[bytes]:
@@ -152,7 +152,7 @@ def test_a_slow_node_does_not_hold_up_a_reliable_camera(
     def in_flight() -> bool:
         nonlocal camera
         if camera.poll() is not None and not segmenter.entered.is_set():
-            camera = player(3.0, 30.0)  # on a busy machine it ended before anybody had discovered it
+            camera = player(3.0, 30.0)  # it ended before anybody had discovered it, on a busy machine
         return segmenter.entered.is_set()
 
     graph.until(in_flight, "a frame in flight")
@@ -252,7 +252,7 @@ def test_images_arrive_and_the_network_is_slow(
 
 
 def test_a_publisher_without_a_name(monkeypatch: pytest.MonkeyPatch, graph: Graph, lseg: Callable[..., None]) -> None:
-    """As a publisher of another user or container looks: it is seen, and not even its node's name arrives."""
+    """A publisher of another user or container is visible, but not even its node's name arrives."""
     lseg(no_image_warning=0.2)
     graph.client.create_publisher(Image, "image", RELIABLE)
     assert graph.node is not None

@@ -1,4 +1,4 @@
-"""The client's ROS side against a real node over DDS: finding it, asking it, watching it."""
+"""The ROS side of the client with a real node over DDS: it finds, calls and watches the node."""
 
 import threading
 import time

@@ -26,7 +26,7 @@ SCENE = stripes(RED, GREEN, BLUE, height=8, width=5)
 
 @dataclass
 class Result:
-    """What a command gave back."""
+    """The exit status and output of a command."""
 
     status: int
     out: str
@@ -58,7 +58,7 @@ def seen(graph: Graph, lseg: Callable[..., None]) -> None:
 
 
 def picture(path: Path) -> NDArray[Any]:
-    """The values in a file, as they are."""
+    """Returns the values in a file."""
     found = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     assert found is not None
     return found
@@ -165,7 +165,7 @@ def test_two_nodes_of_one_name_are_told(graph: Graph, lseg: Callable[..., None],
         other.start(lambda params: FakeSegmenter())
         graph.until(lambda: graph.client.get_node_names().count("lseg") == 2, "both nodes")
         while "2 nodes are called /lseg, and any of them may answer" not in run("labels").err:
-            pass  # each command looks anew, and on a busy machine it may see the second one too late
+            pass  # each command searches again, and on a busy machine it may see the second node too late
 
 
 def test_a_query_is_a_table(seen: None, run: Callable[..., Result], tmp_path: Path) -> None:
@@ -298,7 +298,7 @@ def test_watch_without_a_display_says_what_to_do(run: Callable[..., Result], mon
 def test_watch_shows_images_until_its_window_is_closed(
     graph: Graph, lseg: Callable[..., None], run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With a window that only counts; a real one needs a display: test_window."""
+    """With a window that only counts, because a real one needs a display (see test_window)."""
     shown: list[Any] = []
 
     class Counting:

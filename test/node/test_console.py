@@ -1,4 +1,4 @@
-"""The console's server against a real node over DDS: frames, labels, queries, and what is subscribed when."""
+"""The console's server with a real node over DDS: frames, labels, queries, and when topics are subscribed to."""
 
 import asyncio
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from lseg_ros.console import limits  # noqa: E402
 
 
 def subscriptions(graph: Graph) -> set[str]:
-    """Topics of the node under test, or of its camera, that somebody reads."""
+    """Returns topics of the node under test, or of its camera, that have subscribers."""
     assert graph.node is not None
     topics = [p.topic_name for p in graph.node.publishers if p.topic_name.startswith("/lseg/")]
     return {topic for topic in (*topics, "/image", "/diagnostics") if graph.client.count_subscribers(topic)}

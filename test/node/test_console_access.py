@@ -1,4 +1,4 @@
-"""Who the console lets in."""
+"""The console's access control."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""What a running node tells about itself."""
+"""The diagnostics of a running node."""
 
 from collections.abc import Callable
 

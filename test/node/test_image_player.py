@@ -1,4 +1,4 @@
-"""The image player over real DDS, each test in a domain of its own."""
+"""The image player over real DDS. Each test has its own domain."""
 
 import os
 import signal
@@ -34,7 +34,7 @@ BEST_EFFORT = QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT)
 
 
 class Listener:
-    """A node that keeps what it hears in a domain of its own."""
+    """A node that keeps all messages in its own domain."""
 
     def __init__(self, domain: int) -> None:
         self.domain = domain
@@ -57,7 +57,7 @@ class Listener:
         return heard
 
     def wait(self, wanted: Callable[[], bool]) -> None:
-        """Spin until what was heard is what is wanted."""
+        """Spins until the messages are as wanted."""
         future: Future = Future(executor=self.executor)
         self._wanted = (wanted, future)
         if not wanted():
@@ -65,7 +65,7 @@ class Listener:
         assert wanted(), "timed out"
 
     def wait_until_connected(self, player: module.ImagePlayer) -> None:
-        """Wait until nothing that the player publishes is lost; the graph wakes `spin_once` when it changes."""
+        """Waits until no message of the player is lost. A change of the graph wakes `spin_once`."""
         deadline = time.monotonic() + PATIENCE
         while not (player.count_subscribers("image") and self.node.count_publishers("image")):
             assert time.monotonic() < deadline, "not connected"

@@ -1,4 +1,4 @@
-"""Labels by every way in, also at once: parameter, services and latched topics agree when a call returns."""
+"""Label changes by parameter and services, also at once: all agree with the latched topics when a call returns."""
 
 import random
 from collections.abc import Callable
@@ -28,7 +28,7 @@ def label_file(tmp_path: Path) -> Path:
 
 
 def parameters(graph: Graph) -> tuple[list[str], str]:
-    """What the parameters labels and label_file say."""
+    """Returns the parameters labels and label_file."""
     request = GetParameters.Request(names=["labels", "label_file"])
     labels, label_file = graph.call(GetParameters, "lseg/get_parameters", request).values
     return list(labels.string_array_value), label_file.string_value

@@ -1,4 +1,4 @@
-"""When a mask is held for the labels, and when it is not. Over real DDS: test/consumers."""
+"""When a mask is held for the labels, and when it is not. test/consumers tests it over real DDS."""
 
 from typing import Any, cast
 
@@ -8,7 +8,7 @@ from lseg_ros.ros.labels_first import LabelsFirst
 
 
 class Topic:
-    """Stands for a publisher with so many readers; the last of `counts` stays."""
+    """A publisher with given numbers of readers. The last of `counts` stays."""
 
     def __init__(self, *counts: int) -> None:
         self.counts, self.asked, self.waits, self.published = list(counts), 0, 0, 0
@@ -27,7 +27,7 @@ class Topic:
 
 @pytest.fixture
 def joined(monkeypatch: pytest.MonkeyPatch) -> tuple[LabelsFirst, Topic, Topic]:
-    """One reader of both, which needs no more waiting, and a clock that only sleep moves."""
+    """One reader of both topics that was already waited for, and a clock that only sleep moves."""
     now = [0.0]
     monkeypatch.setattr("time.perf_counter", lambda: now[0])
     monkeypatch.setattr("time.sleep", lambda seconds: now.append(now.pop() + seconds))

@@ -1,4 +1,4 @@
-"""States of the node: what each transition does, and what each service answers in each state."""
+"""The node's states: what each transition does, and what each service answers in each state."""
 
 import gc
 import threading
@@ -33,7 +33,7 @@ SHUT_DOWN = "the node is shut down; start it again"
 
 
 def change(graph: Graph, *labels: str) -> bool:
-    """Asks for transitions, as a lifecycle manager does; returns whether all succeeded."""
+    """Requests transitions, as a lifecycle manager does. Returns whether all succeeded."""
     found = []
     for label in labels:
         request = ChangeState.Request()
@@ -140,7 +140,7 @@ def test_what_is_configured_again_reads_parameters_and_keeps_labels_and_ids(grap
     after = graph.ask(GetLabels, "get_labels", GetLabels.Request()).label_set
     assert after.version == before.version + 1
     assert after.labels == before.labels
-    # Labels that were asked for in between come first; ids keep their meaning all the same.
+    # Labels that were set in between have precedence. Ids still keep their meaning.
     assert change(graph, "deactivate", "cleanup")
     assert set_parameter(graph, "labels", ["green", "white"]) == (True, "")
     assert change(graph, "configure")

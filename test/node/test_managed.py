@@ -1,4 +1,4 @@
-"""A node that waits for a lifecycle manager says so."""
+"""A node that waits for a lifecycle manager logs that."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +15,7 @@ START_UP = 'ros2 service call /lifecycle_manager_lseg/manage_nodes nav2_msgs/srv
 
 
 def status(graph: Graph, messages: list[Any]) -> DiagnosticStatus:
-    """The next status."""
+    """Returns the next status."""
     messages.clear()
     return graph.next(messages).status[0]
 
@@ -32,7 +32,7 @@ def test_it_says_that_nobody_configures_it(
     assert status(graph, messages).message.startswith(expected)
     assert "or: ros2 lifecycle set /lseg configure" in status(graph, messages).message
     assert graph.node is not None
-    # nav2_msgs is not here, so no such service can be offered.
+    # nav2_msgs is not installed, so no such service can be offered.
     services = [("/lifecycle_manager_lseg/manage_nodes", ["nav2_msgs/srv/ManageLifecycleNodes"])]
     monkeypatch.setattr(graph.node, "get_service_names_and_types", lambda: services)
     graph.until(lambda: START_UP in status(graph, messages).message, "the manager's name")

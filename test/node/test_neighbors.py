@@ -1,4 +1,4 @@
-"""Other nodes: of the same name, or with the same services; and many clients at once."""
+"""Other nodes with the same name or the same services, and many clients at once."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +13,7 @@ CLIENTS = 200
 
 
 def said(reports: list[DiagnosticArray], what: str) -> bool:
-    """Whether the newest report of some node warns of something."""
+    """Returns whether the newest report of some node warns of something."""
     return any(
         what in status.message and status.level == DiagnosticStatus.WARN
         for report in reports[-2:]
@@ -59,8 +59,8 @@ def test_nodes_with_services_of_their_own(graph: Graph, lseg: Callable[..., None
 
 def test_a_crowd_of_clients_is_answered(graph: Graph, lseg: Callable[..., None]) -> None:
     lseg()
-    # DDS brings each answer to all clients of a service, which leave what is not theirs. So many in one process take
-    # them too slowly for the usual room of ten, and would lose their own.
+    # DDS sends each answer to all clients of a service, which drop those of others. So many clients in one process are
+    # too slow for the usual queue of ten, and would lose their own answers.
     profile = QoSProfile(depth=CLIENTS, reliability=ReliabilityPolicy.RELIABLE)
     clients: list[Any] = [
         graph.client.create_client(SetLabels, "set_labels", qos_profile=profile) for _ in range(CLIENTS)

@@ -1,4 +1,4 @@
-"""The node over real DDS, with a segmenter that names colours."""
+"""The node over real DDS, with a segmenter that labels colors."""
 
 import threading
 from collections.abc import Callable
@@ -75,7 +75,7 @@ def test_score_topics_come_and_go_and_survivors_keep_theirs(graph: Graph, lseg: 
 
 
 def test_the_executor_waits_on_nothing_of_a_score_topic(graph: Graph) -> None:
-    """Else the node ended at times when a label went: `InvalidHandle` in the executor, which was about to wait."""
+    """Otherwise a removed label could end the node: `InvalidHandle` in the executor, which was about to wait."""
     node = graph.start(lambda params: FakeSegmenter(), labels=["red", "blue"])
     scores = [publisher for publisher in node.publishers if "/score/" in publisher.topic_name]
     assert len(scores) == 2 and not any(publisher.event_handlers for publisher in scores)
@@ -116,12 +116,12 @@ def test_nothing_is_computed_that_nobody_wants(
 
 
 def received(reports: list[DiagnosticArray], count: str) -> bool:
-    """Whether the newest report has this count of images."""
+    """Returns whether the newest report has this count of images."""
     return bool(reports) and value_of(reports[-1], "received") == count
 
 
 def value_of(report: DiagnosticArray, key: str) -> str:
-    """A value of the node's only status."""
+    """Returns a value of the node's only status."""
     return next(v.value for v in report.status[0].values if v.key == key)
 
 
@@ -156,7 +156,7 @@ def test_label_info_is_latched_and_keeps_retired_ids(graph: Graph, lseg: Callabl
 
 
 def pairs(info: LabelInfo) -> dict[int, str]:
-    """Ids and names."""
+    """Returns ids and names."""
     return {c.class_id: c.class_name for c in info.class_map}
 
 

@@ -1,4 +1,4 @@
-"""One table of parameters; everything that repeats it is held to it."""
+"""There is one table of parameters. Everything that repeats it is compared with it."""
 
 import re
 from pathlib import Path

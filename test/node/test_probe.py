@@ -1,4 +1,4 @@
-"""~/probe: what competes at one pixel of the last image."""
+"""~/probe: the labels that compete at one pixel of the last image."""
 
 from collections.abc import Callable
 

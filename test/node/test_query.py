@@ -1,4 +1,4 @@
-"""~/query: phrases on the last image, labels untouched."""
+"""~/query: phrases on the last image. The labels do not change."""
 
 import threading
 from collections.abc import Callable
@@ -19,7 +19,7 @@ RED, GREEN, BLUE = COLORS["red"], COLORS["green"], COLORS["blue"]
 
 
 def ask(graph: Graph, *phrases: str) -> Any:
-    """Starts a query; returns its future."""
+    """Starts a query, and returns its future."""
     client = graph.client_of(Query, "lseg/query")
     return client.call_async(Query.Request(phrases=phrases))
 

@@ -1,4 +1,4 @@
-"""Remaps that change no name of the node are named."""
+"""Remaps that change no name of the node are reported."""
 
 import pytest
 from fakes import FakeSegmenter

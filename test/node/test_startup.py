@@ -1,4 +1,4 @@
-"""What ROS refuses at the start ends in one sentence, of both executables."""
+"""If ROS refuses to start, both executables end with one sentence."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ ROOT = Path(startup.__file__).parents[2]
 
 
 def start(module: str, *arguments: str, **variables: str | None) -> tuple[int, str]:
-    """Starts an executable's module; a variable that is None is taken away."""
+    """Starts an executable's module. A variable that is None is removed from the environment."""
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     known = os.environ | {"PYTHONPATH": path} | {n: v for n, v in variables.items() if v is not None}
     environment = {name: value for name, value in known.items() if variables.get(name, "") is not None}

@@ -1,4 +1,4 @@
-"""Streams of images: transports, sizes, calibration, rates, several cameras, and what is said when nothing comes."""
+"""Streams of images: transports, sizes, calibration, rates, several cameras, and reasons why nothing comes."""
 
 from array import array
 from collections.abc import Callable
@@ -26,7 +26,7 @@ BEST_EFFORT = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 
 
 def compressed(rgb: NDArray[np.uint8], kind: str = "png", stamp: int = 1) -> CompressedImage:
-    """A picture as a camera's driver compresses it."""
+    """Returns a picture as a camera's driver compresses it."""
     data = cv2.imencode(f".{kind}", rgb[..., ::-1])[1].tobytes()
     message = CompressedImage(format=f"rgb8; {kind} compressed bgr8", data=array("B", data))
     message.header.stamp.sec = stamp

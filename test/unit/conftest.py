@@ -1,4 +1,4 @@
-"""What several files of unit tests ask for by name."""
+"""Fixtures that several files of unit tests use."""
 
 import pwd
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from lseg_ros.training import trainer
 
 @pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
-    """So small a network only waits for further threads; and with another number of them sums differ."""
+    """Computes with one thread: small networks do not gain from more, and sums depend on the number of threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -41,7 +41,7 @@ def tiny_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def homeless(monkeypatch: pytest.MonkeyPatch) -> None:
-    """This process has no home folder: no HOME, and its user is in no list."""
+    """This process has no home folder: no HOME, and its user is unknown."""
 
     def unknown(*_: Any) -> NoReturn:
         raise KeyError("no such user")
@@ -55,7 +55,7 @@ def homeless(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @dataclass
 class Result:
-    """What a command gave back."""
+    """The exit status and output of a command."""
 
     status: int
     out: str
@@ -83,6 +83,6 @@ def tiny_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch, tiny_file: Path) -> Path:
-    """The weights file of the tiny network, and its text encoder in place."""
+    """Returns the weights file of the tiny network, and installs its text encoder."""
     monkeypatch.setattr(weights, "build_text_encoder", lambda variant: HashText())
     return tiny_file
