@@ -21,7 +21,7 @@ from benchmarks.report import RESULTS, write_report
 from benchmarks.subjects import Product, segmenters
 from benchmarks.timing import Subject, compare
 from lseg_ros.cli.options import user_path
-from lseg_ros.inference.backends.base import BACKENDS
+from lseg_ros.inference.backends.names import BACKENDS
 
 CASES: dict[str, dict[str, tuple[int, ...]]] = {  # numbers of labels by the image's size
     "lseg_mini": {"480x360": (7, 11, 20, 150), "640x480": (7, 20, 150), "1280x720": (7, 20, 150)},

@@ -13,8 +13,9 @@ from benchmarks.inputs import photos
 from benchmarks.plain import Result
 from lseg_ros import Segmenter
 from lseg_ros.files import replacing
-from lseg_ros.inference.backends.base import BACKENDS, BackendError
+from lseg_ros.inference.backends.base import BackendError
 from lseg_ros.inference.backends.cache import cache_folder
+from lseg_ros.inference.backends.names import BACKENDS
 from lseg_ros.inference.backends.onnx_files import export_onnx, weights_key
 from lseg_ros.inference.backends.quantise import quantise
 from lseg_ros.inference.preprocess import geometry, to_input

@@ -22,7 +22,8 @@ from lseg_ros.model import weights
 from lseg_ros.model.variants import VARIANTS
 from lseg_ros.training import trainer
 from lseg_ros.training.batches import Batch
-from lseg_ros.training.config import SourceConfig, TrainConfig, read_config
+from lseg_ros.training.config import SourceConfig, TrainConfig
+from lseg_ros.training.config_reader import read_config
 from lseg_ros.training.distributed import world
 from lseg_ros.training.trainer import Stopped, Trainer
 

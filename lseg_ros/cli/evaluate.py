@@ -80,7 +80,7 @@ def _run_dense(options: argparse.Namespace, config: "EvalConfig", data: "Dataset
     from lseg_ros.evaluation.report import write_report
     from lseg_ros.evaluation.scoring import Scorer
     from lseg_ros.evaluation.subset import Subset
-    from lseg_ros.training.config import read_config
+    from lseg_ros.training.config_reader import read_config
 
     if config.labels is not None:
         data = Subset(data, config.labels)

@@ -24,7 +24,7 @@ def add_to(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Trains. Returns the exit status, which is that of the signal if one ended the run."""
-    from lseg_ros.training.config import read_config
+    from lseg_ros.training.config_reader import read_config
     from lseg_ros.training.distributed import world
     from lseg_ros.training.memory import keep_freed_memory
     from lseg_ros.training.trainer import Stopped, train

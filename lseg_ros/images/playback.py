@@ -1,9 +1,8 @@
 """Plays photos, folders of photos and videos in an endless loop. Needs no ROS."""
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import count, repeat
+from itertools import repeat
 from pathlib import Path
 
 import cv2
@@ -16,9 +15,6 @@ from lseg_ros.images.videos import read_video
 # Decoded photos are kept up to this much memory.
 _CACHE_BYTES = 256 * 2**20
 
-# While panning, the window moves by this part of its longer side each second, like a camera that turns slowly.
-_PAN_SPEED = 0.25
-
 
 @dataclass(frozen=True)
 class Playback:
@@ -29,7 +25,6 @@ class Playback:
         hold: Seconds for which each photo is shown; at least one frame.
         width: Width of the frames in pixels. 0: it follows from the height, or is the picture's own.
         height: Height of the frames in pixels. 0: it follows from the width, or is the picture's own.
-        pan: Whether to move a window of width x height over a larger picture instead of shrinking the picture.
         loop: Whether to start again after the last picture.
     """
 
@@ -37,12 +32,7 @@ class Playback:
     hold: float = 1.0
     width: int = 0
     height: int = 0
-    pan: bool = False
     loop: bool = True
-
-    def __post_init__(self) -> None:
-        if self.pan and not (self.width and self.height):
-            raise SourceError(f"panning needs a window, set width and height (they are {self.width} and {self.height})")
 
 
 def frames(files: Sequence[Path], playback: Playback, warn: Callable[[str], object]) -> Iterator[RGB]:
@@ -62,12 +52,10 @@ def frames(files: Sequence[Path], playback: Playback, warn: Callable[[str], obje
     """
     playable = list(files)
     cache: dict[Path, RGB] = {}
-    frame_number = count()
     while playable:
         for path in tuple(playable):
             try:
-                for picture in _pictures(path, playback, cache):
-                    yield _window(picture, playback, next(frame_number) / playback.rate) if playback.pan else picture
+                yield from _pictures(path, playback, cache)
             except SourceError as error:
                 warn(f"{error}, left out")
                 playable.remove(path)
@@ -90,38 +78,17 @@ def _pictures(path: Path, playback: Playback, cache: dict[Path, RGB]) -> Iterato
 
 
 def _fit(picture: RGB, playback: Playback) -> RGB:
-    """Scales a picture to the output size, keeps its aspect ratio, and crops the rest evenly.
-
-    For panning it only enlarges pictures that are too small.
-    """
+    """Scales a picture to the output size, keeps its aspect ratio, and crops the rest evenly."""
     height, width = picture.shape[:2]
     if not (playback.width or playback.height):
         return picture
-    scale = max(playback.width / width, playback.height / height, 1.0 if playback.pan else 0.0)
+    scale = max(playback.width / width, playback.height / height)
     if scale != 1.0:
         size = (max(round(width * scale), playback.width, 1), max(round(height * scale), playback.height, 1))
         picture = np.asarray(
             cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR), np.uint8
         )
         height, width = picture.shape[:2]
-    if playback.pan:
-        return picture
     out_width, out_height = playback.width or width, playback.height or height
     left, top = (width - out_width) // 2, (height - out_height) // 2
     return np.ascontiguousarray(picture[top : top + out_height, left : left + out_width])
-
-
-def _window(picture: RGB, playback: Playback, seconds: float) -> RGB:
-    """Returns the part of a picture that the window shows after `seconds`. It starts at the top left corner.
-
-    The window swings over the free width and the free height, at two rates without a common period. So in time it shows
-    all of the picture.
-    """
-    free = (picture.shape[1] - playback.width, picture.shape[0] - playback.height)
-    if max(free) == 0:
-        return picture
-    swing = 2 * math.pi * seconds * _PAN_SPEED * max(playback.width, playback.height) / (2 * max(free))
-    golden = (1 + math.sqrt(5)) / 2
-    left = round(free[0] * (1 - math.cos(swing)) / 2)
-    top = round(free[1] * (1 - math.cos(swing / golden)) / 2)
-    return np.ascontiguousarray(picture[top : top + playback.height, left : left + playback.width])

@@ -22,7 +22,7 @@ from lseg_ros.ros.image_input import ImageInput, beside
 from lseg_ros.ros.labels_first import LabelInfoTopic
 from lseg_ros.ros.last_image import LastImage
 from lseg_ros.ros.outputs import Outputs
-from lseg_ros.ros.parameters import NodeParams
+from lseg_ros.ros.parameter_table import NodeParams
 from lseg_ros.ros.rate_limit import RateLimit
 from lseg_ros.ros.silence import Cause, Silence, SilenceWatch
 

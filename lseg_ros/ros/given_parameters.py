@@ -1,8 +1,9 @@
 """Reads and checks the parameters that are given to a node at its start, and names those that nobody reads."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, Literal
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.node import Node
@@ -14,6 +15,38 @@ _RCLPYS_TOPICS = ("/clock", "/parameter_events", "/rosout")
 _QOS = "qos_overrides."
 
 
+@dataclass(frozen=True)
+class Entry:
+    """One parameter.
+
+    Attributes:
+        name: The parameter's name.
+        default: Its value where none is given. The parameter has this type.
+        description: What it does, for `--help`, `ros2 param describe` and the documents.
+        limits: The least and the greatest number, both allowed.
+        choices: The texts that are allowed; empty for any.
+        items: The type of a list's items.
+        kind: What a value must be, where type, limits and choices do not say it.
+        changes: When it may change: at any time (live), while the node is unconfigured, or never after the start.
+    """
+
+    name: str
+    default: Any
+    description: str
+    limits: tuple[float, float] | None = None
+    choices: tuple[str, ...] = ()
+    items: type = str
+    kind: str = ""
+    changes: Literal["live", "unconfigured", "never"] = "unconfigured"
+
+    @property
+    def explained(self) -> str:
+        """The description, and the choices where it does not name all of them."""
+        if all(choice in self.description for choice in self.choices):
+            return self.description
+        return f"{self.description} One of {', '.join(self.choices)}."
+
+
 class ParameterError(ValueError):
     """The node cannot start with its parameters. The message names all that are wrong."""
 
@@ -23,28 +56,8 @@ def given_parameters(node: Node) -> Mapping[str, Parameter]:
     return node._parameter_overrides
 
 
-def declare_given(
-    node: Node,
-    name: str,
-    default: Any,
-    *,
-    description: str,
-    limits: tuple[float, float] | None = None,
-    items: type = str,
-    read_only: bool = False,
-    constraints: str = "",
-) -> Any:
+def declare_given(node: Node, entry: Entry) -> Any:
     """Declares one parameter, with the value that was given at the start or else its default.
-
-    Args:
-        node: The node that has the parameter.
-        name: The parameter's name.
-        default: Its default value. The parameter has the same type.
-        description: One sentence for `ros2 param describe`.
-        limits: The least and the greatest value, both allowed.
-        items: The type of a list's items.
-        read_only: Whether it cannot change after the start.
-        constraints: Further constraints, for `ros2 param describe`.
 
     Returns:
         The value.
@@ -52,36 +65,47 @@ def declare_given(
     Raises:
         ParameterError: The given value has another type, or is out of its limits.
     """
-    given = given_parameters(node).get(name)
-    value = default if given is None else fitted(name, given.value, default, limits=limits, items=items)
-    descriptor = ParameterDescriptor(description=description, read_only=read_only, additional_constraints=constraints)
-    # An empty list has no item type, so rclpy would refuse to change it to a list with items.
-    descriptor.dynamic_typing = isinstance(default, list)
-    if limits is not None:
-        low, high = limits
-        if isinstance(default, float):
+    given = given_parameters(node).get(entry.name)
+    value = entry.default if given is None else fitted(entry, given.value)
+    descriptor = ParameterDescriptor(
+        description=entry.description,
+        read_only=entry.changes == "never",
+        additional_constraints=_constraints(entry),
+        # An empty list has no item type, so rclpy would refuse to change it to a list with items.
+        dynamic_typing=isinstance(entry.default, list),
+    )
+    if entry.limits is not None:
+        low, high = entry.limits
+        if isinstance(entry.default, float):
             descriptor.floating_point_range = [FloatingPointRange(from_value=low, to_value=high, step=0.0)]
         else:
             descriptor.integer_range = [IntegerRange(from_value=int(low), to_value=int(high), step=1)]
-    node.declare_parameter(name, value, descriptor, ignore_override=True)
+    node.declare_parameter(entry.name, value, descriptor, ignore_override=True)
     return value
 
 
-def fitted(name: str, value: Any, default: Any, *, limits: tuple[float, float] | None = None, items: type = str) -> Any:
-    """Returns a value in the type of the default. A whole number is accepted for a decimal one.
+def _constraints(entry: Entry) -> str:
+    constraints = ["one of " + ", ".join(entry.choices)] if entry.choices else []
+    if entry.kind:
+        constraints.append(entry.kind)
+    if entry.changes == "unconfigured":
+        constraints.append("changes only while the node is unconfigured")
+    return "; ".join(constraints)
+
+
+def fitted(entry: Entry, value: Any) -> Any:
+    """Returns a value in the type of the parameter's default. A whole number is accepted for a decimal one.
 
     Args:
-        name: The parameter's name, for the message.
+        entry: The parameter.
         value: The value as rclpy has it.
-        default: Any value of the right type.
-        limits: The least and the greatest value, both allowed.
-        items: The type of a list's items.
 
     Raises:
         ParameterError: The value has another type, or is out of its limits.
     """
+    name, default, limits = entry.name, entry.default, entry.limits
     if isinstance(default, list):
-        return _fitted_list(name, value, items)
+        return _fitted_list(name, value, entry.items)
     if isinstance(default, float) and type(value) is int:
         value = float(value)
     if type(value) is not type(default):

@@ -3,7 +3,6 @@
 import math
 import sys
 from collections.abc import Iterator
-from dataclasses import fields
 from typing import Any
 
 import rclpy
@@ -18,7 +17,7 @@ from sensor_msgs.msg import CameraInfo, Image
 from lseg_ros.images.photos import RGB, SourceError
 from lseg_ros.images.playback import Playback, frames
 from lseg_ros.images.sources import expand
-from lseg_ros.ros.given_parameters import ParameterError, declare_given, unread
+from lseg_ros.ros.given_parameters import Entry, ParameterError, declare_given, unread
 from lseg_ros.ros.image_msgs import image_msg
 from lseg_ros.ros.logs import loggable
 from lseg_ros.ros.parameter_files import files_for_others
@@ -33,25 +32,53 @@ _QOS = QoSProfile(
     durability=DurabilityPolicy.VOLATILE,
 )
 
-_HELP: dict[str, str] = {
-    "sources": "What to play: photos, folders of photos (played in the order of their names) and videos",
-    "frame_id": "The frame_id of all messages",
-    "fov_deg": "Horizontal field of view that camera_info claims, in degrees",
-    "rate": "Frames per second; videos are played at this rate too",
-    "hold": "Seconds for which each photo is shown, at least one frame",
-    "width": "Width of the frames in pixels, 0: that of the picture, or by its aspect where height is set",
-    "height": "Height of the frames in pixels, 0: that of the picture, or by its aspect where width is set",
-    "pan": "Move a window of width x height over larger pictures instead of shrinking them to it",
-    "loop": "Start again after the last picture; otherwise play once and exit",
-}
-
-_RANGES: dict[str, tuple[float, float]] = {
-    "fov_deg": (1.0, 179.0),
-    "rate": (0.01, 1000.0),
-    "hold": (0.0, 86400.0),
-    "width": (0, 16384),
-    "height": (0, 16384),
-}
+_CAMERA = (
+    Entry("rate", Playback.rate, "Frames per second, of videos too.", limits=(0.01, 1000.0), changes="never"),
+    Entry(
+        "hold",
+        Playback.hold,
+        "Seconds for which each photo is shown, at least one frame.",
+        limits=(0.0, 86400.0),
+        changes="never",
+    ),
+    Entry(
+        "width",
+        Playback.width,
+        "Width of the frames in pixels; 0: the picture's own, or as its aspect ratio and `height` give it.",
+        limits=(0, 16384),
+        changes="never",
+    ),
+    Entry(
+        "height",
+        Playback.height,
+        "Height of the frames in pixels; 0: the picture's own, or as its aspect ratio and `width` give it.",
+        limits=(0, 16384),
+        changes="never",
+    ),
+    Entry(
+        "loop",
+        Playback.loop,
+        "Start again after the last picture; false: play once and exit.",
+        changes="never",
+    ),
+)
+TABLE = (
+    Entry(
+        "sources",
+        [],
+        "What to play: photos, folders of photos (in the order of their names) and videos.",
+        changes="never",
+    ),
+    *_CAMERA,
+    Entry("frame_id", "camera", "The frame_id of all messages.", changes="never"),
+    Entry(
+        "fov_deg",
+        60.0,
+        "Horizontal field of view in degrees, for camera_info.",
+        limits=(1.0, 179.0),
+        changes="never",
+    ),
+)
 
 
 class ImagePlayer(Node):
@@ -73,16 +100,16 @@ class ImagePlayer(Node):
         """
         super().__init__("image_player", **node_options)
         self.finished: Future = Future()
-        sources = self._declare("sources", [""])
-        self._frame_id: str = self._declare("frame_id", "camera")
-        self._fov: float = math.radians(self._declare("fov_deg", 60.0))
-        camera = Playback(**{field.name: self._declare(field.name, field.default) for field in fields(Playback)})
+        values = {entry.name: declare_given(self, entry) for entry in TABLE}
+        self._frame_id: str = values["frame_id"]
+        self._fov: float = math.radians(values["fov_deg"])
+        camera = Playback(**{entry.name: values[entry.name] for entry in _CAMERA})
         for sentence in unread(self, overrides=False):
             self._warn(sentence)
 
         self._images = self.create_publisher(Image, "image", _QOS)
         self._infos = self.create_publisher(CameraInfo, "camera_info", _QOS)
-        files = expand(sources, self._warn)
+        files = expand(values["sources"], self._warn)
         self._frames: Iterator[RGB] = frames(files, camera, self._warn)
         # One frame is read ahead. So unreadable files are reported at once, and publishing does not wait for a decoder.
         self._next: RGB | None = next(self._frames)
@@ -93,9 +120,6 @@ class ImagePlayer(Node):
 
     def _warn(self, text: str) -> None:
         self.get_logger().warning(loggable(text))
-
-    def _declare(self, name: str, default: Any) -> Any:
-        return declare_given(self, name, default, description=_HELP[name], limits=_RANGES.get(name), read_only=True)
 
     def _publish(self) -> None:
         if self._next is None:
@@ -137,7 +161,7 @@ def main(args: list[str] | None = None) -> int:
         "image_player",
         "Publishes photos, folders of photos and videos as a camera would: `image` and `camera_info`.",
         'sources:="[photos/, clip.mp4]"',
-        _HELP,
+        TABLE,
         args,
     )
     try:

@@ -7,7 +7,7 @@ from rclpy.impl.rcutils_logger import RcutilsLogger
 from lseg_ros.inference.label_file import read_label_file
 from lseg_ros.inference.labels import LabelSet, LabelSpec, as_specs
 from lseg_ros.inference.protocol import SegmenterLike
-from lseg_ros.ros.parameters import NodeParams
+from lseg_ros.ros.parameter_table import NodeParams
 
 
 class LabelMemory:

@@ -20,7 +20,8 @@ from lseg_ros.inference.protocol import SegmenterLike
 from lseg_ros.ros.logs import loggable
 from lseg_ros.ros.node import LsegNode
 from lseg_ros.ros.parameter_files import files_for_others
-from lseg_ros.ros.parameters import DEFAULT_MODEL, ENTRIES, NodeParams, read
+from lseg_ros.ros.parameter_table import DEFAULT_MODEL, TABLE, NodeParams
+from lseg_ros.ros.parameters import read
 from lseg_ros.ros.remaps import remaps_without_effect
 from lseg_ros.ros.startup import initialise
 from lseg_ros.ros.usage import parse_no_arguments
@@ -89,7 +90,7 @@ def main(args: list[str] | None = None) -> int:
         "Segments camera images by words. docs/node.md has its topics and services; `lseg labels`, `lseg query` and\n"
         "`lseg status` talk to it while it runs, and `lseg watch` shows what it makes.",
         'labels:="[path, grass, door]"',
-        {name: entry.description for name, entry in ENTRIES.items()},
+        TABLE,
         args,
     )
     ending: list[int] = []

@@ -22,7 +22,8 @@ from lseg_ros.ros.label_parameters import LabelChange, change_of, specs_of, stor
 from lseg_ros.ros.logs import forward_logs
 from lseg_ros.ros.managed import ConfigureWatch
 from lseg_ros.ros.neighbors import Neighbors
-from lseg_ros.ros.parameters import NodeParams, declare, problems_of_change, read, with_decimals
+from lseg_ros.ros.parameter_table import NodeParams
+from lseg_ros.ros.parameters import declare, problems_of_change, read, with_decimals
 from lseg_ros.ros.pipeline import Pipeline
 from lseg_ros.ros.services import Services
 

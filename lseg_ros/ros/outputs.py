@@ -18,7 +18,7 @@ from lseg_ros.ros import qos
 from lseg_ros.ros.image_msgs import image_msg
 from lseg_ros.ros.label_msgs import slugs
 from lseg_ros.ros.labels_first import LabelInfoTopic, LabelsFirst
-from lseg_ros.ros.parameters import NodeParams
+from lseg_ros.ros.parameter_table import NodeParams
 
 _MASK_TYPES = {"mono8": np.uint8, "16UC1": np.uint16, "16SC1": np.int16, "32SC1": np.int32}
 _KINDS = {

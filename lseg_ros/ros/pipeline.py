@@ -21,7 +21,7 @@ from lseg_ros.ros.given_parameters import nearest
 from lseg_ros.ros.label_msgs import label_info_msg, label_set_msg
 from lseg_ros.ros.label_parameters import LabelChange
 from lseg_ros.ros.labels_first import LabelInfoTopic
-from lseg_ros.ros.parameters import NodeParams
+from lseg_ros.ros.parameter_table import NodeParams
 from lseg_ros.ros.worker import Worker, WorkerStopped
 
 Result = TypeVar("Result")

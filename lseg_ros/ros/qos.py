@@ -7,7 +7,7 @@ from typing import Any, Literal
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 
-from lseg_ros.ros.given_parameters import ParameterError, declare_given, fitted, given_parameters
+from lseg_ros.ros.given_parameters import Entry, ParameterError, declare_given, fitted, given_parameters
 
 try:
     from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
@@ -43,6 +43,7 @@ NO_EVENTS = PublisherEventCallbacks(use_default_callbacks=False)
 _RELIABILITIES = {"reliable": ReliabilityPolicy.RELIABLE, "best_effort": ReliabilityPolicy.BEST_EFFORT}
 _AS_PUBLISHED = "best_available"  # ROS's name for "as the publishers"
 _DEEPEST = 1000
+_DESCRIPTION = "Quality of service of a topic."  # of each parameter
 
 
 class QosError(ParameterError):
@@ -165,19 +166,15 @@ class _Overrides:
         if others:
             raise QosError(f"parameters {used!r} and {others[0]!r} are of one topic and differ; give one of them")
         try:
-            value = fitted(
-                used,
-                given[used].value if used in given else default,
-                default,
-                limits=(1, _DEEPEST) if policy == "depth" else None,
-            )
+            entry = Entry(used, default, _DESCRIPTION, limits=(1, _DEEPEST) if policy == "depth" else None)
+            value = fitted(entry, given[used].value if used in given else default)
             if choices and value not in choices:
                 must = " or ".join(choices)
                 raise ParameterError(f"parameter {used!r} is {value!r}; it must be {must}{why}")
             for name in names:
                 # Always under the resolved name too, so that `ros2 param get` shows the value in use.
                 if (name == names[0] or name in given) and not self._node.has_parameter(name):
-                    declare_given(self._node, name, value, description="Quality of service of a topic.", read_only=True)
+                    declare_given(self._node, Entry(name, value, _DESCRIPTION, changes="never"))
         except ParameterError as error:
             raise QosError(str(error)) from error
         return value

@@ -2,9 +2,13 @@
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import takewhile
+from textwrap import fill
 
+from lseg_ros.ros.given_parameters import Entry
+
+_WIDTH = 120  # characters of a line
 _HOW = """\
 How parameters are given:
   {name} --ros-args -p {example}
@@ -15,7 +19,7 @@ How topics are chosen:
 
 
 def parse_no_arguments(
-    name: str, what: str, example: str, parameters: Mapping[str, str], args: Sequence[str] | None = None
+    name: str, what: str, example: str, parameters: Sequence[Entry], args: Sequence[str] | None = None
 ) -> None:
     """Prints the help for --help, and refuses arguments that are not for ROS. Both end the program.
 
@@ -23,11 +27,20 @@ def parse_no_arguments(
         name: The executable's name.
         what: What it does, in a few lines.
         example: A parameter and a value, as in `-p`.
-        parameters: Descriptions of the parameters, by name.
+        parameters: The executable's parameters.
         args: The command line without the program's name; None for that of this process.
     """
-    width = max(map(len, parameters))
-    table = "\n".join(f"  {key.ljust(width)}  {text}" for key, text in parameters.items())
+    width = max(len(entry.name) for entry in parameters)
+    table = "\n".join(
+        fill(
+            entry.explained,
+            _WIDTH,
+            initial_indent=f"  {entry.name.ljust(width)}  ",
+            subsequent_indent=" " * (width + 4),
+            break_on_hyphens=False,
+        )
+        for entry in parameters
+    )
     parser = argparse.ArgumentParser(
         prog=name,
         description=what,

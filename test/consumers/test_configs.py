@@ -21,7 +21,7 @@ from sensor_msgs.msg import Image
 from vision_msgs.msg import LabelInfo
 
 from lseg_ros.inference.label_file import read_label_file
-from lseg_ros.ros.parameters import ENTRIES
+from lseg_ros.ros.parameter_table import ENTRIES
 
 CONFIG = Path(__file__).parents[2] / "config"
 OUTDOOR = CONFIG / "labels" / "outdoor.yaml"

@@ -158,15 +158,6 @@ def test_every_photo_of_a_folder_comes_once_without_loop(
     assert [message.data[0] for message in images] == [0, 40, 120, 160]
 
 
-def test_panning_shows_another_part_each_time(
-    listener: Listener, player: Callable[..., module.ImagePlayer], photo: Path
-) -> None:
-    images = listener.hear(Image, "image")
-    player(sources=[str(photo)], rate=50.0, width=32, height=24, pan=True)
-    listener.wait(lambda: len({bytes(message.data) for message in images}) >= 5)
-    assert {(message.width, message.height) for message in images} == {(32, 24)}
-
-
 def test_nothing_to_play_is_refused_on_construction(player: Callable[..., module.ImagePlayer], photo: Path) -> None:
     with pytest.raises(SourceError, match="nothing to play"):
         player()
@@ -225,7 +216,6 @@ def test_only_what_rclpy_raises_is_taken_for_a_signal(
         (["sources:=['{folder}/missing.jpg']"], "missing.jpg does not exist"),
         (["sources:=['{folder}/broken.jpg']"], "none of the files can be read"),
         ([], "nothing to play"),
-        (["sources:=['{folder}/photo.png']", "pan:=true"], "panning needs a window"),
         (["sources:=['{folder}/photo.png']", "rate:=0.0"], "rate"),
         (
             ["sources:=['{folder}/photo.png']", "rate:=fast"],

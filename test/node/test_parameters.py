@@ -12,7 +12,7 @@ from lseg_ros.srv import SetLabels
 from rcl_interfaces.srv import DescribeParameters, SetParameters
 from rclpy.parameter import Parameter
 
-from lseg_ros.ros.parameters import TABLE
+from lseg_ros.ros.parameter_table import TABLE
 
 CONFIG = Path(__file__).parents[2] / "config" / "lseg.yaml"
 

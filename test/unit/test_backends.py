@@ -22,7 +22,7 @@ from torch import Tensor
 
 from lseg_ros import Segmenter, load_model
 from lseg_ros.inference.backends import choose
-from lseg_ros.inference.backends.base import BACKENDS, BackendError, PerShape, Request
+from lseg_ros.inference.backends.base import BackendError, PerShape, Request
 from lseg_ros.inference.backends.cache import cache_folder
 from lseg_ros.inference.backends.choose import FastestBackend, backend_for, candidates, precision_for
 from lseg_ros.inference.backends.onnx_files import onnx_of
@@ -379,10 +379,3 @@ def test_only_the_last_shapes_are_kept() -> None:
     compiled = PerShape(compile_for)
     assert [compiled((n,)) for n in (1, 2, 3, 1, 4, 1, 2)] == [1, 2, 3, 1, 4, 1, 5]
     assert made == [(1,), (2,), (3,), (4,), (2,)]
-
-
-def test_the_node_knows_the_same_names() -> None:
-    parameters = pytest.importorskip("lseg_ros.ros.parameters")
-    from lseg_ros.inference.backends.base import PRECISIONS
-
-    assert parameters.BACKENDS == BACKENDS and parameters.PRECISIONS == PRECISIONS

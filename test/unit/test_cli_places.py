@@ -9,7 +9,7 @@ import pytest
 
 from lseg_ros.data.catalogue import open_dataset
 from lseg_ros.data.config_file import ConfigError
-from lseg_ros.training.config import read_config
+from lseg_ros.training.config_reader import read_config
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ from tiny import TINY, HashText, tiny_net
 from torch import nn
 from torch.nn import functional
 
-from lseg_ros.inference.backends.base import PRECISIONS, BackendError
+from lseg_ros.inference.backends.base import BackendError
+from lseg_ros.inference.backends.names import PRECISIONS
 from lseg_ros.inference.numerics import AUTO_ON_GPU, ON_GPU, float32_products, numerics_on_gpu
 from lseg_ros.model.deployed import DeployedEncoderDecoder
 from lseg_ros.model.folding import fold_batch_norm

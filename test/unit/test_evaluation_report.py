@@ -20,7 +20,7 @@ from lseg_ros.cli.main import main
 from lseg_ros.data.common import IGNORE, package_lines
 from lseg_ros.model import weights
 from lseg_ros.model.variants import VARIANTS
-from lseg_ros.training.config import read_config
+from lseg_ros.training.config_reader import read_config
 
 # As nasty as labels get: markup, mathtext, and a name that matplotlib's legends leave out.
 LABELS = ["<b>road</b>", "a $x^2$ & $", "_car", "sky", "nowhere"]

@@ -165,33 +165,6 @@ def test_size_keeps_the_aspect_and_the_middle(tmp_path: Path, size: tuple[int, i
     assert bright == pytest.approx(height * 2 / 3, abs=1)
 
 
-def test_panning_moves_smoothly_and_sees_every_corner(tmp_path: Path) -> None:
-    photo = save(tmp_path / "large.png", ramp(60, 90))
-    rate, width, height = 10, 40, 30
-    shown = list(islice(play(photo, rate=rate, width=width, height=height, pan=True), 4000))
-    assert {frame.shape for frame in shown} == {(height, width, 3)}
-    assert all(frame.flags.c_contiguous for frame in shown)
-    tops, lefts = (np.array([int(frame[0, 0, channel]) for frame in shown]) for channel in (0, 1))
-    np.testing.assert_array_equal(shown[123], ramp(60, 90)[tops[123] :, lefts[123] :][:height, :width])
-    assert (tops[0], lefts[0]) == (0, 0)
-    for path, free in ((tops, 60 - height), (lefts, 90 - width)):
-        assert (path.min(), path.max()) == (0, free)
-        # A quarter of the window's width a second on average, so never above pi / 2 times that; one for rounding.
-        assert np.abs(np.diff(path)).max() <= 1 + 0.25 * width / rate * np.pi / 2
-    seen = np.zeros((60, 90), bool)
-    for top, left in zip(tops, lefts, strict=True):
-        seen[top : top + height, left : left + width] = True
-    assert seen.all()
-
-
-def test_panning_needs_a_window_and_enlarges_what_is_smaller(tmp_path: Path) -> None:
-    photo = save(tmp_path / "small.png", plain(9, 10, 20))
-    with pytest.raises(SourceError, match="panning needs a window, set width and height"):
-        play(photo, pan=True, width=30)
-    shown = list(islice(play(photo, pan=True, width=20, height=20), 20))
-    assert {frame.shape for frame in shown} == {(20, 20, 3)}
-
-
 def test_a_video_is_shown_frame_by_frame_and_again(tmp_path: Path) -> None:
     path = tmp_path / "film.avi"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 5, (32, 16))

@@ -6,6 +6,8 @@ from types import ModuleType
 
 import pytest
 
+pytest.importorskip("rclpy", reason="needs ROS 2: the tables of the node's parameters are beside what declares them")
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -22,6 +24,11 @@ def test_documents_have_the_tables_that_the_code_gives(tool: ModuleType) -> None
     for document in {document for document, _ in tool.TABLES}:
         text = (ROOT / document).read_text(encoding="utf-8")
         assert text == tool.with_tables(document, text), f"{document} is out of date: run `make tables`"
+
+
+def test_configuration_files_have_the_entries_that_the_code_gives(tool: ModuleType) -> None:
+    for name, content in tool.FILES.items():
+        assert (ROOT / name).read_text(encoding="utf-8") == content(), f"{name} is out of date: run `make tables`"
 
 
 def test_a_table_that_is_out_of_date_is_written_anew(tool: ModuleType) -> None:

@@ -22,7 +22,8 @@ from lseg_ros.data.common import IGNORE, Dataset
 from lseg_ros.data.config_file import ConfigError
 from lseg_ros.data.episodes import EpisodeSet
 from lseg_ros.model.net import LSegNet
-from lseg_ros.training.config import SourceConfig, TrainConfig, read_config
+from lseg_ros.training.config import SourceConfig, TrainConfig
+from lseg_ros.training.config_reader import read_config
 from lseg_ros.training.objective import _jaccard_loss
 from lseg_ros.training.trainer import Trainer
 

@@ -6,7 +6,8 @@ import pytest
 import yaml
 
 from lseg_ros.data.config_file import ConfigError
-from lseg_ros.training.config import Run, TrainConfig, _with_base, read_config
+from lseg_ros.training.config import Run, TrainConfig
+from lseg_ros.training.config_reader import _with_base, read_config
 
 ROOT = Path(__file__).parents[2]
 RUNS = sorted(p for p in (ROOT / "config" / "train").glob("*.yaml") if not p.name.startswith("words"))

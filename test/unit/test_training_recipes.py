@@ -23,7 +23,8 @@ from lseg_ros.model.text import Clip, build_text_encoder
 from lseg_ros.model.variants import VARIANTS, ClipText, Decoder, HeadBlock, VitBackbone
 from lseg_ros.model.weights import own_state
 from lseg_ros.training import batches, trainer
-from lseg_ros.training.config import SourceConfig, TrainConfig, read_config
+from lseg_ros.training.config import SourceConfig, TrainConfig
+from lseg_ros.training.config_reader import read_config
 from lseg_ros.training.optimise import build_optimizer, lr_factor
 from lseg_ros.training.trainer import Trainer
 

@@ -5,7 +5,7 @@ import pytest
 pytest.importorskip("rclpy", reason="needs ROS 2")
 
 from lseg_ros.ros import image_player, main  # noqa: E402
-from lseg_ros.ros.parameters import ENTRIES  # noqa: E402
+from lseg_ros.ros.parameter_table import ENTRIES  # noqa: E402
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,6 @@ from torch import Tensor
 
 from lseg_ros.model.fused_encoder_decoder import FusedEncoderDecoder
 
-BACKENDS = ("auto", "torch", "onnxruntime", "openvino", "tensorrt")
-PRECISIONS = ("auto", "float32", "tf32", "float16", "bfloat16", "int8")
 _SHAPES = 3  # number of image sizes whose compiled encoder is kept
 
 Shape = tuple[int, ...]

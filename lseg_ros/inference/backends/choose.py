@@ -15,9 +15,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from lseg_ros.files import replacing
-from lseg_ros.inference.backends.base import BACKENDS, PRECISIONS, Backend, BackendError, Request, first_line
+from lseg_ros.inference.backends.base import Backend, BackendError, Request, first_line
 from lseg_ros.inference.backends.cache import cache_folder, stored
 from lseg_ros.inference.backends.eager import EagerBackend
+from lseg_ros.inference.backends.names import BACKENDS, PRECISIONS
 from lseg_ros.inference.backends.onnx_files import (
     forget_onnx,
     onnx_of,
