@@ -103,7 +103,7 @@ def _random_crop(
     return image, mask
 
 
-def recolour(image: NDArray[Any], rng: np.random.Generator, strength: float) -> NDArray[np.uint8]:
+def recolor(image: NDArray[Any], rng: np.random.Generator, strength: float) -> NDArray[np.uint8]:
     """Changes brightness, tint, saturation and contrast at random, and at times adds a little blur or noise.
 
     Args:

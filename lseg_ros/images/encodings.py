@@ -130,12 +130,12 @@ def _check_size(msg: ImageLike) -> None:
         raise ImageError(f"image size {size} is impossible, width and height must be between 1 and {MAX_SIDE}")
     if msg.encoding in _SUBSAMPLED_420 and (msg.width % 2 or msg.height % 2):
         raise ImageError(
-            f"image size {size} is odd, {msg.encoding} shares colour among 2x2 pixels: crop to even width and height"
+            f"image size {size} is odd, {msg.encoding} shares color among 2x2 pixels: crop to even width and height"
         )
     if LAYOUTS[msg.encoding].packed_as.startswith("yuv422") and msg.width % 2:
         raise ImageError(
-            f"image width {msg.width} is odd, {msg.encoding} shares colour between two pixels: crop to an even width"
+            f"image width {msg.width} is odd, {msg.encoding} shares color between two pixels: crop to an even width"
         )
     # OpenCV returns a black picture instead of an error for a mosaic without an inner pixel.
     if msg.encoding.startswith("bayer") and (msg.width < 3 or msg.height < 3):
-        raise ImageError(f"image size {size} is too small for {msg.encoding}, colours take at least 3x3 pixels")
+        raise ImageError(f"image size {size} is too small for {msg.encoding}, colors take at least 3x3 pixels")

@@ -306,7 +306,7 @@ def _check_ids(specs: Sequence[LabelSpec], rules: IdRules) -> None:
 
 
 def palette_color(class_id: int) -> Color:
-    """RGB of an id in the colour map of PASCAL VOC: the id's bits, spread over the three channels."""
+    """RGB of an id in the color map of PASCAL VOC: the id's bits, spread over the three channels."""
     rgb = [0, 0, 0]
     for bit in range(8):
         for channel in range(3):

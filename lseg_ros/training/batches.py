@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from lseg_ros.data.augmentation import augment_as_original, paste, random_view, recolour, resize_as_hsnet
+from lseg_ros.data.augmentation import augment_as_original, paste, random_view, recolor, resize_as_hsnet
 from lseg_ros.data.common import IGNORE, Dataset, Sample
 from lseg_ros.data.episodes import Episode, EpisodeSet
 from lseg_ros.model.variants import Variant
@@ -251,7 +251,7 @@ class Batches:
             if config.paste and before is not None and rng.random() < config.paste:
                 image, mask = paste(view, before, rng)
             before = view
-            yield recolour(image, rng, config.colour), mask
+            yield recolor(image, rng, config.color), mask
 
     def _of_episode(self, episode: Episode, rng: np.random.Generator) -> tuple[NDArray[np.uint8], Part]:
         """Returns shots and query, only resized to the crop. All that is not the class is "others"."""

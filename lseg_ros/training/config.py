@@ -145,11 +145,11 @@ class TrainConfig:
 
     augmentation: str = entry(
         one_of("ours", "original"),
-        "`ours`: resize by `scale`, crop, mirror, `colour`. `original`: mirror, resize to `long_side`, crop.",
+        "`ours`: resize by `scale`, crop, mirror, `color`. `original`: mirror, resize to `long_side`, crop.",
         default="ours",
     )
     scale: tuple[float, float] = entry(FACTORS, "Smallest and largest factor of the random resize.", default=(0.5, 2.0))
-    colour: float = entry(between(0, 2), "Strength of the random changes of light and color, 0 to 2.", default=1.0)
+    color: float = entry(between(0, 2), "Strength of the random changes of light and color, 0 to 2.", default=1.0)
     paste: float = entry(
         between(0, 1),
         "Share of crops that get small things of the crop before pasted in, at the same place. Small things are "

@@ -1,6 +1,8 @@
 """Reads the configuration of a training run from YAML."""
 
+from collections.abc import Iterable
 from dataclasses import MISSING, fields
+from difflib import get_close_matches
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -28,7 +30,7 @@ def read_config(path: Path, after: tuple[Path, ...] = ()) -> TrainConfig:
     raw = {key: value for key, value in _with_base(path).items() if value is not None}
     known = {f.name: f for f in fields(TrainConfig)}
     wrong = [f"missing {name!r}" for name, entry in known.items() if _required(entry) and name not in raw]
-    wrong += [f"unknown {key!r}" for key in sorted(map(str, raw.keys() - known.keys()))]
+    wrong += [f"unknown {key!r}{_nearest(key, known)}" for key in sorted(map(str, raw.keys() - known.keys()))]
     if wrong:
         raise ConfigError(f"{path}: {', '.join(wrong)}")
     for key, value in raw.items():
@@ -75,6 +77,11 @@ def read_words(path: Path) -> dict[str, list[str]]:
         if not good or phrases[0] != label:
             raise ConfigError(f"{path}: {label!r} is to have a list of phrases with {label!r} first")
     return words
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    near = get_close_matches(name, list(known), n=1)
+    return f" (did you mean {near[0]!r}?)" if near else ""
 
 
 def _required(entry: Any) -> bool:

@@ -297,7 +297,7 @@ class Hydra:
 
     def _labels(self, stamp: int, labels: Image, depth: Image) -> Layers:
         if labels.encoding not in self._TYPES:
-            wrong = "its colours are looked up" if labels.encoding in ("rgb8", "bgr8") else "values are rounded"
+            wrong = "its colors are looked up" if labels.encoding in ("rgb8", "bgr8") else "values are rounded"
             raise ConsumerError(f"the label image is {labels.encoding}: {wrong} to make ids")
         if (labels.width, labels.height) != (depth.width, depth.height):
             raise ConsumerError(

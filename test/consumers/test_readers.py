@@ -202,7 +202,7 @@ def test_hydra_reads_a_good_frame(kind: str, encoding: str, padding: int) -> Non
 
 HYDRA_FAULTS: dict[str, tuple[Callable[[], Any], str]] = {
     "half the size": (lambda: feed_hydra(image(IDS), depth=(4, 8)), "labels of 4x2 with depth of 8x4"),
-    "colours": (lambda: feed_hydra(image(np.zeros((2, 4, 3), np.uint8), "rgb8")), "colours are looked up"),
+    "colors": (lambda: feed_hydra(image(np.zeros((2, 4, 3), np.uint8), "rgb8")), "colors are looked up"),
     "shares": (lambda: feed_hydra(image(np.ones((2, 4), np.float32), "32FC1")), "values are rounded"),
     "an id it does not know": (lambda: feed_hydra(image(np.full_like(IDS, 4))), "id 4 is not in the label space"),
     "too little data": (lambda: feed_hydra(short(image(IDS))), "cv_bridge throws"),

@@ -205,7 +205,7 @@ def test_a_failed_configure_says_why_and_may_be_tried_again(graph: Graph) -> Non
     assert change(graph, "configure", "activate") and state(graph) == "active"
 
 
-def test_the_colour_library_is_found_while_the_model_loads(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_color_library_is_found_while_the_model_loads(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
     looking, loaded = threading.Event(), threading.Event()
     found: list[bool] = []
 

@@ -90,7 +90,7 @@ def test_overlay_and_color(graph: Graph, lseg: Callable[..., None]) -> None:
     np.testing.assert_array_equal(color[0, -1], (0, 128, 0))
     overlay = pixels(graph.next(overlays))
     assert overlay.shape == (64, 120, 3)
-    np.testing.assert_array_equal(overlay[-1, -1], (0, 191, 0))  # half the image, half the label's colour
+    np.testing.assert_array_equal(overlay[-1, -1], (0, 191, 0))  # half the image, half the label's color
 
 
 def test_nothing_is_computed_that_nobody_wants(

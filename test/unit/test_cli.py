@@ -47,7 +47,7 @@ def save(path: Path, rgb: NDArray[np.uint8] = RGB) -> Path:
 
 
 def load(path: Path) -> NDArray[Any]:
-    """A PNG as it is stored, colours as RGB."""
+    """A PNG as it is stored, colors as RGB."""
     image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     assert image is not None, path
     return image[..., ::-1] if image.ndim == 3 else image

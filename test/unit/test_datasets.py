@@ -250,7 +250,7 @@ def test_pictures_are_read_as_stored(tmp_path: Path) -> None:
     assert read_image(tmp_path / "a.jpg").shape == (4, 6, 3)
 
 
-def test_masks_with_a_palette_are_indices_and_colours_are_no_mask(tmp_path: Path) -> None:
+def test_masks_with_a_palette_are_indices_and_colors_are_no_mask(tmp_path: Path) -> None:
     mask = Image.fromarray(rows(0, 1, 2, 255), "P")
     mask.putpalette([value for i in range(256) for value in (i, 255 - i, 7)])
     mask.save(tmp_path / "a.png")

@@ -1,4 +1,4 @@
-"""Camera images of every encoding against colours worked out without the code under test."""
+"""Camera images of every encoding against colors worked out without the code under test."""
 
 import sys
 from array import array
@@ -31,20 +31,20 @@ BACKENDS = [
 
 @pytest.fixture(params=BACKENDS)
 def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Each library that works here, made the one that converts colours."""
+    """Each library that works here, made the one that converts colors."""
     monkeypatch.setattr(messages, "color_backend", lambda: request.param)
     return str(request.param)
 
 
 def scene(height: int, width: int) -> RGB:
-    """A gradient, red down and green across, under blocks of pure colours, each even in place and size."""
+    """A gradient, red down and green across, under blocks of pure colors, each even in place and size."""
     rgb = np.empty((height, width, 3), np.uint8)
     rgb[..., 0] = np.linspace(10, 200, height).astype(np.uint8)[:, None]
     rgb[..., 1] = np.linspace(30, 220, width).astype(np.uint8)
     rgb[..., 2] = 90
     blocks = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0), (255, 128, 0)]
-    for index, colour in enumerate(blocks):
-        rgb[4:12, 8 * index : 8 * index + 8] = colour
+    for index, color in enumerate(blocks):
+        rgb[4:12, 8 * index : 8 * index + 8] = color
     return rgb
 
 
@@ -72,7 +72,7 @@ def rgb_rows(rgb: RGB, order: str) -> npt.NDArray[np.uint8]:
     ("encoding", "order"),
     [("rgb8", "rgb"), ("bgr8", "bgr"), ("8UC3", "bgr"), ("rgba8", "rgba"), ("bgra8", "bgra")],
 )
-def test_interleaved_colours(backend: str, encoding: str, order: str, padding: int) -> None:
+def test_interleaved_colors(backend: str, encoding: str, order: str, padding: int) -> None:
     for height, width in [(1, 1), (1, 7), (5, 1), (13, 17), (24, 49)]:
         rgb = scene(height, width)
         result = to_rgb(message(rgb_rows(rgb, order), height, width, encoding, padding))
@@ -182,7 +182,7 @@ def test_yuv(
         rgb = scene(height, width)
         result = to_rgb(message(rows(rgb, order), height, width, encoding, padding))
         assert result.shape == rgb.shape
-        # Neighbours share colour, and the steepest gradient here is 32 a pixel: blocks are near, the rest less so.
+        # Neighbours share color, and the steepest gradient here is 32 a pixel: blocks are near, the rest less so.
         difference = np.abs(result.astype(int) - rgb)
         assert difference[4:12, : min(width, 48)].max(initial=0) <= 4
         assert difference[16:, 2:].max(initial=0) <= 10

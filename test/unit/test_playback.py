@@ -88,7 +88,7 @@ def test_a_photo_without_its_end_is_refused(tmp_path: Path, *, progressive: bool
         read_photo(photo)
 
 
-def test_colours_come_as_rgb_whatever_the_file_holds(tmp_path: Path) -> None:
+def test_colors_come_as_rgb_whatever_the_file_holds(tmp_path: Path) -> None:
     orange = (250, 120, 10)
     rgb = np.broadcast_to(np.array(orange, np.uint8), (4, 6, 3))
     np.testing.assert_array_equal(read_photo(save(tmp_path / "rgb.png", rgb)), rgb)

@@ -98,7 +98,7 @@ def test_files_that_are_no_configuration(tmp_path: Path, text: str, reason: str)
 
 
 def test_entries_at_their_limits(tmp_path: Path) -> None:
-    config = read(tmp_path, seed=0, colour=0, negatives=0, ema=0, clip=0, scale=[1, 1], init=None)
+    config = read(tmp_path, seed=0, color=0, negatives=0, ema=0, clip=0, scale=[1, 1], init=None)
     assert (config.scale, config.rates, config.init) == ((1, 1), (0, 0.1), ())
     assert read(tmp_path, variant="lseg_vit_l16+bottleneck2").variant == "lseg_vit_l16+bottleneck2"
     epochs = read(tmp_path, steps=None, epochs=3, schedule="poly", lr=None, backbone_lr=None, base_lr=0.004, batch=4)
@@ -108,7 +108,9 @@ def test_entries_at_their_limits(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"stpes": 3}, "unknown 'stpes'"),
+        ({"stpes": 3}, r"unknown 'stpes' \(did you mean 'steps'\?\)"),
+        ({"colour": 0.5}, r"unknown 'colour' \(did you mean 'color'\?\)"),
+        ({"zzz": 3}, "unknown 'zzz'$"),
         ({"variant": "lseg_huge"}, "there is no variant 'lseg_huge'; known: lseg_mini"),
         ({"steps": -1}, "'steps' is -1, and should be a whole number, 1 or more"),
         ({"steps": 2.5}, "'steps' is 2.5"),

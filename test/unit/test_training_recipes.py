@@ -52,7 +52,7 @@ def more_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """The coloured blocks; a CLIP under OpenAI's names; a vision transformer and a CNN under timm's."""
+    """The colored blocks; a CLIP under OpenAI's names; a vision transformer and a CNN under timm's."""
     folder = write_data(tmp_path / "data")
     torch.manual_seed(5)
     clip = {key: tensor.half() for key, tensor in Clip(TEXT, 16).tower.state_dict().items()}
