@@ -23,17 +23,20 @@ env:
 ros2: env
 	@LSEG_ROS2_SOURCES="$(LSEG_ROS2_SOURCES)" .venv/bin/python tools/make_ros2.py
 
+# Each process takes about 2 GB. The tests of a file stay together, since they share what they prepare.
+PYTEST = pytest -n auto --maxprocesses 4 --dist loadfile
+
 # Every check runs, whatever the ones before it found; one that fails, fails the target.
 LINT = ruff check || failed=1; ruff format --check || failed=1; mypy || failed=1
 
 test: env
-	@. ./env.sh && { failed=; $(LINT); pytest || failed=1; test -z "$$failed"; }
+	@. ./env.sh && { failed=; $(LINT); $(PYTEST) || failed=1; test -z "$$failed"; }
 
 # Needs neither ROS nor a compiler, and some GB while it runs.
 test-python:
 	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && $(or $(PYTHON),python3) -m venv "$$folder" \
 		&& "$$folder/bin/pip" install -q ".[ros,bag,openvino,onnx,train,demo,dev]" \
-		&& env -u PYTHONPATH "$$folder/bin/pytest" test/unit
+		&& env -u PYTHONPATH PATH="$$folder/bin:$$PATH" $(PYTEST) test/unit
 
 faults: env
 	@. ./env.sh && pytest test/faults --full
