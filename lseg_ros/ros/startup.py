@@ -9,6 +9,7 @@ import rclpy
 import yaml
 
 _PLACE = re.compile(r",? at \S+:\d+")  # a place in rcl's source code
+_LAST_DOMAIN = 232  # the port numbers of RTPS end there, and Fast DDS ends the process
 _TYPES = {"bool": "true or false", "integer": "a number", "double": "a number", "string": "a word"}
 
 
@@ -16,18 +17,22 @@ class StartError(ValueError):
     """ROS cannot start with these arguments or in this environment. The message is one sentence."""
 
 
-def initialise(args: list[str] | None, **options: Any) -> None:
+def initialise(args: list[str] | None, *, domain_id: int | None = None, **options: Any) -> None:
     """Calls `rclpy.init`.
 
     Args:
         args: The command line; None for that of the process.
+        domain_id: The ROS domain; None for that of the environment.
         options: Further arguments of `rclpy.init`.
 
     Raises:
         StartError: ROS cannot start.
     """
+    domain = os.environ.get("ROS_DOMAIN_ID", "") if domain_id is None else str(domain_id)
+    if domain and not (domain.isdecimal() and int(domain) <= _LAST_DOMAIN):
+        raise StartError(f"ROS_DOMAIN_ID is {domain!r}; it must be a whole number from 0 to {_LAST_DOMAIN}")
     try:
-        rclpy.init(args=args, **options)
+        rclpy.init(args=args, domain_id=domain_id, **options)
     except UnicodeError as error:
         raise StartError("an argument is no UTF-8, which ROS needs; rename the file that it names") from error
     # rclpy's compiled half raises several kinds of RuntimeError, and older releases raise a ValueError.

@@ -258,6 +258,8 @@ def test_a_domain_that_cannot_be_is_one_sentence(monkeypatch: pytest.MonkeyPatch
 def test_ros_that_does_not_start_is_one_sentence(domain: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("ROS_LOG_DIR", str(tmp_path / "file"))
     (tmp_path / "file").touch()
-    with pytest.raises(ClientError, match=r"ROS does not start: .*directory '.*file'") as caught:
+    with pytest.raises(
+        ClientError, match=r"ROS does not start: the folder for logs, .*file, cannot be made; set"
+    ) as caught:
         Session()
     assert "\n" not in str(caught.value) and "/src/" not in str(caught.value)

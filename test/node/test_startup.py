@@ -46,6 +46,20 @@ def test_a_folder_for_logs_that_cannot_be_made(tmp_path: Path, module: str) -> N
     assert "there is no home folder for logs; set ROS_LOG_DIR to a folder that can be written" in output
 
 
+@pytest.mark.parametrize("module", ["main", "image_player"])
+def test_a_domain_that_is_too_large(module: str) -> None:
+    status, output = start(module, ROS_DOMAIN_ID="233")
+    assert status == 1 and "Traceback" not in output
+    assert "ROS_DOMAIN_ID is '233'; it must be a whole number from 0 to 232" in output
+
+
+@pytest.mark.parametrize("domain", ["233", "-1", "two", "1.5"])
+def test_a_domain_that_cannot_be(monkeypatch: pytest.MonkeyPatch, domain: str) -> None:
+    monkeypatch.setenv("ROS_DOMAIN_ID", domain)
+    with pytest.raises(startup.StartError, match=f"^ROS_DOMAIN_ID is '{domain}'; it must be a whole number from 0 to"):
+        startup.initialise([], context=rclpy.Context())
+
+
 FILES = {
     "broken.yaml": ("a: [1\nb", r"broken\.yaml is no YAML: while parsing a flow sequence"),
     "plain.yaml": ("/**:\n  labels: [a]\n", r"plain\.yaml has no parameters: it needs NODE: \{ros__parameters"),

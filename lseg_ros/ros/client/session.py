@@ -1,7 +1,6 @@
 """A ROS node for a program that is no node itself."""
 
 import os
-import re
 import threading
 import time
 from collections.abc import Callable
@@ -10,19 +9,18 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, TypeVar
 
-import rclpy
 from rclpy.context import Context
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 
 from lseg_ros.ros.client.errors import ClientError, NoAnswer, NotFound
+from lseg_ros.ros.startup import StartError, initialise
 
 Result = TypeVar("Result")
 _LOOK_EVERY = 0.05  # seconds between two looks at the graph
 _LOOK_FOR_END = 0.5  # seconds between two checks that the session's thread still runs
 _GONE_AFTER = 1.0  # seconds without a server until a call gives up
 _ASK_AGAIN_AFTER = 5.0  # seconds
-_LAST_DOMAIN = 232  # the port numbers of RTPS end there
 
 
 class Session:
@@ -44,12 +42,11 @@ class Session:
         Raises:
             ClientError: ROS does not start.
         """
-        _check_domain(os.environ.get("ROS_DOMAIN_ID", "") if domain_id is None else str(domain_id))
         self._context = Context()
         try:
-            rclpy.init(args=[], context=self._context, domain_id=domain_id)
-        except RuntimeError as error:  # rclpy's compiled half raises nothing else
-            raise ClientError(f"ROS does not start: {_sentence(error)}") from error
+            initialise([], context=self._context, domain_id=domain_id)
+        except StartError as error:
+            raise ClientError(f"ROS does not start: {error}") from error
         self.node = Node(
             f"{name}_{os.getpid()}",
             context=self._context,
@@ -186,15 +183,3 @@ class Session:
         if (kind, name) not in self._clients:
             self._clients[kind, name] = self.node.create_client(kind, name)
         return self._clients[kind, name]
-
-
-def _check_domain(domain_id: str) -> None:
-    """Raises ClientError for an impossible domain, because Fast DDS ends the process if it is too large."""
-    if domain_id and not (domain_id.isdecimal() and int(domain_id) <= _LAST_DOMAIN):
-        raise ClientError(f"ROS_DOMAIN_ID is {domain_id!r}; it must be a whole number from 0 to {_LAST_DOMAIN}")
-
-
-def _sentence(error: Exception) -> str:
-    """Returns rcl's message without the place in its source code."""
-    text = str(error).strip() or type(error).__name__
-    return re.sub(r", at /\S+:\d+$", "", text.splitlines()[0])
