@@ -101,7 +101,7 @@ def test_every_label_has_one_cost_and_every_class_is_a_label(costmap: dict[str, 
         assert all(0 <= cost <= 254 for cost in costs)  # 255 is "no information"
 
 
-def test_what_stands_in_the_way_keeps_its_cost_when_nobody_looks(costmap: dict[str, Any]) -> None:
+def test_obstacles_keep_their_cost_after_the_decay_time(costmap: dict[str, Any]) -> None:
     """The layer falls back to base_cost when an observation is older than tile_map_decay_time."""
     given = source(costmap)
     for class_type in ("blocked", "moving"):
@@ -158,7 +158,7 @@ def test_the_node_is_started_by_a_lifecycle_manager_that_expects_no_bond(domain:
     assert node["mask_encoding"] == node["confidence_encoding"] == "mono8" and node["unknown_id"] == 255
 
 
-def test_ids_rest_for_longer_than_tiles_remember_them(costmap: dict[str, Any]) -> None:
+def test_the_quarantine_of_ids_is_longer_than_the_decay_time_of_tiles(costmap: dict[str, Any]) -> None:
     quarantine = parameters(CONFIG / "nav2" / "lseg_node.yaml", "lseg")["id_quarantine"]
     assert quarantine > source(costmap)["tile_map_decay_time"]
 

@@ -124,7 +124,7 @@ def check_names(frames: Iterable[Layers]) -> None:
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_all_readers_follow_while_labels_go_come_and_change_places(graph: Graph, seed: int) -> None:
+def test_all_readers_follow_changes_of_labels(graph: Graph, seed: int) -> None:
     layer = Nav2Layer(NAMES)
     hydra = Hydra(dict(enumerate(NAMES, 1)), unknown_id=255)
     elevation = ElevationMapping()
@@ -195,7 +195,7 @@ def test_a_removed_label_keeps_its_meaning_until_its_id_is_given_away(graph: Gra
 
 
 @pytest.mark.parametrize("volatile", [False, True])
-def test_who_waits_for_the_node_gets_labels_before_masks(graph: Graph, volatile: bool) -> None:
+def test_a_reader_that_waits_for_the_node_gets_labels_before_masks(graph: Graph, volatile: bool) -> None:
     layer = Nav2Layer(NAMES, volatile=volatile)
     robot = Robot(graph, [layer])
     graph.start(lambda params: FakeSegmenter(), labels=NAMES)
@@ -203,7 +203,7 @@ def test_who_waits_for_the_node_gets_labels_before_masks(graph: Graph, volatile:
     assert robot.order[0] == "labels"
 
 
-def test_who_comes_late_gets_the_labels_in_force_without_waiting_for_a_change(graph: Graph) -> None:
+def test_a_late_reader_gets_the_labels_in_force_at_once(graph: Graph) -> None:
     graph.start(lambda params: FakeSegmenter(), labels=["red", "green"])
     changed = graph.call(SetLabels, "set_labels", SetLabels.Request(labels=["green", "blue"]))
     assert changed.success
@@ -236,7 +236,7 @@ def test_a_smaller_cloud_is_not_paired_with_masks_of_the_images_size(graph: Grap
 
 
 @pytest.mark.parametrize("volatile", [False, True])
-def test_who_joins_while_masks_flow_gets_labels_before_masks(graph: Graph, volatile: bool) -> None:
+def test_a_reader_that_joins_while_masks_are_published_gets_labels_first(graph: Graph, volatile: bool) -> None:
     node = graph.start(lambda params: FakeSegmenter(), labels=NAMES)
     robot = Robot(graph, [])
     masks = graph.collect(Image, "lseg/mask")

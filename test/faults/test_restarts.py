@@ -62,7 +62,7 @@ def test_a_camera_that_is_killed_and_started_again(
     assert stop(node, signal.SIGINT) < 5 and node.returncode == 0
 
 
-def test_a_node_that_stands_still(
+def test_a_node_that_is_stopped_for_a_while(
     graph: Graph, start_node: Start, onlooker: Onlooker, report: Report, *, full: bool
 ) -> None:
     node = start_node()

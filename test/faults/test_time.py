@@ -20,7 +20,7 @@ TIMES: dict[str, Sequence[float]] = {
 }
 
 
-def test_time_may_do_what_it_likes(
+def test_simulated_time_may_stop_run_backwards_and_jump(
     graph: Graph, start_node: Start, onlooker: Onlooker, report: Report, *, full: bool
 ) -> None:
     clock = graph.client.create_publisher(Clock, "/clock", 10)

@@ -81,7 +81,7 @@ def test_label_changes_replay_the_same_graph(cuda: torch.device) -> None:
     assert len(recorder.recorded) == 3
 
 
-def test_of_equal_labels_the_first_wins(cuda: torch.device) -> None:
+def test_the_first_of_equal_labels_wins(cuda: torch.device) -> None:
     _, fast, _ = pair(tiny_net(), cuda)
     fast.set_labels(["road", "sky"])
     competition = fast._competition
@@ -233,7 +233,7 @@ def test_strips_in_a_graph(cuda: torch.device, monkeypatch: pytest.MonkeyPatch) 
     assert all(captured for _, captured in recorder.recorded)
 
 
-def test_a_full_card_is_a_sentence_and_room_is_taken_again(cuda: torch.device) -> None:
+def test_a_full_card_is_one_sentence_and_freed_memory_is_used(cuda: torch.device) -> None:
     segmenter = Segmenter(load_model("lseg_mini"), cuda)
     segmenter.set_labels(["road", "grass"])
     rgb = RNG.integers(0, 256, (720, 1280, 3), dtype=np.uint8)

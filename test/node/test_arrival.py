@@ -75,7 +75,7 @@ def test_an_override_of_the_reliability_wins(graph: Graph, lseg: Callable[..., N
     assert offered(graph, "image") == [expected]
 
 
-def test_an_override_that_does_not_fit_is_told_at_once(
+def test_an_override_that_does_not_fit_is_reported_at_once(
     graph: Graph, lseg: Callable[..., None], logged: Callable[[str], str]
 ) -> None:
     lseg(no_image_warning=0.0, **{"qos_overrides./image.subscription.reliability": "reliable"})

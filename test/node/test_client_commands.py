@@ -159,7 +159,9 @@ def test_an_unconfigured_node(lseg: Callable[..., None], run: Callable[..., Resu
     assert "publishes no images; is it configured?" in run("watch", "-o", ".").err
 
 
-def test_two_nodes_of_one_name_are_told(graph: Graph, lseg: Callable[..., None], run: Callable[..., Result]) -> None:
+def test_two_nodes_of_one_name_are_reported(
+    graph: Graph, lseg: Callable[..., None], run: Callable[..., Result]
+) -> None:
     lseg()
     with Graph(graph.context.get_domain_id()) as other:
         other.start(lambda params: FakeSegmenter())
@@ -180,7 +182,7 @@ def test_a_query_is_a_table(seen: None, run: Callable[..., Result], tmp_path: Pa
     assert bright[0, 7].sum() > 500 and bright[0, 0].sum() < 20 and dark.sum(axis=-1).max() < 20
 
 
-def test_a_query_that_is_refused(seen: None, run: Callable[..., Result]) -> None:
+def test_a_refused_query(seen: None, run: Callable[..., Result]) -> None:
     refused = run("query", "red", " ")
     assert refused.status == 1 and "phrase 2 of 2 is empty" in refused.err
     assert "there are: (one without a name)" in run("query", "red", "--camera", "front").err

@@ -126,7 +126,7 @@ def test_every_address_needs_a_name(host: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["http://robot", "robot/x", "", "robot:port", "me@robot", "robot:0", "robot:99999"])
-def test_names_that_are_none(name: str) -> None:
+def test_invalid_names(name: str) -> None:
     with pytest.raises(AccessError, match="allow-host"):
         allowed_hosts("127.0.0.1", 8740, [name])
 

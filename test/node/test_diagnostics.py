@@ -17,7 +17,7 @@ def values(report: DiagnosticArray) -> dict[str, str]:
     return {v.key: v.value for v in report.status[0].values}
 
 
-def test_everything_is_there(graph: Graph, lseg: Callable[..., None], segmenter: FakeSegmenter) -> None:
+def test_all_values_are_there(graph: Graph, lseg: Callable[..., None], segmenter: FakeSegmenter) -> None:
     lseg()
     masks, reports = graph.collect(Image, "lseg/mask"), graph.collect(DiagnosticArray, "diagnostics")
     now = graph.client.get_clock().now().to_msg()

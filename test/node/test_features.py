@@ -28,7 +28,9 @@ def encode(graph: Graph, *phrases: str) -> EncodeText.Response:
     return graph.call(EncodeText, "lseg/encode_text", EncodeText.Request(phrases=phrases))
 
 
-def test_features_meet_text_in_one_basis(graph: Graph, lseg: Callable[..., None], segmenter: FakeSegmenter) -> None:
+def test_features_and_text_have_the_same_basis(
+    graph: Graph, lseg: Callable[..., None], segmenter: FakeSegmenter
+) -> None:
     lseg(feature_rate=0.0)
     bases = graph.collect(FeatureBasis, "lseg/feature_basis", LATCHED)
     found = graph.collect(Features, "lseg/features")
@@ -87,7 +89,7 @@ def test_nothing_is_computed_while_nobody_listens(
     assert "feature_grid" in graded and "score" not in graded
 
 
-def test_the_rate_is_bound_and_other_images_are_not_even_looked_at(
+def test_the_rate_is_limited_and_other_images_are_not_embedded(
     graph: Graph, lseg: Callable[..., None], segmenter: FakeSegmenter
 ) -> None:
     lseg(feature_rate=0.001)

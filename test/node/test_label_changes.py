@@ -201,7 +201,7 @@ def test_all_agree_under_concurrent_changes(
         (["path", "x"], True, "2 labels in force"),
     ],
 )
-def test_a_phrase_that_came_as_letters_is_asked_about(
+def test_a_phrase_given_as_single_letters_is_refused(
     graph: Graph, lseg: Callable[..., None], names: list[str], success: bool, end: str
 ) -> None:
     lseg()

@@ -38,7 +38,7 @@ def joined(monkeypatch: pytest.MonkeyPatch) -> tuple[LabelsFirst, Topic, Topic]:
     return found, masks, labels
 
 
-def test_nothing_is_held_while_nobody_comes(joined: tuple[LabelsFirst, Topic, Topic]) -> None:
+def test_no_mask_is_held_without_a_new_reader(joined: tuple[LabelsFirst, Topic, Topic]) -> None:
     found, _, labels = joined
     for _ in range(3):
         found.forget()
@@ -61,7 +61,7 @@ def test_a_new_reader_is_waited_for_until_it_has_the_labels(joined: tuple[Labels
     assert labels.waits == labels.published == 2 and labels.counts == [3]
 
 
-def test_who_wants_no_labels_is_waited_for_once(joined: tuple[LabelsFirst, Topic, Topic]) -> None:
+def test_a_reader_that_needs_no_labels_is_waited_for_once(joined: tuple[LabelsFirst, Topic, Topic]) -> None:
     found, masks, labels = joined
     masks.counts = [2]
     for _ in range(2):
@@ -71,7 +71,7 @@ def test_who_wants_no_labels_is_waited_for_once(joined: tuple[LabelsFirst, Topic
 
 
 @pytest.mark.parametrize("everybody", [False, True])
-def test_who_takes_the_place_of_another_is_new(joined: tuple[LabelsFirst, Topic, Topic], everybody: bool) -> None:
+def test_a_reader_that_replaces_another_one_is_new(joined: tuple[LabelsFirst, Topic, Topic], everybody: bool) -> None:
     found, masks, labels = joined
     if not everybody:
         masks.counts = labels.counts = [0]

@@ -121,7 +121,7 @@ def test_deactivate_waits_for_the_frame_in_flight(
     assert answer.result().success and state(graph) == "inactive" and not masks
 
 
-def test_what_is_configured_again_reads_parameters_and_keeps_labels_and_ids(graph: Graph) -> None:
+def test_configuring_again_reads_parameters_and_keeps_labels_and_ids(graph: Graph) -> None:
     encodings = []
 
     def make(params: Any) -> FakeSegmenter:
@@ -223,7 +223,7 @@ def test_the_color_library_is_found_while_the_model_loads(graph: Graph, monkeypa
     assert found == [True]
 
 
-def test_what_fails_late_in_configure_leaves_nothing_behind(graph: Graph, segmenter: FakeSegmenter) -> None:
+def test_a_late_failure_of_configure_leaves_nothing_behind(graph: Graph, segmenter: FakeSegmenter) -> None:
     with pytest.raises(ValueError, match="label 2 of 2 is empty"):
         graph.start(lambda params: segmenter, labels=["red", " "])
     assert segmenter.releases == 1 and graph.node is not None

@@ -236,7 +236,7 @@ def test_bad_requests_change_nothing(
     assert set(np.unique(pixels(graph.next(masks)))) == {1}
 
 
-def test_a_label_too_long_for_a_topic_has_one_all_the_same(graph: Graph, lseg: Callable[..., None]) -> None:
+def test_a_label_too_long_for_a_topic_still_has_one(graph: Graph, lseg: Callable[..., None]) -> None:
     lseg()
     names = ["b" * 250, "b" * 251, "red"]
     response = graph.call(SetLabels, "set_labels", SetLabels.Request(labels=names))
@@ -266,7 +266,7 @@ def test_labels_that_fail_late_are_not_half_applied(
     assert graph.next(infos).label_version == 1 and set(np.unique(pixels(graph.next(masks)))) == {1}
 
 
-def test_each_caller_is_told_the_set_that_it_made(graph: Graph, lseg: Callable[..., None]) -> None:
+def test_each_caller_gets_the_label_set_that_it_made(graph: Graph, lseg: Callable[..., None]) -> None:
     lseg()
     set_labels = graph.client_of(SetLabels, "set_labels")
     set_parameters = graph.client_of(SetParameters, "lseg/set_parameters")
@@ -309,7 +309,7 @@ def test_a_bad_image_does_not_take_the_place_of_the_last(graph: Graph, lseg: Cal
 
 
 @pytest.mark.parametrize("sec", [0, -1, -(2**31), 2**31 - 1])
-def test_any_stamp_will_do(graph: Graph, lseg: Callable[..., None], sec: int) -> None:
+def test_any_stamp_is_accepted(graph: Graph, lseg: Callable[..., None], sec: int) -> None:
     lseg()
     masks, reports = graph.collect(Image, "lseg/mask"), graph.collect(DiagnosticArray, "diagnostics")
     sent = image(stripes(RED), stamp=sec)
@@ -334,7 +334,7 @@ def test_the_parameter_asks_for_plain_labels(graph: Graph, lseg: Callable[..., N
     assert again.version == labels.version  # the same once more changes nothing
 
 
-def test_commas_are_fine(graph: Graph, lseg: Callable[..., None]) -> None:
+def test_labels_may_contain_commas(graph: Graph, lseg: Callable[..., None]) -> None:
     lseg()
     response = graph.call(SetLabels, "set_labels", SetLabels.Request(labels=["person, dog, or cat", "red"]))
     assert [x.name for x in response.label_set.labels] == ["person, dog, or cat", "red"]

@@ -104,12 +104,12 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("name", "value", "reason"), WRONG)
-def test_a_wrong_type_is_told_in_words_at_the_start(graph: Graph, name: str, value: Any, reason: str) -> None:
+def test_a_wrong_type_is_refused_in_words_at_the_start(graph: Graph, name: str, value: Any, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         graph.start(lambda params: FakeSegmenter(), **{"labels": ["red"], name: value})
 
 
-def test_a_wrong_type_is_told_in_words_while_it_runs(graph: Graph) -> None:
+def test_a_wrong_type_is_refused_in_words_while_it_runs(graph: Graph) -> None:
     node = graph.start(lambda params: FakeSegmenter(), labels=["red"])
     for name, value, reason in WRONG:
         done, found = set_parameter(graph, name, value)

@@ -30,7 +30,7 @@ def test_what_competes_at_a_pixel(graph: Graph, lseg: Callable[..., None]) -> No
     assert not masks  # nothing was published for it
 
 
-def test_a_pixel_that_is_none(graph: Graph, lseg: Callable[..., None]) -> None:
+def test_a_pixel_outside_of_the_image(graph: Graph, lseg: Callable[..., None]) -> None:
     lseg()
     graph.collect(Image, "lseg/mask")
     graph.send(image(stripes(RED, height=8, width=5)))

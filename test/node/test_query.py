@@ -106,7 +106,7 @@ def test_a_region_ends_at_half_of_the_best_score() -> None:
     assert region(np.zeros((3, 4), np.float32), 0, 0) == RegionOfInterest(width=4, height=3)
 
 
-def test_a_phrase_that_came_as_letters_is_asked_about(graph: Graph, lseg: Callable[..., None]) -> None:
+def test_a_phrase_given_as_single_letters_is_refused(graph: Graph, lseg: Callable[..., None]) -> None:
     lseg()
     answer = ask(graph, *"door")
     graph.send(image(stripes(RED)))

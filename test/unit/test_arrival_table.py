@@ -1,4 +1,4 @@
-"""What the count of images that arrive says, and when it advises what."""
+"""The table of arrived images, and its advice."""
 
 from pathlib import Path
 

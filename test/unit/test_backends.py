@@ -1,4 +1,4 @@
-"""Every installed backend, held to PyTorch on a photograph; and what happens where one is missing or broken."""
+"""Every installed backend is compared with PyTorch on a photograph. Missing and broken backends are reported."""
 
 import builtins
 import json
@@ -43,7 +43,7 @@ FAST = {
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache of the test's own."""
+    """An empty cache for this test."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache"
 
@@ -163,7 +163,7 @@ def test_torch_imports_no_other_library(monkeypatch: pytest.MonkeyPatch) -> None
         ("torch", {"exported": Path("x.onnx")}, "torch does not run x.onnx; choose the backend openvino"),
     ],
 )
-def test_what_cannot_be_done_is_said(*, backend: str, changes: dict[str, Any], sentence: str) -> None:
+def test_impossible_requests_are_reported(*, backend: str, changes: dict[str, Any], sentence: str) -> None:
     if backend in ("openvino", "onnxruntime"):
         pytest.importorskip(backend)
     with pytest.raises(BackendError, match=sentence):
@@ -247,7 +247,7 @@ def fail(x: Tensor) -> Tensor:
 
 @pytest.fixture
 def fakes(monkeypatch: pytest.MonkeyPatch) -> dict[str, Callable[[Tensor], Tensor]]:
-    """Name -> what it does to PyTorch's numbers; these are the candidates, and each one takes a millisecond more."""
+    """The changes of fake backends to PyTorch's numbers, by name. Each backend is 1 ms slower than the one before."""
     spoils: dict[str, Callable[[Tensor], Tensor]] = {}
     monkeypatch.setattr(choose, "_new", lambda name, request: Fake(name, request, spoils[name]))
     monkeypatch.setattr(choose, "candidates", lambda request: list(spoils))
@@ -315,7 +315,7 @@ def test_auto_without_any_that_runs(fakes: dict[str, Callable[[Tensor], Tensor]]
 
 
 def blocked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cache that cannot be written, by root either, and a place of the test's own for temporary files."""
+    """A cache that even root cannot write, and a folder for temporary files for this test."""
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     (tmp_path / "temporary").mkdir()

@@ -55,7 +55,7 @@ def make(kind: str, **fields: Any) -> Any:
 
 
 def header(i: int, frame: str = "camera") -> Any:
-    """Not the recording's time: a stamp of its own."""
+    """A header with its own stamp, which is not the time of the recording."""
     stamp = make("builtin_interfaces/msg/Time", sec=i - 5, nanosec=i * 1000 + 7)
     return make("std_msgs/msg/Header", stamp=stamp, frame_id=frame)
 
@@ -65,7 +65,7 @@ def picture(i: int) -> NDArray[np.uint8]:
 
 
 def image(i: int, encoding: str = "rgb8", pixels: Any = None, padding: int = 0, big: int = 0, **other: Any) -> Any:
-    """A sensor_msgs/Image; pixels: HxW or HxWxC as they lie in the buffer."""
+    """A sensor_msgs/Image with [H,W] or [H,W,C] pixels as they are in the buffer."""
     pixels = picture(i) if pixels is None else pixels
     rows = pixels.reshape(len(pixels), -1).view(np.uint8)
     rows = np.pad(rows, ((0, 0), (0, padding)), constant_values=99)
@@ -93,7 +93,7 @@ def text(words: str) -> Any:
 def record(
     path: Path, messages: list[tuple[str, int, Any]], mode: CompressionMode = CompressionMode.NONE, big: bool = False
 ) -> Path:
-    """Writes a bag of (topic, time, message): a folder, or one file where the name ends in .mcap or .db3."""
+    """Writes a bag of (topic, time, message): a folder, or one file if the name ends in .mcap or .db3."""
     plugin = StoragePlugin.SQLITE3 if ".db3" in path.name else StoragePlugin.MCAP
     folder = path.with_name(f"{path.stem}_folder") if path.suffix in (".mcap", ".db3") else path
     writer = Writer(folder, version=8, storage_plugin=plugin)
@@ -137,7 +137,7 @@ def contents(path: Path) -> list[Read]:
 
 
 def images(path: Path, topic: str) -> list[tuple[int, Any, NDArray[np.uint8]]]:
-    """Time, header and pixels of each image of one byte a sample."""
+    """Returns time, header and pixels of each image with one byte per sample."""
     found = []
     for read in contents(path):
         if read.topic == topic:
@@ -151,7 +151,7 @@ def images(path: Path, topic: str) -> list[tuple[int, Any, NDArray[np.uint8]]]:
 
 @dataclass
 class Result:
-    """What a command gave back."""
+    """The exit status and output of a command."""
 
     status: int
     out: str
@@ -606,7 +606,7 @@ def wait_for(path: Path, process: "subprocess.Popen[str]") -> None:
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, bytes]:
-    """A recording, and what becomes of it in one go."""
+    """A recording, and the result of an uninterrupted run."""
     folder = tmp_path_factory.mktemp("uninterrupted")
     record(folder / "in.mcap", [*film(4 * partial.FRAMES + 3), ("/chatter", START, text("hello"))])
     assert ends(start(folder)) == (0, "out.mcap: 83 of 83 frames segmented\n", "")
@@ -648,7 +648,7 @@ def test_several_processes_share_a_recording(tmp_path: Path, uninterrupted: tupl
     assert names(tmp_path) == {"in.mcap", "out.mcap"}
 
 
-def test_an_environment_that_makes_no_sense(lseg: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_inconsistent_environment(lseg: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RANK", "2")
     assert lseg("in.mcap", "out.mcap", "--topic", "/a").err.startswith("lseg: RANK is 2 and WORLD_SIZE is 1")
 

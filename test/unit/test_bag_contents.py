@@ -1,4 +1,4 @@
-"""Recordings that hold more than topics of ROS 2, or something else: read, copied, or named for what they are."""
+"""Recordings with contents other than topics of ROS 2: these are read, copied, or named in a message."""
 
 import json
 from pathlib import Path
@@ -91,7 +91,7 @@ METADATA = record(0x0C, packed("vehicle") + packed(packed("robot") + packed("r1"
 
 @pytest.fixture
 def lseg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
-    """Runs lseg bag in a folder with a small network; returns the exit status and what it said on standard error."""
+    """Runs `lseg bag` in a folder with a small network. Returns the exit status and the text on standard error."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(weights, "build_text_encoder", lambda variant: HashText())
     save_model(tiny_net(), tmp_path / "tiny.safetensors", "MIT")
@@ -181,7 +181,7 @@ def test_custom_data_are_copied(lseg: Any, tmp_path: Path, plugin: StoragePlugin
             assert recording.extras().custom == {"operator": "x"}
 
 
-def test_what_is_whole_and_no_recording_of_ros2(lseg: Any, tmp_path: Path) -> None:
+def test_complete_files_that_are_no_recording_of_ros2(lseg: Any, tmp_path: Path) -> None:
     def said(name: str) -> str:
         status, text = lseg(name, "out.mcap")
         assert status == 1 and text.count("\n") == 1 and "recover" not in text and "damaged" not in text

@@ -1,4 +1,4 @@
-"""The benchmarks' references say the same as `Segmenter`, and README says what was measured."""
+"""The benchmarks' references agree with `Segmenter`, and README has the measured figures."""
 
 import copy
 import json
@@ -47,7 +47,7 @@ def test_references_give_what_the_segmenter_gives(make: Callable[[], LSegNet], r
 
 
 class Timed:
-    """A subject that says it took these milliseconds, one after the other; the first warms up."""
+    """A subject that reports given milliseconds, one after the other. The first one warms up."""
 
     def __init__(self, *milliseconds: float) -> None:
         self.left = [1e6, *milliseconds]

@@ -1,4 +1,4 @@
-"""CameraInfo of a resized image, against points projected by hand."""
+"""CameraInfo of a resized image, compared with points projected by hand."""
 
 import numpy as np
 import pytest

@@ -47,7 +47,7 @@ def save(path: Path, rgb: NDArray[np.uint8] = RGB) -> Path:
 
 
 def load(path: Path) -> NDArray[Any]:
-    """A PNG as it is stored, colors as RGB."""
+    """Reads a PNG as it is stored, with colors as RGB."""
     image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     assert image is not None, path
     return image[..., ::-1] if image.ndim == 3 else image
@@ -289,7 +289,7 @@ def test_the_real_thing(tmp_path: Path) -> None:
 
 @pytest.fixture
 def original(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A checkpoint of a small network in the original's layout, with what training left in it."""
+    """A checkpoint of a small network in the original's layout, with what training leaves in it."""
     monkeypatch.setitem(variants.VARIANTS, VIT.name, VIT)
     state = original_state(original_shapes(VIT, visual=(32, 2)))
     checkpoint = {
@@ -560,7 +560,7 @@ def test_an_output_without_name(capsys: pytest.CaptureFixture[str], arguments: l
 
 
 @pytest.mark.parametrize("suffix", [".gif", ".webp"])
-def test_of_an_animation_the_first_picture(lseg: Any, tiny: Path, tmp_path: Path, suffix: str) -> None:
+def test_an_animation_gives_its_first_picture(lseg: Any, tiny: Path, tmp_path: Path, suffix: str) -> None:
     image = pytest.importorskip("PIL.Image")
     pictures = [image.fromarray(np.full((20, 30, 3), shade, np.uint8)) for shade in (0, 100, 200)]
     moving, still = tmp_path / "in" / f"moving{suffix}", tmp_path / "in" / f"still{suffix}"

@@ -14,7 +14,7 @@ from lseg_ros.training.config_reader import read_config
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home folder with a photo and labels; the current folder is another."""
+    """A home folder with a photo and labels. The current folder is another one."""
     folder, here = tmp_path / "home", tmp_path / "here"
     folder.mkdir()
     here.mkdir()

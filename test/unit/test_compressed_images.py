@@ -1,4 +1,4 @@
-"""CompressedImage: where a JPEG or PNG ends, and what its samples are."""
+"""CompressedImage: the end of a JPEG or PNG, and the meaning of its samples."""
 
 from types import SimpleNamespace
 
@@ -34,7 +34,7 @@ def mosaic(order: str) -> np.ndarray:
 @pytest.mark.parametrize("progressive", [0, 1])
 @pytest.mark.parametrize("behind", [bytes(100_000), b"\xff" * 5000, encode(RGB[::-1], ".jpg")[200:]])
 def test_buffers_of_fixed_size(progressive: int, behind: bytes) -> None:
-    """Zeros, noise or the rest of an older frame behind the end."""
+    """Zeros, noise or the rest of an older frame follow the end."""
     jpeg = encode(RGB, ".jpg", cv2.IMWRITE_JPEG_PROGRESSIVE, progressive)
     np.testing.assert_array_equal(decode(jpeg + behind), decode(jpeg))
     png = encode(RGB, ".png")

@@ -1,4 +1,4 @@
-"""What is said and done where recording fails or a GPU's memory is full; played without a GPU."""
+"""What happens if recording fails or a GPU's memory is full, tested without a GPU."""
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Failing(Recorder):
-    """Fails with an error as PyTorch does: the end of the recording raises another one."""
+    """Fails as PyTorch does: the end of the recording raises another error."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__(CUDA)

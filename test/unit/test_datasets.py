@@ -1,4 +1,4 @@
-"""Data sets made here in the layouts of their originals."""
+"""Data sets made by the tests in the layouts of their originals."""
 
 import json
 import shutil
@@ -34,7 +34,7 @@ def put_mask(path: Path, mask: Any) -> None:
 
 
 def rows(*values: int) -> NDArray[np.uint8]:
-    """A 4x6 mask with one value in each row."""
+    """Returns a 4x6 mask with one value in each row."""
     return np.array(values, np.uint8)[:, None].repeat(6, 1)
 
 
@@ -127,7 +127,7 @@ def coco(root: Path, annotations: list[dict[str, Any]]) -> CocoInstances:
 
 
 def box(left: int, top: int, right: int, bottom: int) -> list[float]:
-    """A polygon; what lies on its edge belongs to it."""
+    """Returns a polygon. Pixels on its edge belong to it."""
     return [left, top, right, top, right, bottom, left, bottom]
 
 
@@ -242,7 +242,7 @@ def test_a_picture_without_its_end_is_named(tmp_path: Path) -> None:
 
 
 def test_pictures_are_read_as_stored(tmp_path: Path) -> None:
-    """Masks know nothing of the orientation that a camera writes into its files."""
+    """Masks do not follow the orientation that a camera writes into its files."""
     picture = Image.fromarray(np.zeros((4, 6, 3), np.uint8))
     exif = picture.getexif()
     exif[274] = 6  # to be turned by 90 degrees

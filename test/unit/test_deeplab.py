@@ -1,4 +1,4 @@
-"""DeepLab's decoder, the wide maps it takes, and a head that begins as a classifier; on small random networks."""
+"""DeepLab's decoder, the wide maps that it uses, and a head that starts as a classifier, on small random networks."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What runs on a GPU is the same network: BatchNorm folded, in the types that a precision names, TF32 only if asked."""
+"""The deployed network is the same one: folded BatchNorm, types by precision, TF32 only on request."""
 
 import copy
 from collections.abc import Callable
@@ -27,7 +27,7 @@ CUDA = torch.device("cuda")  # a name is all that is needed of it here
 
 
 def with_statistics(net: LSegNet) -> LSegNet:
-    """BatchNorms that do something."""
+    """Gives BatchNorms statistics that have an effect."""
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):
             assert module.running_mean is not None and module.running_var is not None
@@ -43,7 +43,7 @@ def vit() -> LSegNet:
 
 
 def resnet() -> LSegNet:
-    """As lseg_rn101, with fewer layers."""
+    """A network like lseg_rn101 with fewer layers."""
     torch.manual_seed(0)
     backbone = CnnBackbone("resnet26", taps=(1, 2, 3, 4), output_stride=32)
     return with_statistics(
@@ -138,7 +138,7 @@ def test_tf32_is_switched_in_a_block_and_put_back(before: tuple[bool, bool, bool
 
 
 def test_switches_of_newer_pytorch_are_understood() -> None:
-    """A process that has used them cannot read the older ones any more."""
+    """A process that has used the newer switches cannot read the older ones any more."""
     cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
     if not hasattr(matmul, "fp32_precision"):
         pytest.skip("PyTorch before 2.9 has none")
@@ -161,7 +161,7 @@ def test_precisions_on_a_gpu() -> None:
         numerics_on_gpu("int8")
 
 
-def test_a_copy_is_of_its_own() -> None:
+def test_a_copy_is_independent() -> None:
     encoder = fused(tiny_net())
     deployed = DeployedEncoderDecoder(encoder, torch.float32, torch.float32)
     again = copy.deepcopy(deployed)

@@ -1,4 +1,4 @@
-"""Depthwise convolutions that train faster are the same convolutions."""
+"""The faster depthwise convolutions give the same results."""
 
 import copy
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.numeric
 
 
 def step(net: nn.Module, x: Tensor, *, autocast: bool = False) -> tuple[Tensor, ...]:
-    """Output, and gradients of input and parameters."""
+    """Returns output, and gradients of input and parameters."""
     x = x.clone().requires_grad_()
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
         y = net(x).float()

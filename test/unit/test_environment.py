@@ -1,4 +1,4 @@
-"""How libraries are told not to wait busily and not to phone home, seen from processes that load them."""
+"""Libraries do not wait busily and send no telemetry, tested in processes that load them."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ SILENT = ("ORT_DISABLE_TELEMETRY", "HF_HUB_DISABLE_TELEMETRY")
 
 
 def run(code: str, home: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Runs code in a Python whose environment has none of ours, but for what is given."""
+    """Runs code in a Python whose environment has none of the package's variables except given ones."""
     known = {name: value for name, value in os.environ.items() if name not in (*WAITING, *SILENT, "XDG_CACHE_HOME")}
     path = os.pathsep.join((str(ROOT), os.environ.get("PYTHONPATH", "")))
     environment = {**known, "HOME": str(home), "PYTHONPATH": path, "OMP_NUM_THREADS": "1", **variables}
@@ -24,7 +24,7 @@ def run(code: str, home: Path, **variables: str) -> subprocess.CompletedProcess[
 
 
 @pytest.mark.parametrize("module", ["lseg_ros.inference.segmenter", "lseg_ros.training.trainer", "lseg_ros.cli.main"])
-def test_openmp_is_told_before_torch_loads_it(tmp_path: Path, module: str) -> None:
+def test_variables_of_openmp_are_set_before_torch_loads_it(tmp_path: Path, module: str) -> None:
     shown = run(f"import {module}, torch", tmp_path, OMP_DISPLAY_ENV="VERBOSE").stderr
     if "GOMP_" not in shown:
         pytest.skip("this PyTorch has another OpenMP than GNU's")
@@ -32,7 +32,7 @@ def test_openmp_is_told_before_torch_loads_it(tmp_path: Path, module: str) -> No
     assert "GOMP_SPINCOUNT = '0'" in shown
 
 
-def test_the_names_at_the_top_tell_it_too(tmp_path: Path) -> None:
+def test_names_of_the_top_package_set_the_variables_too(tmp_path: Path) -> None:
     shown = run("from lseg_ros import Segmenter, load_model", tmp_path, OMP_DISPLAY_ENV="VERBOSE").stderr
     assert "GOMP_" not in shown or "OMP_WAIT_POLICY = 'PASSIVE'" in shown
 
@@ -61,7 +61,7 @@ sys.addaudithook(watch)
 """
 
 
-def test_nothing_phones_home(tmp_path: Path) -> None:
+def test_no_telemetry_is_sent(tmp_path: Path) -> None:
     names = [n for n in ("openvino", "onnxruntime", "onnx") if find_spec(n)]
     code = f"{WATCH}import lseg_ros.training.trainer, lseg_ros.cli.main, lseg_ros.model.text, open_clip, tokenizers\n"
     code += f"from lseg_ros.inference.backends.base import library\nfor name in {names}: library(name, 'x')\n"
@@ -75,6 +75,6 @@ def test_nothing_phones_home(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not find_spec("openvino_telemetry"), reason="OpenVINO's telemetry is not installed")
 def test_openvino_alone_would_write_an_id(tmp_path: Path) -> None:
-    """The test above can fail: this is what it looks for."""
+    """Shows that the test above can fail, because OpenVINO alone does what it looks for."""
     run("import openvino", tmp_path, CI="")
     assert [p for p in tmp_path.rglob("*") if "intel" in str(p.relative_to(tmp_path)).lower()]

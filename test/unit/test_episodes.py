@@ -1,4 +1,4 @@
-"""Few-shot episodes on sets made here in the layouts of their originals.
+"""Few-shot episodes on data sets made by the tests in the layouts of their originals.
 
 The pinned episodes are those of lang-seg's own fewshot_data/data/*.py after `np.random.seed(0)`.
 """
@@ -21,7 +21,7 @@ from lseg_ros.data.pascal5i import Pascal5i
 
 
 def put(image: Path, mask: Path, ids: Any) -> None:
-    """Writes a grey image and a mask of the given ids."""
+    """Writes a gray image and a mask with given ids."""
     for path in (image, mask):
         path.parent.mkdir(parents=True, exist_ok=True)
     ids = np.array(ids, np.uint8)
@@ -51,7 +51,7 @@ def test_pascal_episodes_of_the_original(pascal: Path) -> None:
 
 
 def test_a_split_of_another_name_is_refused(pascal: Path) -> None:
-    """All but 'trn' would be the classes held out."""
+    """Any other name than 'trn' would select the held-out classes."""
     with pytest.raises(ValueError, match="there is no split 'train'; there are trn, val, test"):
         Pascal5i(pascal, 0, "train")  # type: ignore[arg-type]
 
@@ -83,7 +83,7 @@ def coco_image(split: str, class_id: int, number: int) -> str:
 
 @pytest.fixture
 def coco(tmp_path: Path) -> Path:
-    """Class c has c + 2 images; the pictures of one are there."""
+    """Class c has c + 2 images. The pictures of one class exist."""
     for fold in range(4):
         for name, split in (("trn", "train"), ("val", "val")):
             own = {c for c in range(80) if (c % 4 == fold) == (name == "val")}
@@ -99,7 +99,7 @@ def coco(tmp_path: Path) -> Path:
 
 
 def original_coco_draws(fold: int, shots: int, count: int) -> list[Draw]:
-    """The calls of lang-seg's fewshot_data/data/coco.py, load_frame, on the lists of the fixture."""
+    """Repeats the calls of `load_frame` in lang-seg's fewshot_data/data/coco.py on the lists of the fixture."""
     np.random.seed(0)
     class_ids = [fold + 4 * v for v in range(20)]
     files = {c: [coco_image("val", c, i) for i in range(c + 2)] for c in class_ids}
@@ -194,7 +194,7 @@ def test_a_class_of_one_image_has_no_shots(coco: Path) -> None:
 
 @pytest.fixture
 def fss(tmp_path: Path) -> Path:
-    """The test and validation classes, of which one has pictures and the others empty files."""
+    """The test and validation classes. One has pictures, the others have empty files."""
     for label in package_lines("labels/fewshot_fss.txt")[520:]:
         folder = tmp_path / "FSS-1000" / label
         folder.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""The analyses of `lseg eval`, against figures made by hand."""
+"""The analyses of `lseg eval`, compared with figures computed by hand."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -38,7 +38,7 @@ CONFIGS = Path(__file__).parents[2] / "config"
 
 
 class Noise(Dataset):
-    """Three pictures of noise with masks that have nothing to do with them."""
+    """Three pictures of noise with unrelated masks."""
 
     name = "noise"
 
@@ -126,7 +126,7 @@ def test_templates_and_their_mean() -> None:
 
 
 @pytest.mark.parametrize("rows", [2, 3, 11])
-def test_shuffled_features_are_all_elsewhere(rows: int) -> None:
+def test_shuffled_features_have_all_changed_places(rows: int) -> None:
     features = torch.arange(rows)[:, None]
     found = shuffled(features)
     assert sorted(found[:, 0].tolist()) == list(range(rows)) and not (found == features).any()
@@ -162,7 +162,7 @@ def picture(mean_iou: float, height: int = 4, width: int = 6) -> Picture:
     return Picture(str(mean_iou), mean_iou, rgb, ids, ids, np.zeros((height, width), np.float32), ["a"])
 
 
-def test_gallery_keeps_the_ends() -> None:
+def test_gallery_keeps_the_worst_and_the_best() -> None:
     gallery = Gallery()
     for value in np.random.default_rng(0).permutation(20) / 20:
         gallery.add(picture(float(value)))
@@ -275,7 +275,7 @@ def test_only_some_images(scorer: Scorer) -> None:
 
 
 class Bare(Noise):
-    """Pictures in which nothing, or one pixel that no cell of the embedding lies on, has a label."""
+    """Pictures without a label, or with a single labeled pixel that no cell of the embedding covers."""
 
     def __init__(self, pixels: int) -> None:
         super().__init__(["road", "sky"])
@@ -294,7 +294,7 @@ def test_nothing_to_measure(scorer: Scorer) -> None:
             of(Bare(0))
 
 
-def test_less_than_a_cell(scorer: Scorer) -> None:
+def test_regions_smaller_than_a_cell(scorer: Scorer) -> None:
     found = measure(scorer, Bare(1), EvalConfig({}), range(1))
     assert found.counts.sum() == 1 and found.nearest == [] and found.atlas is None
 
@@ -362,7 +362,7 @@ def test_shipped_configurations_can_be_read(path: Path) -> None:
 
 
 def strings(value: object) -> Iterator[str]:
-    """All texts anywhere in what a YAML file holds."""
+    """Returns all texts anywhere in a YAML file."""
     if isinstance(value, dict):
         value = [*value.keys(), *value.values()]
     if isinstance(value, list):
@@ -373,7 +373,7 @@ def strings(value: object) -> Iterator[str]:
 
 
 def test_words_kept_for_measuring_are_not_training_text() -> None:
-    """How well other words work is measured with these; they would say nothing had the model been trained on them."""
+    """These words measure how well other words work. They would show nothing if the model had been trained on them."""
     kept = {word for words in read_eval_config(CONFIGS / "eval" / "camvid_test.yaml").words.values() for word in words}
     for path in (CONFIGS / "train").glob("*.yaml"):
         trained = kept & set(strings(yaml.safe_load(path.read_text(encoding="utf-8"))))

@@ -1,4 +1,4 @@
-"""`lseg eval` from its arguments to its report, on a tiny set made here."""
+"""`lseg eval` from its arguments to its report, on a tiny data set made by the tests."""
 
 import json
 import sys
@@ -65,7 +65,7 @@ def arguments(folder: Path, *more: str) -> list[str]:
 
 
 def by_segmenter(folder: Path, words: list[str]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """True ids, predicted ids, confidence, and where no label is clearly best, by the way that users take."""
+    """Returns true ids, predicted ids, confidence, and ties between labels, computed with `Segmenter` as users do."""
     segmenter = Segmenter(load_model(folder / "net.safetensors"), "cpu")
     segmenter.set_labels(words, list(range(len(words))))
     found = []
@@ -103,7 +103,7 @@ def test_figures_of_the_report(folder: Path, tmp_path: Path, capsys: pytest.Capt
     smallest = np.bincount(target[known]).min()
 
     def slack(tied: NDArray[Any]) -> float:
-        """A pixel of no clear label moves an IoU by what one pixel is worth."""
+        """A pixel without a clearly best label changes an IoU by the value of one pixel."""
         assert tied[known].sum() < 10
         return float(1e-6 + tied[known].sum() / smallest)
 
@@ -136,7 +136,7 @@ def test_figures_of_the_report(folder: Path, tmp_path: Path, capsys: pytest.Capt
 
 
 class Page(HTMLParser):
-    """What a page holds."""
+    """The contents of a page."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -187,7 +187,7 @@ def test_multiscale_stands_beside_the_single_pass(
 
 @pytest.fixture
 def few_shot(folder: Path, tmp_path: Path) -> Path:
-    """FSS-1000's test classes with one image each, of which the first and the one in the middle can be read."""
+    """FSS-1000's test classes with one image each. Only the first and the middle one can be read."""
     labels = package_lines("labels/fewshot_fss.txt")[760:]
     for label in labels:
         (tmp_path / "FSS-1000" / label).mkdir(parents=True)
@@ -252,7 +252,7 @@ def test_words_of_the_runs_that_a_run_begins_with_were_met_too(folder: Path, tmp
 
 
 @pytest.mark.parametrize("limit", ["0", "-1", "many"])
-def test_limits_that_are_none(folder: Path, limit: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_limits(folder: Path, limit: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(arguments(folder, "--limit", limit))
     assert "is no number of images" in capsys.readouterr().err

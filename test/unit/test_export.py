@@ -110,7 +110,7 @@ def test_export_is_checked_and_says_so(weights: Path, tmp_path: Path, capsys: py
 
 
 @pytest.mark.numeric
-def test_int8_is_calibrated_and_its_cost_is_told(
+def test_int8_is_calibrated_and_its_loss_is_printed(
     weights: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "int8.onnx"
@@ -141,7 +141,7 @@ def test_the_precision_is_that_of_the_file(weights: Path, photos: Path, tmp_path
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino", "auto"])
 def test_a_file_of_earlier_weights_is_refused(weights: Path, photos: Path, tmp_path: Path, *, backend: str) -> None:
-    """Of weights so close that in int8 no comparison of numbers would tell."""
+    """The weights are so similar that no comparison of numbers in int8 would show the difference."""
     plain, int8 = tmp_path / "plain.onnx", tmp_path / "int8.onnx"
     assert export(weights, plain) == export(weights, int8, "--calibrate", photos) == 0
     later = tiny_net()
@@ -171,7 +171,7 @@ def test_what_cannot_be_exported(
     assert export(weights, there, "--force") == 0
 
 
-def test_signs_of_the_basis_are_settled() -> None:
-    """Whatever the library that factors it: an exported file is for the text of any machine."""
+def test_signs_of_the_basis_do_not_depend_on_the_library() -> None:
+    """They do not depend on the library, because an exported file is used with the text vectors of any machine."""
     encoder = FusedEncoderDecoder(tiny_net())
     assert (encoder.head.weight[:, :, 0, 0].diagonal() >= 0).all()

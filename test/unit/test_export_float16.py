@@ -1,4 +1,4 @@
-"""The ONNX that TensorRT gets: in float16, but for sums and exponentials, and for one size of images."""
+"""The ONNX for TensorRT: in float16 except for sums and exponentials, and for one image size."""
 
 import json
 import logging
@@ -44,7 +44,7 @@ def encoder_of(kind: str) -> FusedEncoderDecoder:
 
 
 def types_of(path: Path) -> tuple[Any, dict[str, int]]:
-    """The graph, and the type of each of its values by name, as ONNX numbers types."""
+    """Returns the graph, and the type of each of its values by name, as ONNX's number."""
     model = onnx.shape_inference.infer_shapes(onnx.load(str(path)))
     graph = model.graph
     found = {tensor.name: tensor.data_type for tensor in graph.initializer}
@@ -145,7 +145,7 @@ def information(*types: str) -> str:
 def test_types_of_an_engine_are_read_and_said(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """From what TensorRT's inspector writes; no engine was at hand."""
+    """The text is what TensorRT's inspector writes. No real engine is used."""
     found = layer_types(
         information("Row major linear FP16 format", "Half", "Row major linear FP32", "Int8", "BFloat16")
     )

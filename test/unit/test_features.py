@@ -1,4 +1,4 @@
-"""Vectors of pixels: `Segmenter.features_at`, `encode_text`, `embed_multiscale`, and the files of `lseg features`."""
+"""Feature vectors: `Segmenter.features_at`, `encode_text`, `embed_multiscale`, and the files of `lseg features`."""
 
 import json
 import os
@@ -35,7 +35,7 @@ POINTS = np.array([*PIXELS, (12.5, 7.25)])
 
 
 def resized(rgb: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """size: width and height."""
+    """Resizes an image to (width, height)."""
     return np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_CUBIC), np.uint8)
 
 
@@ -45,7 +45,7 @@ def segmenter() -> Segmenter:
 
 
 def ramp(sizes: Geometry, cells: tuple[int, int]) -> ImageEmbedding:
-    """Two channels: the row and the column of each cell's place, in padded pixels."""
+    """Returns two channels: the row and the column of each cell's place, in padded pixels."""
     rows, columns = (torch.arange(n) * (side - 1) / (n - 1) for n, side in zip(cells, sizes.padded, strict=True))
     grid = torch.stack(torch.meshgrid(rows, columns, indexing="ij"))[None]
     return ImageEmbedding(grid, torch.eye(2), sizes)
@@ -267,7 +267,7 @@ def test_a_run_goes_on_where_it_was_stopped(lseg: Any, tmp_path: Path, monkeypat
     assert "1 files written, 2 were there already" in lseg(tmp_path / "photos", "-o", tmp_path / "out").out
 
 
-def test_files_of_other_making_are_not_mixed(lseg: Any, tmp_path: Path) -> None:
+def test_files_made_with_other_options_are_not_mixed(lseg: Any, tmp_path: Path) -> None:
     source = photo(tmp_path / "a.png")
     assert lseg(source, "-o", tmp_path / "out").status == 0
     done = lseg(source, "-o", tmp_path / "out", "--dense", "--input-size", 64)

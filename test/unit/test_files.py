@@ -1,4 +1,4 @@
-"""The home folder, the cache and what may be written where there is none of them."""
+"""The home folder, the cache, and what happens without them."""
 
 import os
 import tempfile

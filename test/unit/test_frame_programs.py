@@ -1,4 +1,4 @@
-"""What a GPU runs as a CUDA graph, run step by step, gives what the plain path gives; and what is kept of it."""
+"""The programs of CUDA graphs give the numbers of the plain path, and a bounded number of them is kept."""
 
 import copy
 from collections.abc import Callable
@@ -61,7 +61,7 @@ class Counted(Recorder):
 
 
 def pair(net: LSegNet, recorder: Recorder | None = None, **options: object) -> tuple[Segmenter, Segmenter]:
-    """The same network on the plain path, and by programs that run step by step."""
+    """Returns the same network on the plain path and by programs that run step by step."""
     plain, by_programs = (Segmenter(copy.deepcopy(net), "cpu", **options) for _ in range(2))  # type: ignore[arg-type]
     frames = GpuFrames(by_programs._net, by_programs._backend, recorder or Recorder(CPU), tf32=False, capture=True)
     by_programs._frames = frames
@@ -108,7 +108,7 @@ def test_enlarged_whole_or_in_strips(monkeypatch: pytest.MonkeyPatch, *, whole: 
     agree(plain, by_programs, RGB)
 
 
-def test_of_equal_labels_the_first_wins() -> None:
+def test_the_first_of_equal_labels_wins() -> None:
     _, by_programs = pair(tiny_net())
     by_programs.set_labels(["road", "sky"])
     competition = by_programs._competition
@@ -166,7 +166,7 @@ def test_stages_are_named() -> None:
         assert list(stages) == ["preprocess", "encode"] and all(ms > 0 for ms in stages.values())
 
 
-def test_places_hold_their_lists_and_are_few() -> None:
+def test_there_are_enough_places_and_few_sizes() -> None:
     for count in range(1, 1000):
         assert count <= padded(count) <= max(count + 7, count * 1.25)
     assert [padded(n) for n in (1, 8, 9, 20, 150, 257)] == [8, 8, 16, 24, 160, 320]
@@ -195,7 +195,7 @@ def test_a_bounded_number_of_sizes_is_kept(monkeypatch: pytest.MonkeyPatch, capl
     assert caplog.text.count("images of more than 2 sizes come in turn") == 1
 
 
-def test_programs_in_use_make_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_programs_in_use_are_not_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     kept: Programs[str] = Programs(2, lambda: now[0])
     assert [kept.get(key, (key * 2).lower) for key in "abac"] == ["aa", "bb", "aa", None]

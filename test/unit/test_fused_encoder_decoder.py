@@ -1,4 +1,4 @@
-"""The image side as it runs, held to the network's own definition."""
+"""The fused image side gives the numbers of the network's own definition."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,7 +19,7 @@ IMAGES = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
 
 
 def tiny_vit(variant: Variant) -> LSegNet:
-    """With biases that matter; near zero, as at first, they could be left out unseen."""
+    """A network whose biases have an effect. With the small initial ones, an error in them would not show."""
     torch.manual_seed(0)
     net = LSegNet(variant, HashText()).eval()
     for module in net.modules():

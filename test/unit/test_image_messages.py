@@ -1,4 +1,4 @@
-"""Camera images of every encoding against colors worked out without the code under test."""
+"""Camera images of every encoding, compared with colors computed without the code under test."""
 
 import sys
 from array import array
@@ -31,13 +31,13 @@ BACKENDS = [
 
 @pytest.fixture(params=BACKENDS)
 def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Each library that works here, made the one that converts colors."""
+    """Makes each library that works here the one that converts colors."""
     monkeypatch.setattr(messages, "color_backend", lambda: request.param)
     return str(request.param)
 
 
 def scene(height: int, width: int) -> RGB:
-    """A gradient, red down and green across, under blocks of pure colors, each even in place and size."""
+    """A gradient, red downward and green to the right, under blocks of pure colors at even places and sizes."""
     rgb = np.empty((height, width, 3), np.uint8)
     rgb[..., 0] = np.linspace(10, 200, height).astype(np.uint8)[:, None]
     rgb[..., 1] = np.linspace(30, 220, width).astype(np.uint8)
@@ -49,7 +49,7 @@ def scene(height: int, width: int) -> RGB:
 
 
 def message(rows: npt.NDArray[Any], height: int, width: int, encoding: str, padding: int = 0, big: bool = False) -> Any:
-    """A message of `rows` [R, bytes of a row] with `padding` bytes of rubbish after each."""
+    """A message of `rows` [R, bytes of a row] with `padding` random bytes after each row."""
     padded = np.full((rows.shape[0], rows.shape[1] + padding), 0xA5, np.uint8)
     padded[:, : rows.shape[1]] = rows
     return SimpleNamespace(
@@ -100,7 +100,7 @@ def test_mono16_keeps_the_high_byte_in_either_byte_order(backend: str, big: bool
 
 
 def mosaic(rgb: RGB, order: str) -> npt.NDArray[np.uint8]:
-    """What a sensor sees behind a filter whose upper left 2x2 pixels are `order`, row by row."""
+    """Returns what a sensor sees behind a filter whose upper left 2x2 pixels are `order`, row by row."""
     seen = np.empty(rgb.shape[:2], np.uint8)
     for place, name in enumerate(order):
         row, column = divmod(place, 2)
@@ -128,7 +128,7 @@ def test_bayer16(backend: str, order: str, big: bool, padding: int) -> None:
 
 
 def check_mosaic(result: RGB, rgb: RGB) -> None:
-    """Interpolation blurs edges, so: exact well inside the blocks, near on the gradient."""
+    """Compares exactly inside the blocks and loosely on the gradient, because interpolation blurs edges."""
     assert result.shape == rgb.shape
     for index in range(6):
         inner = np.s_[6:10, 8 * index + 2 : 8 * index + 6]
@@ -138,7 +138,7 @@ def check_mosaic(result: RGB, rgb: RGB) -> None:
 
 
 def luma_and_chroma(rgb: RGB) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """BT.601, limited range, as the standard writes it."""
+    """Computes BT.601 with limited range, as the standard defines it."""
     red, green, blue = (rgb[..., channel] / 255.0 for channel in range(3))
     luma = 0.299 * red + 0.587 * green + 0.114 * blue
     return 16 + 219 * luma, 128 + 224 * (blue - luma) / 1.772, 128 + 224 * (red - luma) / 1.402
@@ -256,7 +256,7 @@ def test_bad_messages_are_refused_in_one_sentence(changes: dict[str, Any], sente
 
 
 @pytest.mark.parametrize("wrap", [bytes, bytearray, memoryview, lambda data: np.frombuffer(data, np.uint8)])
-def test_any_buffer_will_do(backend: str, wrap: Callable[[bytes], Any]) -> None:
+def test_any_buffer_is_accepted(backend: str, wrap: Callable[[bytes], Any]) -> None:
     rgb = scene(13, 17)
     msg = message(rgb_rows(rgb, "bgr"), 13, 17, "bgr8")
     msg.data = wrap(msg.data.tobytes())

@@ -62,7 +62,7 @@ def test_these_change_into_one_another_at_once_without_force(before: str, after:
     assert {x.name: x.class_id for x in labels.labels} == {x.name: x.class_id for x in in_force(after).labels}
 
 
-def test_these_paint_a_label_alike() -> None:
+def test_these_have_the_same_colors() -> None:
     meanings: dict[int, set[tuple[str, tuple[int, int, int]]]] = {}
     for name in INTERCHANGEABLE:
         for label in in_force(name).labels:

@@ -1,4 +1,4 @@
-"""Ids outlive label lists."""
+"""Label sets: ids keep their meaning when labels change."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -206,7 +206,7 @@ def test_label_file(tmp_path: Path) -> None:
     ]
 
 
-def test_a_key_left_empty_is_not_given(tmp_path: Path) -> None:
+def test_an_empty_key_counts_as_missing(tmp_path: Path) -> None:
     path = tmp_path / "labels.yaml"
     path.write_text("labels:\n- {name: sky, prompts: , class_id: , threshold: , background: , color: }\n")
     assert read_label_file(path) == [LabelSpec("sky")]

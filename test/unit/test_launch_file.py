@@ -1,4 +1,4 @@
-"""What the launch file makes of its arguments. The launched node itself: test/integration/test_launch.py."""
+"""The launch file's arguments. test/integration/test_launch.py tests the launched node itself."""
 
 import runpy
 from pathlib import Path
@@ -19,7 +19,7 @@ FILE = Path(__file__).parents[2] / "launch" / "lseg.launch.py"
 
 
 def start(**arguments: str) -> tuple[list[str], dict[str, Any]]:
-    """The node's command line, and its parameters from all files that the command line names."""
+    """Returns the node's command line, and its parameters from all files that the command line names."""
     module = runpy.run_path(str(FILE))
     context = LaunchContext()
     defaults = dict.fromkeys(module["ARGUMENTS"], "") | {n: default for n, (_, default, _) in module["CHOICES"].items()}
@@ -110,7 +110,7 @@ def test_each_camera_has_its_topic() -> None:
         ({"labels": "[path]", "label_file": "x.yaml"}, "labels and label_file are both given"),
     ],
 )
-def test_what_cannot_be_is_one_sentence(arguments: dict[str, str], sentence: str) -> None:
+def test_impossible_arguments_are_one_sentence(arguments: dict[str, str], sentence: str) -> None:
     with pytest.raises(RuntimeError, match=sentence) as caught:
         start(**arguments)
     assert "\n" not in str(caught.value)

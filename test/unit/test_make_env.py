@@ -1,4 +1,4 @@
-"""What `make env` takes for a ROS 2 distribution, and which wheels it installs where there is none."""
+"""How `make env` recognizes a ROS 2 distribution, and which wheels it installs without one."""
 
 import importlib.util
 import os
@@ -69,7 +69,7 @@ def test_requirements_of_each_distribution(make_env: ModuleType) -> None:
     assert {name for found in bounds for name in found} == set(make_env.WHEELS)
 
 
-def test_the_shell_is_told_the_distribution_that_was_installed() -> None:
+def test_the_shell_knows_the_distribution_that_was_installed() -> None:
     installed = ROOT / ".venv" / "ros-distribution.txt"
     if not installed.is_file() or os.environ.get("VIRTUAL_ENV") != str(ROOT / ".venv"):
         pytest.skip("not in a shell that env.sh set up with ROS 2 from PyPI")

@@ -1,4 +1,4 @@
-"""`make gpu` where it cannot run says so; what it writes is taken up by README and the performance page."""
+"""`make gpu` says why if it cannot run. README and the performance page take up its results."""
 
 import copy
 import json
@@ -22,7 +22,7 @@ ROOT = Path(gpu.__file__).parents[2]
 
 
 def of_a_card() -> dict[str, Any]:
-    """Results as `make gpu` writes them, with figures of another machine."""
+    """Returns results as `make gpu` writes them, with figures of another machine."""
     files = [path for path in sorted(report.RESULTS.glob("*.json")) if not path.name.startswith("baseline-")]
     results = json.loads(files[0].read_text())
     case = copy.deepcopy(results["segmenter"][0])
@@ -73,7 +73,7 @@ def test_a_python_without_torch_is_named(monkeypatch: pytest.MonkeyPatch, capsys
 
 
 def test_it_needs_little_more_than_the_network() -> None:
-    """What is missing where PyTorch is and nothing of the project's own."""
+    """Without the project's own environment it names the packages that are missing beside PyTorch."""
     missing = "skimage sklearn matplotlib jinja2 tensorboard rclpy onnx onnxruntime openvino pytest rosbags"
     block = f"import sys\nfor name in {missing.split()}: sys.modules[name] = None\n"
     code = (
@@ -83,7 +83,7 @@ def test_it_needs_little_more_than_the_network() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_parts_that_cannot_run_are_told_and_the_others_go_on(capsys: pytest.CaptureFixture[str]) -> None:
+def test_parts_that_cannot_run_are_named_and_the_others_run(capsys: pytest.CaptureFixture[str]) -> None:
     results: dict[str, Any] = {"gpu": {"left_out": [], "failed": []}}
 
     def missing(results: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""`make ros2`: what it clones, from where, and what it says where that fails."""
+"""`make ros2`: what it clones, from where, and its message if that fails."""
 
 import importlib
 import os
@@ -19,7 +19,7 @@ def tool(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def repository(path: Path, tag: str) -> None:
-    """A repository with a package and a tag, and something newer behind it."""
+    """Makes a repository with a package and a tag, and a newer commit after it."""
     git = ["git", "-C", str(path), "-c", "user.name=somebody", "-c", "user.email=somebody@example.invalid"]
     (path / "package").mkdir(parents=True)
     subprocess.run(["git", "init", "-q", str(path)], check=True)

@@ -1,4 +1,4 @@
-"""Figures from a confusion matrix, against ones made by hand."""
+"""Figures from a confusion matrix, compared with figures computed by hand."""
 
 import math
 
@@ -33,7 +33,7 @@ def test_counts_add_up_over_images() -> None:
     assert apart.metrics() == together.metrics()
 
 
-def test_nothing_seen() -> None:
+def test_no_labeled_pixels() -> None:
     assert math.isnan(Confusion(2).metrics().mean_iou)
 
 

@@ -16,7 +16,7 @@ BLACK = torch.full((3,), -1.0)
 
 
 def position_dependent(window: Tensor) -> Tensor:
-    """A stand-in for a network: cheap, and different for the mirror image and at other places of a window."""
+    """Replaces a network: it is fast, and differs for the mirror image and for other places of a window."""
     ramp = torch.linspace(0, 1, CROP)
     field = 1 + 0.5 * ramp[None, :] + 0.25 * ramp[:, None]
     weights = torch.tensor([[1.0, 0.5, -0.5], [-1.0, 0.25, 2.0]])

@@ -87,7 +87,7 @@ def test_fusion_block_is_the_published_order_up_to_rounding() -> None:
 
 
 def test_a_pinned_number() -> None:
-    """Held, so that a change of the arithmetic is noticed."""
+    """A change of the arithmetic changes this number."""
     net = tiny_net(3)
     images = torch.linspace(-1, 1, 3 * 32 * 64).reshape(1, 3, 32, 64)
     logits = net(images, net.encode_text(TEXT))

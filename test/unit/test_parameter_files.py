@@ -1,4 +1,4 @@
-"""Parameter files that have nothing for the node are named."""
+"""Parameter files without parameters for the node are reported."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Numbers of the original network, pinned: the same seeded weights, in its own checkpoint format, give the same logits.
+"""Pinned numbers of the original network: the same seeded weights, in its own checkpoint format, give the same logits.
 
 `test/data/parity.json` says how the numbers were made.
 """
@@ -64,14 +64,14 @@ HEAD_BLOCKS = {
 
 
 def image(size: tuple[int, int], name: str = "image") -> Tensor:
-    """[1,3,H,W] in [-1, 1): coarse patches and fine noise."""
+    """Returns [1,3,H,W] in [-1, 1): coarse patches and fine noise."""
     height, width = size
     coarse = seeded(name, (1, 3, height // 16, width // 16)).repeat_interleave(16, 2).repeat_interleave(16, 3)
     return 0.6 * coarse + 0.4 * seeded(f"{name} noise", (1, 3, height, width))
 
 
 def checkpoint(variant: Variant) -> dict[str, Tensor]:
-    """The state dict of a seeded network."""
+    """Returns the state dict of a seeded network."""
     visual = None if variant.embed_dim == 768 else (64, 1)  # that CLIP's image tower is a ResNet
     return original_state(original_shapes(variant, visual))
 
@@ -101,7 +101,7 @@ def test_logits(name: str, tmp_path: Path) -> None:
 
 
 def test_head_blocks(tmp_path: Path) -> None:
-    """All share one kernel in the checkpoint; only its use differs."""
+    """All of them have the same kernel in the checkpoint and use it differently."""
     net = load(replace(VIT, head_block=HeadBlock("bottleneck", 1)), tmp_path)
     x, text = image((64, 96)), net.encode_text(LABELS)
     assert net.head_block is not None
@@ -114,7 +114,7 @@ def test_head_blocks(tmp_path: Path) -> None:
 
 
 def test_zero_shot_resnet(tmp_path: Path) -> None:
-    """The original takes a class for each image; here that is a text list for each."""
+    """The original takes one class for each image. Here that is a list of texts for each."""
     net = load(RN101, tmp_path)
     for size in ((64, 64), (64, 96)):
         with torch.no_grad():
@@ -123,7 +123,7 @@ def test_zero_shot_resnet(tmp_path: Path) -> None:
 
 
 def test_two_networks_in_two_threads(tmp_path: Path) -> None:
-    """The original keeps its intermediates in one place for all networks of a process."""
+    """The original keeps the intermediate results of all networks of a process in one place."""
     nets = [load(VIT, tmp_path), load(VIT_RN50X16, tmp_path)]
     x = image((64, 96))
     start = Barrier(len(nets))
@@ -143,7 +143,7 @@ def test_two_networks_in_two_threads(tmp_path: Path) -> None:
 
 
 def test_a_copy_and_a_second_backward(tmp_path: Path) -> None:
-    """The original can do neither when fresh."""
+    """The original can do neither."""
     net = load(VIT, tmp_path)
     x, text = image((64, 96)), net.encode_text(LABELS)
     twin = copy.deepcopy(net)

@@ -1,4 +1,4 @@
-"""Against outputs of the original network, where they are at hand (see the README, "Numbers of the original")."""
+"""Comparison with outputs of the original network, if they are available (README, "Numbers of the original")."""
 
 import pytest
 import torch
@@ -83,7 +83,7 @@ def test_intermediates(net: LSegNet, reference: dict, name: str) -> None:
 
 
 def test_half_precision_deviates_no_more_than_the_originals(net: LSegNet, reference: dict) -> None:
-    """The original's fp16 is that of its CUDA code: text and the end of the network. Ours is the image encoder."""
+    """The original's CUDA code has it in the text and at the end of the network, ours in the image encoder."""
     worst = {"ours": 0.0, "original": 0.0}
     changed = {"ours": 0.0, "original": 0.0}  # pixels with another label, over all cases
     for case in reference["cases"].values():

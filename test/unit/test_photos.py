@@ -1,4 +1,4 @@
-"""Photos by name, by content and by EXIF: in folders, alone and in data sets."""
+"""Photos by name, content and EXIF: in folders, alone and in data sets."""
 
 import os
 from io import BytesIO
@@ -31,7 +31,7 @@ def encoded(format: str, orientation: int = 1, **options: Any) -> bytes:
 
 
 def test_names_that_are_no_utf8(tmp_path: Path) -> None:
-    """OpenCV ends the process where it is given such a name."""
+    """OpenCV would end the process if it got such a name."""
     folder = tmp_path / LATIN
     folder.mkdir()
     for name in ("a.png", f"{LATIN}.png"):

@@ -1,4 +1,4 @@
-"""Photos, folders and videos as a camera, without ROS."""
+"""Photos, folders and videos played like a camera, without ROS."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -28,7 +28,7 @@ def plain(value: int, height: int = 4, width: int = 6) -> RGB:
 
 
 def ramp(height: int, width: int) -> RGB:
-    """Every pixel tells where it is: red is its row, green its column."""
+    """Returns a picture whose pixels show their place: red is the row, green the column."""
     rows, columns = np.mgrid[:height, :width]
     return np.stack([rows, columns, np.zeros_like(rows)], axis=-1).astype(np.uint8)
 

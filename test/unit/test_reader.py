@@ -1,4 +1,4 @@
-"""Weights files of others: what is in them does not run, and what cannot be used is named."""
+"""Foreign weights files: no code in them runs, and what cannot be used is named in a message."""
 
 import io
 import os
@@ -42,7 +42,7 @@ FULL = {
 
 
 class Reduced:
-    """Pickles as what `__reduce__` is given: a function to call, its arguments, and what else there may be."""
+    """An object that pickles as given results of `__reduce__`: a function to call, its arguments, and so on."""
 
     def __init__(self, *parts: object) -> None:
         self.parts = parts
@@ -52,7 +52,7 @@ class Reduced:
 
 
 class Storage:
-    """Pickles as the id of a stored tensor."""
+    """An object that pickles as the id of a stored tensor."""
 
     def __init__(self, *pid: object) -> None:
         self.pid = pid
@@ -70,7 +70,7 @@ def pickled(content: object) -> bytes:
 
 
 def write_zip(path: Path, data: bytes, compression: int = zipfile.ZIP_STORED) -> None:
-    """A checkpoint with a pickle of ours and one storage, of the numbers 0 to 3."""
+    """Writes a checkpoint with a given pickle and one storage, with the numbers 0 to 3."""
     with zipfile.ZipFile(path, "w", compression) as archive:
         archive.writestr("a/data.pkl", data)
         archive.writestr("a/data/0", torch.arange(4.0).numpy().tobytes())
@@ -129,7 +129,7 @@ def test_a_checkpoint_that_is_an_attack_and_no_more(tmp_path: Path) -> None:
 
 
 def test_functions_of_pytorch_stay_as_they_are(tmp_path: Path) -> None:
-    """A pickle may give state to anything that it can name."""
+    """A pickle may set the state of anything that it can name."""
     rebuild = torch._utils._rebuild_tensor_v2
     before = rebuild.__defaults__
     state = pickled((None, {"__defaults__": (1, 2, 3)}))[2:-1]
@@ -257,7 +257,7 @@ def test_files_that_are_no_checkpoint(tmp_path: Path, content: bytes, reason: st
 
 
 def meta(variant: Variant) -> dict[str, Tensor]:
-    """The original's checkpoint in full size, without the memory."""
+    """Returns the original's checkpoint in full size on the meta device, which needs no memory."""
     with torch.device("meta"):
         return {f"net.{name}": torch.empty(shape) for name, shape in original_shapes(variant).items()}
 
@@ -281,7 +281,7 @@ def test_the_rule_for_names_is_the_original_s() -> None:
     assert {key: shape for key, shape, _ in listed} == {k: str(tuple(t.shape)) for k, t in meta(LSEG_VIT_L16).items()}
 
 
-def test_what_shapes_do_not_tell() -> None:
+def test_facts_that_shapes_do_not_show() -> None:
     ours, _ = from_original(meta(replace(LSEG_VIT_L16, head_block=HeadBlock("depthwise", 1))))
     with pytest.raises(CheckpointError, match=r"give the variant: lseg_vit_l16\+bottleneck1"):
         recognise(ours, Path("a.ckpt"))

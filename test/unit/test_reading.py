@@ -1,4 +1,4 @@
-"""Labels as the text encoder reads them: alike, not at all, or in another language."""
+"""How the text encoder reads labels: two as one phrase, nothing of one, or words of another language."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,9 @@ def planned(*labels: str | LabelSpec) -> LabelSet:
         (["road", "\u200b"], "has nothing that the text encoder reads"),
     ],
 )
-def test_what_cannot_be_told_apart_is_refused(minilm: MiniLm, labels: list[str | LabelSpec], reason: str) -> None:
+def test_labels_that_the_encoder_reads_alike_are_refused(
+    minilm: MiniLm, labels: list[str | LabelSpec], reason: str
+) -> None:
     with pytest.raises(LabelError, match=reason):
         check_told_apart(planned(*labels), minilm)
 
@@ -57,7 +59,7 @@ def test_words_that_are_not_english_are_remarked_on(minilm: MiniLm) -> None:
 
 
 class LowerCase(HashText):
-    """Reads case alike, as the real ones do."""
+    """A text encoder that ignores case, as the real ones do."""
 
     def tokens(self, phrase: str) -> tuple[int, ...]:
         return tuple(phrase.lower().encode())

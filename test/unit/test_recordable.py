@@ -1,4 +1,4 @@
-"""What a CUDA graph is recorded from does nothing that cannot be recorded; checked where there is no GPU."""
+"""Functions that are recorded as CUDA graphs do nothing that cannot be recorded, checked without a GPU."""
 
 from collections.abc import Callable
 from typing import Any
@@ -45,7 +45,7 @@ CALLS = ("item", "tolist", "cpu", "numpy", "tensor", "as_tensor", "from_numpy", 
 
 
 class ForbidsCalls(TorchFunctionMode):
-    """Raises where Python asks a tensor for its numbers, or makes one of its own."""
+    """Raises if Python reads numbers of a tensor or makes a tensor of Python's numbers."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = getattr(func, "__name__", "")
@@ -54,7 +54,7 @@ class ForbidsCalls(TorchFunctionMode):
 
 
 class Forbids(TorchDispatchMode):
-    """Raises where an operation cannot be recorded."""
+    """Raises if an operation cannot be recorded."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = func.overloadpacket.__name__
@@ -63,7 +63,7 @@ class Forbids(TorchDispatchMode):
 
 
 class Strict(Recorder):
-    """Runs a body as a recording would: once to warm up, and from then on in `Forbids`."""
+    """Runs a function as a recording does: once to warm up, and from then on in `Forbids`."""
 
     def __init__(self) -> None:
         super().__init__(CPU)
@@ -90,7 +90,7 @@ def vit() -> LSegNet:
 
 
 class OfWidth(HashText):
-    """Texts in the width of a variant."""
+    """A text encoder with the width of a variant."""
 
     def __init__(self, variant: Variant) -> None:
         super().__init__()
@@ -129,7 +129,7 @@ def test_what_cannot_be_recorded_is_seen(*, spoil: Callable[[Tensor], Tensor], n
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(VARIANTS))
 def test_every_variant_computes_where_its_weights_are(name: str) -> None:
-    """On the device `meta`, which has shapes and no numbers: a tensor that is made on the CPU meets no other there."""
+    """The weights are on the device `meta`, which has shapes but no numbers. A tensor on the CPU raises an error."""
     variant = VARIANTS[name]
     with torch.device("meta"):
         net = LSegNet(variant, OfWidth(variant)).eval()

@@ -1,4 +1,4 @@
-"""Pictures for people."""
+"""Color masks, overlays and legends."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Who may import whom, and what must not be loaded by whom."""
+"""Which package may import which, and what must not be loaded."""
 
 import ast
 import subprocess
@@ -38,7 +38,7 @@ FILES = sorted(p for room in ALLOWED for p in (ROOT / room).rglob("*.py"))
 
 
 def imports(path: Path) -> set[str]:
-    """Modules that a file imports anywhere in it."""
+    """Returns the modules that a file imports anywhere in it."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -80,7 +80,7 @@ def test_there_are_files_to_check() -> None:
 
 
 def run_without(blocked: set[str], code: str) -> None:
-    """Runs code in a Python where some packages cannot be imported."""
+    """Runs code in a Python that cannot import some packages."""
     guard = f"import sys\nfor name in {sorted(blocked)}: sys.modules[name] = None\n"
     done = subprocess.run([sys.executable, "-c", guard + code], capture_output=True, text=True, cwd=ROOT.parent)
     assert done.returncode == 0, done.stderr

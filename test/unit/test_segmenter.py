@@ -1,4 +1,4 @@
-"""From image and labels to numbers, held to the plain definition."""
+"""`Segmenter` from image and labels to numbers, compared with their plain definition."""
 
 from collections.abc import Sequence
 

@@ -8,7 +8,7 @@ from lseg_ros.ros.silence import Cause, Silence, SilenceWatch
 
 
 class FakeClock:
-    """Seconds that go on only when a test says so."""
+    """Seconds that advance only when a test says so."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -59,7 +59,7 @@ def test_a_slow_frame_is_not_nothing() -> None:
     assert silence.silence(5) == Silence(Cause.NOTHING_ARRIVES, 5)
 
 
-def test_a_slow_frame_is_told_though_no_other_image_comes_meanwhile() -> None:
+def test_a_slow_frame_is_reported_even_if_no_other_image_comes() -> None:
     silence, clock = watch()
     silence.arrived()
     silence.begin()
@@ -88,7 +88,7 @@ def test_images_that_are_skipped_for_the_rate_are_no_silence() -> None:
         assert silence.to_report(5) is None
 
 
-def test_reports_come_ever_more_rarely() -> None:
+def test_reports_come_at_growing_intervals() -> None:
     silence, clock = watch()
     told = []
     for _ in range(100):
@@ -133,7 +133,7 @@ def test_threads_may_use_one_watch() -> None:
 
 
 def admitted(rate: float, source: float, seconds: int, jitter: float = 0.0) -> int:
-    """How many images of a camera pass in so many seconds."""
+    """Returns how many images of a camera are admitted in `seconds` seconds."""
     clock = FakeClock()
     limit = RateLimit(clock)
     count = 0
@@ -168,7 +168,7 @@ def last_image() -> tuple[LastImage[str], FakeClock]:
     return LastImage(clock), clock
 
 
-def test_an_image_is_kept_while_it_is_young() -> None:
+def test_an_image_is_kept_until_it_is_too_old() -> None:
     last, clock = last_image()
     assert last.get(10) is None
     last.put("image", clock.now)

@@ -1,4 +1,4 @@
-"""Output where the terminal has not all characters."""
+"""Output on a terminal that cannot show all characters."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Text encoders: what they leave out of the computation changes nothing."""
+"""Text encoders give the same vectors without the computation that they leave out."""
 
 import subprocess
 import sys
@@ -28,7 +28,7 @@ def clip() -> Clip:
 
 
 def rows(module: nn.Module) -> list[int]:
-    """Collects how many tokens a module of an encoder is given, in each of its calls from now on."""
+    """Collects the number of tokens in each further call of an encoder's module."""
     found: list[int] = []
     module.register_forward_pre_hook(lambda _, inputs: found.append(inputs[0].shape[:-1].numel()))
     return found
@@ -68,7 +68,7 @@ def test_clip_reads_to_the_end_of_the_longest_label(clip: Clip) -> None:
 
 
 def test_a_network_without_clip_starts_without_open_clip() -> None:
-    """It takes a second to import."""
+    """Importing open_clip takes a second."""
     code = "import sys; sys.modules['open_clip'] = None; from lseg_ros import load_model; load_model('lseg_mini')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""TIPSv2 with small random weights, beside the library's own implementation."""
+"""TIPSv2 with small random weights, compared with the library's own implementation."""
 
 import os
 import subprocess
@@ -26,7 +26,7 @@ WIDTH, PHRASES = 32, ["a cat", "bad cab", "c"]
 
 
 def save_small(folder: Path, width: int = WIDTH) -> Any:
-    """Writes a small model with seeded weights and a tokenizer of letters; returns the library's model."""
+    """Writes a small model with seeded weights and a tokenizer of letters. Returns the library's model."""
     from transformers import Tipsv2Config, Tipsv2Model, Tipsv2TextConfig, Tipsv2Tokenizer, Tipsv2VisionConfig
 
     sizes: dict[str, Any] = {"hidden_size": width, "num_hidden_layers": 3, "num_attention_heads": 4}
@@ -120,7 +120,7 @@ def test_another_backend_gives_the_same(small: tuple[Path, Any]) -> None:
         torch.testing.assert_close(found, expected, atol=1e-3, rtol=0)
 
 
-def test_variants_are_told_apart(small: tuple[Path, Any], tmp_path: Path) -> None:
+def test_variants_are_distinguished(small: tuple[Path, Any], tmp_path: Path) -> None:
     folder, _ = small
     assert load_model(folder).variant.name == "small_tips"
     with pytest.raises(CheckpointError, match="holds small_tips, and tipsv2_l14 was asked for"):

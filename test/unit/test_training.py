@@ -1,4 +1,4 @@
-"""The trainer on a tiny set made here."""
+"""The trainer on a tiny data set made by the tests."""
 
 import json
 import re
@@ -45,7 +45,7 @@ def blocks(data: Path, **changes: object) -> Dataset:
 
 
 def accuracy(net: LSegNet, dataset: Dataset) -> float:
-    """The share of pixels that get their label."""
+    """Returns the share of pixels that get their label."""
     segmenter = Segmenter(net, "cpu")
     ids = [label.class_id for label in segmenter.set_labels(dataset.labels).labels]
     right = []
@@ -86,7 +86,7 @@ def test_labels_of_different_sources_do_not_compete(data: Path, tmp_path: Path) 
 
 @pytest.mark.numeric
 def test_the_loss_is_that_of_the_whole_network(data: Path, tmp_path: Path) -> None:
-    """The trainer's short cuts (normalising late, reading only some pixels) give the paper's loss."""
+    """The trainer's shortcuts (it normalizes late and reads only some pixels) give the paper's loss."""
     run = Trainer(replace(CONFIG, pixel_step=3, balance=0.0), data, tmp_path)
     run.net.eval()
     batch = run.batches.batch(0)
@@ -257,7 +257,7 @@ def test_missing_and_broken_files_are_named(data: Path) -> None:
 
 
 def trained_phrases(config: TrainConfig) -> set[str]:
-    """All words of a run: those in its data sets and those of the file that adds to them."""
+    """Returns all words of a run: those in its data sets and those of the file of words."""
     phrases = {phrase for more in config.words.values() for phrase in more} | set(config.classifier.values())
     for source in config.sources.values():
         for layer in source.data.get("layers", []):
@@ -270,7 +270,7 @@ RUNS = sorted(p for p in (CONFIGS / "train").glob("*.yaml") if not p.name.starts
 
 
 def test_words_kept_for_measuring_are_not_trained_on() -> None:
-    """How well other words work is measured with these; they would say nothing had they been training text."""
+    """These words measure how well other words work. They would show nothing if the model had been trained on them."""
     kept = ["heavens", "edifice", "post", "street", "pavement", "greenery"]
     kept += ["road sign", "railing", "motorcar", "human", "cyclist"]
     for path in RUNS:
@@ -279,7 +279,7 @@ def test_words_kept_for_measuring_are_not_trained_on() -> None:
             assert found is None, f"{path}: {phrase!r}"
 
 
-def test_words_for_things_that_the_default_was_never_told() -> None:
+def test_words_that_the_default_model_was_not_trained_on() -> None:
     """The other words of voc_animals.yaml, and words of the same kind, are no part of any phrase of lseg_mini."""
     kept = ["aeroplane", "velocipede", "feathered animal", "rowboat", "glass vial", "motorbus", "motorcar", "pussycat"]
     kept += ["seating for one", "bovine", "dinner table", "mutt", "steed", "equine", "motor bike", "human", "pot plant"]

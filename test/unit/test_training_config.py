@@ -1,4 +1,4 @@
-"""What a training configuration may say."""
+"""What a training configuration may contain."""
 
 from pathlib import Path
 

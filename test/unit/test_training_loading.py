@@ -1,4 +1,4 @@
-"""Batches are the same whatever makes them: threads, or processes as beside a GPU."""
+"""Threads, and processes as for a GPU, make the same batches."""
 
 import logging
 from dataclasses import replace
@@ -51,9 +51,7 @@ def test_a_run_that_ends_early_leaves_no_process(data: Path, tmp_path: Path) -> 
         assert not child.is_alive()
 
 
-def test_broken_files_are_told_once_and_as_they_are(
-    data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_each_broken_file_is_reported_once(data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for i in range(6, 20):
         for folder in ("images", "masks"):
             (data / folder / f"{i:02}.png").write_bytes((data / folder / f"{i % 6}.png").read_bytes())

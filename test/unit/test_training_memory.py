@@ -1,4 +1,4 @@
-"""Memory that is freed and needed again."""
+"""Freed memory is used again."""
 
 import platform
 import subprocess

@@ -1,4 +1,4 @@
-"""What a step learns from and how: the original's recipes and ours, on tiny networks."""
+"""Data, schedules and initial weights of the original's recipes and ours, on tiny networks."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -52,7 +52,7 @@ def more_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """The colored blocks; a CLIP under OpenAI's names; a vision transformer and a CNN under timm's."""
+    """The colored blocks; a CLIP with OpenAI's names; a vision transformer and a CNN with timm's."""
     folder = write_data(tmp_path / "data")
     torch.manual_seed(5)
     clip = {key: tensor.half() for key, tensor in Clip(TEXT, 16).tower.state_dict().items()}
@@ -130,7 +130,7 @@ def test_what_is_trained_at_which_rate(optimizer: str, expected: dict[str, objec
 
 @pytest.mark.numeric
 def test_accumulation_is_the_mean_over_batches(data: Path, tmp_path: Path) -> None:
-    """One step of plain SGD, worked out from the losses of its two batches."""
+    """One step of plain SGD, computed from the losses of its two batches."""
     config = replace(CONFIG, optimizer="sgd", precision="float32", accumulate=2, steps=1, warmup=0, clip=0.0)
     run, other = (Trainer(config, data, tmp_path / name) for name in ("a", "b"))
     before = {name: p.detach().clone() for name, p in run.net.named_parameters()}
@@ -168,7 +168,7 @@ def test_float32_is_the_papers_loss(data: Path, tmp_path: Path) -> None:
 
 
 def test_each_epoch_has_every_image_once(data: Path, tmp_path: Path) -> None:
-    """Also where two processes with two batches each share a step."""
+    """This also holds if two processes with two batches each share a step."""
     sources = {"one": SourceConfig(BLOCKS), "two": SourceConfig({**BLOCKS, "leave_out": ["0.png"]})}
     config = replace(CONFIG, steps=0, epochs=3, batch=3, sources=sources, stop_after=2)
     run = Trainer(config, data, tmp_path)
@@ -186,7 +186,7 @@ def test_each_epoch_has_every_image_once(data: Path, tmp_path: Path) -> None:
 
 
 def picture(size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """A ramp to the right, and a mask that says where the ramp is above its middle."""
+    """A ramp to the right, and a mask that shows where the ramp is above its middle."""
     ramp = np.linspace(40, 250, size[1]).astype(np.uint8)[None].repeat(size[0], 0)
     return ramp[..., None].repeat(3, -1), (ramp > 145).astype(np.uint8)
 
@@ -304,7 +304,7 @@ EPISODE = np.array([[0, 0, 255, 6], [0, 6, 6, 7]], np.uint8)
 
 
 def pascal(folder: Path) -> list[str]:
-    """Three pictures of PASCAL VOC, of the class 'bus'; returns their lines in the lists."""
+    """Writes three pictures of PASCAL VOC, of the class 'bus'. Returns their lines in the lists."""
     lines = [line for line in package_lines("splits/pascal/trn/fold1.txt") if line.endswith("__06")][:3]
     for part in ("JPEGImages", "SegmentationClassAug"):
         (folder / "VOC2012" / part).mkdir(parents=True)
@@ -317,7 +317,7 @@ def pascal(folder: Path) -> list[str]:
 
 @pytest.mark.numeric
 def test_the_originals_episodes(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The shipped recipe with a tiny network of the same kind, on those episodes whose pictures are there."""
+    """The shipped recipe with a tiny network of the same kind, on the episodes whose pictures exist."""
     lines = pascal(data)
     changes = {"variant": "tiny_clip", "init": ("init.safetensors",), "text_init": "open_clip.safetensors"}
     run = Trainer(recipe("original_pascal5i", crop=64, batch=2, **changes), data, tmp_path / "out")
@@ -387,12 +387,12 @@ def test_a_text_encoder_from_clip(data: Path, tmp_path: Path) -> None:
 
 
 def original_names(net: Any) -> dict[str, torch.Tensor]:
-    """The text tower under the names of the original's checkpoints, and a tensor by which these are known."""
+    """Returns the text tower with the original's names, and a tensor by which these are recognized."""
     tower = {f"clip_pretrained.{k}": v for k, v in net.text_encoder.tower.state_dict().items()}
     return tower | {"scratch.head1.weight": net.decoder.head.weight.detach()}
 
 
-def test_other_beginnings(data: Path, tmp_path: Path) -> None:
+def test_other_initial_weights(data: Path, tmp_path: Path) -> None:
     assert not torch.equal(
         Trainer(replace(CONFIG, init=()), data, tmp_path).net.encoder.state_dict()["cnn.conv_stem.weight"],
         tiny_net().encoder.state_dict()["cnn.conv_stem.weight"],

@@ -1,4 +1,4 @@
-"""Runs that are stopped, killed, taken up again, shared by processes, or that meet broken files."""
+"""Runs that are stopped, killed, resumed, shared by processes, or that have broken files."""
 
 import json
 import logging
@@ -56,7 +56,7 @@ def log_of(out: Path) -> list[dict[str, float]]:
 def test_a_killed_run_goes_on_as_if_it_had_not_been(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed without warning, wherever it was then; with a validation and more than one batch in the making."""
+    """It is killed at an arbitrary moment, with a validation and with several batches in preparation."""
     monkeypatch.setattr(trainer, "LOG_EVERY", 4)
     validation = ValidationConfig(BLOCKS, every=5, images=2)
     config = replace(CONFIG, steps=12, batch=2, save_every=1, workers=2, accumulate=2, validation=validation)
@@ -124,7 +124,7 @@ def test_a_signal_stops_after_the_step(
 
 
 def test_a_run_that_ended_goes_on_for_longer(data: Path, tmp_path: Path) -> None:
-    """As if it had been planned that long from the start."""
+    """The result is the same as if it had been planned that long from the start."""
     out = tmp_path / "out"
     Trainer(replace(SHORT, steps=4), data, out).run()
     longer = replace(SHORT, steps=9, restarts=(4,))
@@ -140,7 +140,7 @@ def test_a_run_that_ended_goes_on_for_longer(data: Path, tmp_path: Path) -> None
 def test_a_run_begins_with_the_mean_of_others(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`init` names configurations: those are trained first, and one command is the same as four."""
+    """`init` names configurations. These are trained first, so one command does the same as four."""
     base = replace(SHORT, steps=4)
     first = Trainer(base, data, tmp_path / "first").run()
     seconds = [
@@ -209,7 +209,7 @@ def test_a_state_of_another_run_is_refused(data: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_two_processes_train_as_one_with_twice_the_batches(data: Path, tmp_path: Path) -> None:
-    """torchrun, gloo, DDP; stopped by a signal to one of the two, and taken up again."""
+    """With torchrun, gloo and DDP. A signal to one of the two stops both, and the run is resumed."""
     validation = ValidationConfig(BLOCKS, every=5, images=5)
     config = replace(SHORT, steps=5, optimizer="sgd", precision="float32", lr=0.1, backbone_lr=0.01, ema=0.0)
     config = replace(config, validation=validation)

@@ -1,4 +1,4 @@
-"""Strips of enlarged logits, held to two whole interpolations one after the other."""
+"""Strips of enlarged logits, compared with two whole interpolations one after the other."""
 
 import pytest
 import torch
@@ -22,7 +22,7 @@ SIZES = [
 
 
 def plain(logits: Tensor, sizes: Geometry, output: Size) -> Tensor:
-    """[1,N,h,w] -> [N,*output]."""
+    """Maps [1,N,h,w] to [N,*output]."""
     logits = functional.interpolate(logits, size=sizes.padded, mode="bilinear", align_corners=True)
     logits = logits[:, :, : sizes.resized[0], : sizes.resized[1]]
     return functional.interpolate(logits, size=output, mode="bilinear", align_corners=False)[0]
@@ -55,7 +55,7 @@ def test_enlarged_as_by_interpolation(
     assert (best.index == expected.argmax(0))[clear].all()
 
 
-def test_of_equal_labels_the_first_wins() -> None:
+def test_the_first_of_equal_labels_wins() -> None:
     logits, sizes = case((60, 100), 96, 4)
     logits = torch.cat([logits - 50, logits, logits], dim=1)  # 4 to 7 and 8 to 11 are the same
     index = best_labels(logits, sizes, (60, 100)).index

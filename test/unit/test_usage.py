@@ -1,4 +1,4 @@
-"""--help of the executables, and what they make of arguments that nobody reads."""
+"""The executables' --help, and their errors about arguments that nobody would read."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""`lseg verify`: a checkpoint that could be the published one passes, and each thing that is wrong is named."""
+"""`lseg verify` accepts a checkpoint that could be the published one, and names everything that is wrong."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -29,7 +29,7 @@ KERNEL = "scratch.head1.weight"
 
 
 def published() -> State:
-    """Seeded weights of a small network with what is known of the published file."""
+    """Seeded weights of a small network, with facts as they are known of the published file."""
     state = original_state(original_shapes(VIT, visual=(32, 1)))
     for key in state:
         if key.startswith(UNUSED) and key.endswith("num_batches_tracked"):
@@ -102,7 +102,7 @@ def test_what_is_wrong_is_named(change: Callable[[State], object], reason: str) 
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The published network is a small one."""
+    """Makes a small network the published one."""
     state = published()
     monkeypatch.setitem(VARIANTS, VIT.name, VIT)
     for name, value in zip(("VARIANT", "TENSORS", "NUMBERS"), (VIT.name, *sizes(state)), strict=True):
@@ -120,7 +120,7 @@ def test_the_command_judges_and_draws(tmp_path: Path, small: None, capsys: pytes
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["demo_china.png", "demo_flower.png"]
 
 
-def test_a_network_that_sees_passes_the_photographs(tmp_path: Path) -> None:
+def test_a_network_that_segments_well_passes_the_photographs(tmp_path: Path) -> None:
     pytest.importorskip("sklearn", reason="the photographs come with scikit-learn")
     options: Any = type("Options", (), {"output": None, "file": tmp_path / "mini.ckpt"})
     # lseg_mini does not find the flower.

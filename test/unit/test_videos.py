@@ -1,4 +1,4 @@
-"""When the frames of a video are shown, whatever its header says of a rate."""
+"""The times at which a video's frames are shown, independent of the rate in its header."""
 
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ def test_a_steady_rate_stays(times: list[float], header_rate: float, rate: float
     assert timing.missing == pytest.approx(0, abs=1e-3)
 
 
-def test_what_is_missing_is_told_in_seconds() -> None:
+def test_a_missing_part_of_a_video_is_given_in_seconds() -> None:
     assert _timing([i / 25 for i in range(50)], 25.0, promised=8.0).missing == pytest.approx(6)
 
 

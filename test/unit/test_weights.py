@@ -1,4 +1,4 @@
-"""Weights files: what is written comes back, and what cannot be used is named."""
+"""Weights files: what is written is read again, and what cannot be used is named in a message."""
 
 import json
 from pathlib import Path
@@ -118,7 +118,7 @@ def test_metadata_of_others_does_not_matter(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("length", range(0, 256, 8))
-def test_any_length_of_the_header_will_do(tmp_path: Path, length: int) -> None:
+def test_any_length_of_the_header_is_accepted(tmp_path: Path, length: int) -> None:
     path = tmp_path / "a.safetensors"
     save_model(tiny_net(), path, "x" * length)
     assert load_model(path).licence == "x" * length

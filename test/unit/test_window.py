@@ -1,4 +1,4 @@
-"""The window of `lseg watch`, on a display of its own."""
+"""The window of `lseg watch`, on its own display."""
 
 import shutil
 import subprocess

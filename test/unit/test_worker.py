@@ -1,4 +1,4 @@
-"""One thread, jobs before frames, only the newest frame."""
+"""The worker: one thread, jobs before frames, only the newest frame."""
 
 import threading
 
@@ -10,7 +10,7 @@ WAIT = 240.0  # seconds; no test that passes waits that long
 
 
 class Recorder:
-    """Frames that were handled; `gate` holds the one in flight."""
+    """Notes the handled frames. `gate` holds the current one."""
 
     def __init__(self) -> None:
         self.frames: list[int] = []
