@@ -77,5 +77,5 @@ def _calibration(net: LSegNet) -> Iterator[NDArray[np.float32]]:
     for rgb in photos(640, 480):
         parts = [rgb, rgb[:240, :320], rgb[240:, :320], rgb[:240, 320:], rgb[240:, 320:]]
         for part in parts:
-            sizes = geometry((part.shape[0], part.shape[1]), net.variant.input_size)
+            sizes = geometry((part.shape[0], part.shape[1]), net.variant.input_size, net.variant.size_step)
             yield np.ascontiguousarray(to_input(part, sizes, net.variant, net.device).cpu().numpy())

@@ -27,7 +27,7 @@ _DESCRIPTION = """\
 Writes the image encoder as ONNX, for the backends onnxruntime, openvino and tensorrt, or for your own programs.
 Labels are not part of it, because they can change at any time.
 
-  input   images       [1,3,height,width] float32, RGB, normalised as `lseg info` says; both sides multiples of 32
+  input   images       [1,3,height,width] float32, RGB, normalised as `lseg info` says; sides as it says, too
   output  coordinates  [1,R,rows,columns] float32, unit vectors; the model's own basis
                        (lseg_ros.model.fused_encoder_decoder) leads from there to the text's vectors
 
@@ -133,7 +133,7 @@ def _float16(encoder: "FusedEncoderDecoder", plain: "Segmenter", path: Path, ima
     from lseg_ros.inference.segmenter import Segmenter
 
     width, height = image
-    size = geometry((height, width), plain.input_size).padded
+    size = geometry((height, width), plain.input_size, encoder.size_step).padded
     export_float16(encoder, path, size)
     backend = {"backend": "onnxruntime", "exported": path, "input_size": plain.input_size}
     exported = Segmenter(plain._net, "cpu", **backend)  # type: ignore[arg-type]
@@ -177,7 +177,7 @@ def _quantise(net: "LSegNet", plain: "Segmenter", path: Path, photos: Sequence[P
     def inputs() -> "Iterator[NDArray[np.float32]]":
         for photo in tqdm(calibration, desc="calibration", unit="picture", disable=None):
             rgb = read_photo(photo)
-            sizes = geometry((rgb.shape[0], rgb.shape[1]), plain.input_size)
+            sizes = geometry((rgb.shape[0], rgb.shape[1]), plain.input_size, net.variant.size_step)
             yield np.ascontiguousarray(to_input(rgb, sizes, net.variant, plain.device).numpy())
 
     source = path.with_name("float32.onnx")  # its folder is removed at the end

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lseg_ros.cli.describe import image_encoder, megabytes, text_encoder
-from lseg_ros.model.weight_files import weights_path
+from lseg_ros.model.weight_files import is_hub_file, weights_path
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,16 +30,17 @@ def run(options: argparse.Namespace) -> int:
     others = read_others(path)
     original = is_original(state)
     used, unused = from_original(state) if original else (state, [])
+    network = _network(metadata, used, path)
     parameters = sum(tensor.numel() for tensor in used.values())
     facts = {
         "file": str(path),
         "size": megabytes(path.stat().st_size),
         "format": _format(metadata, original, bool(others)),
-        **_network(metadata, used, path),
+        **network,
         "tensors": f"{len(used)}" + (f", and {len(unused)} that LSeg does not use" if unused else ""),
         "parameters": f"{parameters / 1e6:.2f} M" if parameters >= 1e6 else str(parameters),
         "types": _types(state),
-        "licence": metadata.get("licence", "unknown"),
+        "licence": metadata.get("licence", network.get("licence", "unknown")),
         **{key: text for key, text in metadata.items() if key not in ("format", "variant", "config", "licence")},
         **{key: _short(value) for key, value in others.items()},
     }
@@ -58,10 +59,14 @@ def _format(metadata: Mapping[str, str], original: bool, lightning: bool) -> str
 
 def _network(metadata: Mapping[str, str], used: "Mapping[str, Tensor]", path: Path) -> dict[str, str]:
     """Returns variant and encoders, or why the file does not tell, with the candidates."""
-    from lseg_ros.model.variants import from_json
+    from lseg_ros.model.variants import HubBackbone, from_json
 
     try:
-        if "config" in metadata:
+        if is_hub_file(path):
+            from lseg_ros.model.hub import variant_in
+
+            variant = variant_in(path.parent)
+        elif "config" in metadata:
             variant = from_json(metadata["config"])
         else:
             from lseg_ros.model.weights import recognise  # imports the libraries of all networks
@@ -74,6 +79,8 @@ def _network(metadata: Mapping[str, str], used: "Mapping[str, Tensor]", path: Pa
         "image encoder": image_encoder(variant),
         "text encoder": text_encoder(variant),
         "normalised with": f"mean {variant.mean}, std {variant.std}",
+        "sides of images": f"multiples of {variant.size_step} pixels",
+        **({"licence": variant.backbone.licence} if isinstance(variant.backbone, HubBackbone) else {}),
     }
 
 

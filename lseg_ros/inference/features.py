@@ -161,5 +161,5 @@ def unnormalized(
     with torch.inference_mode(), float32_products(net.device, tf32=precision == "tf32"):
         if over_sizes:
             return multiscale(lambda window: net.pixel_vectors(window, kind), rgb, net.variant, net.device, coarse=True)
-        sizes = geometry((rgb.shape[0], rgb.shape[1]), input_size)
+        sizes = geometry((rgb.shape[0], rgb.shape[1]), input_size, net.variant.size_step)
         return net.pixel_vectors(to_input(rgb, sizes, net.variant, net.device), kind).float(), sizes

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from lseg_ros.model.net import SIZE_STEP
 from lseg_ros.model.variants import Variant
 
 Size = tuple[int, int]  # height, width
@@ -30,11 +29,11 @@ class Geometry:
     padded: Size
 
 
-def geometry(image: Size, input_size: int) -> Geometry:
-    """Returns the sizes for an image whose longest side becomes `input_size` pixels."""
+def geometry(image: Size, input_size: int, step: int) -> Geometry:
+    """Returns the sizes for an image whose longest side becomes `input_size` pixels, padded to multiples of `step`."""
     scale = input_size / max(image)
     height, width = (max(1, round(n * scale)) for n in image)
-    padded = (-(-height // SIZE_STEP) * SIZE_STEP, -(-width // SIZE_STEP) * SIZE_STEP)
+    padded = (-(-height // step) * step, -(-width // step) * step)
     return Geometry(image, (height, width), padded)
 
 

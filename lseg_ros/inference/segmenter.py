@@ -197,7 +197,7 @@ class Segmenter:
             ValueError: not such an array.
         """
         check_rgb(rgb)
-        sizes = geometry((rgb.shape[0], rgb.shape[1]), self.input_size)
+        sizes = geometry((rgb.shape[0], rgb.shape[1]), self.input_size, self._net.variant.size_step)
         with torch.inference_mode(), self._said_if_full(rgb.shape[1], rgb.shape[0]):
             if self._frames is not None:
                 coordinates, clock = self._frames.embed(rgb, sizes)

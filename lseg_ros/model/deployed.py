@@ -33,7 +33,7 @@ class DeployedEncoderDecoder(nn.Module):
             decoder: Type of all that follows.
         """
         super().__init__()
-        self.types = encoder, decoder
+        self.types, self.size_step = (encoder, decoder), fused.size_step
         # Modules are copied, so that they can be changed. Their weights are copied only when they are cast.
         whole = copy.deepcopy(fused, {id(tensor): tensor for tensor in chain(fused.parameters(), fused.buffers())})
         with torch.no_grad():
@@ -44,8 +44,8 @@ class DeployedEncoderDecoder(nn.Module):
         self.eval()
 
     def forward(self, images: Tensor) -> Tensor:
-        """Maps normalized [B,3,H,W] float32, H and W multiples of 32, to [B,R,h,w] float32 unit vectors."""
-        check_size(images.shape[-2], images.shape[-1])
+        """Maps normalized [B,3,H,W] float32, H and W multiples of `size_step`, to [B,R,h,w] float32 unit vectors."""
+        check_size(images.shape[-2], images.shape[-1], self.size_step)
         encoder, decoder = self.types
         pyramid = [level.to(decoder) for level in self.encoder(images.to(encoder))]
         x = self.decoder.finest.enlarge(self.head(self.decoder.refine(pyramid)))

@@ -29,12 +29,14 @@ class FusedEncoderDecoder(nn.Module):
 
     Attributes:
         basis: [D,R] float32, the matrix Q.
+        size_step: The variant's.
     """
 
     basis: Tensor
 
     def __init__(self, net: LSegNet) -> None:
         super().__init__()
+        self.size_step = net.variant.size_step
         weights = {id(tensor): tensor for tensor in chain(net.parameters(), net.buffers())}
         self.encoder, self.decoder = copy.deepcopy(net.encoder, weights), copy.deepcopy(net.decoder, weights)
         with torch.no_grad():
@@ -53,16 +55,17 @@ class FusedEncoderDecoder(nn.Module):
         """Encodes images.
 
         Args:
-            images: [B,3,H,W] float32, normalized with the variant's mean and std. H and W are multiples of 32.
+            images: [B,3,H,W] float32, normalized with the variant's mean and std. H and W are multiples of
+                `size_step`.
             precision: Precision of the encoder, as for `LSegNet.encode_image`.
 
         Returns:
             [B,R,h,w] float32 unit vectors.
 
         Raises:
-            ValueError: H or W is no multiple of 32.
+            ValueError: H or W is no multiple of `size_step`.
         """
-        check_size(images.shape[-2], images.shape[-1])
+        check_size(images.shape[-2], images.shape[-1], self.size_step)
         x = self.decoder.refine(encode_pyramid(self.encoder, images, precision))
         return functional.normalize(self.decoder.enlarge(self.head(x)).float(), dim=1)
 

@@ -20,7 +20,7 @@ from lseg_ros.model.text import TextEncoder
 from lseg_ros.model.variants import CnnBackbone, DeepLab, Variant, VitBackbone
 
 LOGIT_SCALE = Variant.logit_scale  # a constant of the paper, no weight
-SIZE_STEP = 32
+SIZE_STEP = Variant.size_step  # of all networks that are trained here
 TORCH_TYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
@@ -116,13 +116,13 @@ class LSegNet(nn.Module):
             [B,D,h,w] float32 unit vectors.
 
         Raises:
-            ValueError: H or W is no multiple of 32.
+            ValueError: H or W is no multiple of the variant's `size_step`.
         """
         return functional.normalize(self.pixel_vectors(images, precision).float(), dim=1)
 
     def pixel_vectors(self, images: Tensor, precision: torch.dtype = torch.float32) -> Tensor:
         """As `encode_image`, before the vectors are normalized."""
-        check_size(images.shape[-2], images.shape[-1])
+        check_size(images.shape[-2], images.shape[-1], self.variant.size_step)
         return self.decoder(encode_pyramid(self.encoder, images, precision))
 
     def logits(self, embedding: Tensor, text: Tensor) -> Tensor:
@@ -188,20 +188,17 @@ def encode_pyramid(encoder: nn.Module, images: Tensor, precision: torch.dtype) -
         return [level.float() for level in encoder(images)]
 
 
-def check_size(height: int, width: int) -> None:
-    """Checks that an image's sides are positive multiples of 32.
+def check_size(height: int, width: int, step: int) -> None:
+    """Checks that an image's sides are positive multiples of a number of pixels.
 
     Raises:
         ValueError: They are not. The message names the nearest sizes that are.
     """
-    if height > 0 and width > 0 and height % SIZE_STEP == 0 and width % SIZE_STEP == 0:
+    if height > 0 and width > 0 and height % step == 0 and width % step == 0:
         return
-    options = [
-        sorted({max(SIZE_STEP, n // SIZE_STEP * SIZE_STEP), -(-max(n, 1) // SIZE_STEP) * SIZE_STEP})
-        for n in (height, width)
-    ]
+    options = [sorted({max(step, n // step * step), -(-max(n, 1) // step) * step}) for n in (height, width)]
     raise ValueError(
-        f"images of {height}x{width} pixels do not fit the network; height and width must be multiples of {SIZE_STEP}. "
+        f"images of {height}x{width} pixels do not fit the network; height and width must be multiples of {step}. "
         f"Nearest: height {' or '.join(map(str, options[0]))}, width {' or '.join(map(str, options[1]))}. "
         "Segmenter resizes and pads for you"
     )

@@ -59,7 +59,7 @@ class HubBackbone:
     """An image encoder of the library transformers, which comes with its text encoder.
 
     Attributes:
-        kind: What the library calls this architecture.
+        kind: What the library calls this architecture: "tipsv2" or "siglip".
         repository: Where its weights are on the Hub.
         patch: Side of a patch in pixels.
         licence: Of the weights.
@@ -149,6 +149,7 @@ class Variant:
         mean: Mean of each color channel, for normalization of RGB in [0, 1].
         std: Standard deviation of each color channel.
         input_size: Default longest side of the network's input, in pixels.
+        size_step: Both sides of the network's input are multiples of this number of pixels.
         logit_scale: What cosines are multiplied with before the softmax; the paper's constant, or a model's own.
         head_block: Smoothing of the logits, or None.
         weights: File in `lseg_ros/weights` and its SHA-256, or None where users bring a checkpoint.
@@ -164,6 +165,7 @@ class Variant:
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
     input_size: int = 480
+    size_step: int = 32
     logit_scale: float = 1 / 0.07
     head_block: HeadBlock | None = None
     weights: tuple[str, str] | None = None
@@ -248,7 +250,8 @@ TIPSV2_B14 = Variant(
     templates=_TCL_TEMPLATES,
     mean=(0.0, 0.0, 0.0),
     std=(1.0, 1.0, 1.0),
-    input_size=512,  # of which the encoder sees 448, the size that it was trained with
+    input_size=448,  # as it was trained
+    size_step=14,
     logit_scale=1 / 0.005065968260169029,
 )
 TIPSV2_L14 = replace(
@@ -257,8 +260,26 @@ TIPSV2_L14 = replace(
     backbone=replace(_TIPS_B14, repository="google/tipsv2-l14", size=1_948_000_000),
     embed_dim=1024,
 )
+_SIGLIP2_B16 = HubBackbone("siglip", "google/siglip2-base-patch16-512", 16, "Apache-2.0", 1_503_000_000)
+# The weights hold the scale of the cosines.
+SIGLIP2_B16 = Variant(
+    "siglip2_b16",
+    _SIGLIP2_B16,
+    None,
+    "siglip",
+    768,
+    templates=("this is a photo of {}.",),
+    input_size=512,
+    size_step=16,
+)
+SIGLIP2_L16 = replace(
+    SIGLIP2_B16,
+    name="siglip2_l16",
+    backbone=replace(_SIGLIP2_B16, repository="google/siglip2-large-patch16-512", size=3_529_000_000),
+    embed_dim=1024,
+)
 # Run by the library transformers; their weights are fetched from the Hub.
-HUB_VARIANTS = {v.name: v for v in (TIPSV2_B14, TIPSV2_L14)}
+HUB_VARIANTS = {v.name: v for v in (TIPSV2_B14, TIPSV2_L14, SIGLIP2_B16, SIGLIP2_L16)}
 
 _SUFFIX = re.compile(
     r"(?P<name>\w+)\+(?P<kind>bottleneck|depthwise)(?P<depth>[1-9]\d?)(-(?P<activation>relu|lrelu|tanh))?"
@@ -292,8 +313,9 @@ def variant_named(name: str) -> Variant:
 def to_json(variant: Variant) -> str:
     """Writes a variant as JSON, without its weights file."""
     raw = asdict(replace(variant, weights=None))
-    if variant.logit_scale == Variant.logit_scale:
-        del raw["logit_scale"]  # as in files from before there was another
+    for name in ("logit_scale", "size_step"):
+        if raw[name] == getattr(Variant, name):
+            del raw[name]  # as in files from before there was another
     return json.dumps(raw)
 
 

@@ -45,6 +45,11 @@ def is_name(name_or_path: str | Path) -> bool:
     return not (path.suffix or len(path.parts) > 1 or path.is_file() or (path / HUB_CONFIG).is_file())
 
 
+def is_hub_file(path: Path) -> bool:
+    """Whether these are the weights in a folder as the Hub has it."""
+    return path.name == HUB_WEIGHTS and path.with_name(HUB_CONFIG).is_file()
+
+
 def is_from_hub(variant: Variant) -> bool:
     """Returns whether a variant's weights are a folder in the Hub's layout."""
     return isinstance(variant.backbone, HubBackbone)

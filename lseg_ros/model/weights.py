@@ -14,7 +14,7 @@ from lseg_ros.model.net import LSegNet
 from lseg_ros.model.reader import CheckpointError, own_copy, read_weights
 from lseg_ros.model.text import TextEncoder, build_text_encoder
 from lseg_ros.model.variants import VARIANTS, ClipText, Variant, from_json, to_json, variant_named
-from lseg_ros.model.weight_files import HUB_CONFIG, HUB_WEIGHTS, is_name, weights_path
+from lseg_ros.model.weight_files import is_hub_file, is_name, weights_path
 from lseg_ros.model.writer import write_safetensors
 
 FORMAT = "lseg_ros.v1"
@@ -41,7 +41,7 @@ def load_model(name_or_path: str | Path, variant: str | Variant | None = None) -
         variant = str(name_or_path)
     if isinstance(variant, str):
         variant = variant_named(variant)
-    if path.name == HUB_WEIGHTS and path.with_name(HUB_CONFIG).is_file():
+    if is_hub_file(path):
         return load_from_hub(path.parent, variant)
     state, metadata = read_weights(path)
     if "config" in metadata:

@@ -142,7 +142,7 @@ def test_every_variant_computes_where_its_weights_are(name: str) -> None:
 
 def test_scoring_computes_where_logits_are(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(upsampling, "_whole_limit", lambda device: 10**9)
-    sizes = geometry((60, 100), TINY.input_size)
+    sizes = geometry((60, 100), TINY.input_size, 32)
     best = best_labels(torch.empty(1, 5, 16, 24, device="meta"), sizes, (60, 100))
     tensors: list[Tensor] = [best.index, best.logit, best.share]
     assert all(tensor.is_meta and tensor.shape == (60, 100) for tensor in tensors)

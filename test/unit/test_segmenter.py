@@ -21,13 +21,14 @@ LABELS = ["road", "grass", "sky", "car"]
 
 
 def test_geometry_keeps_the_aspect_and_pads_to_32() -> None:
-    sizes = geometry((480, 640), 480)
+    sizes = geometry((480, 640), 480, 32)
     assert (sizes.resized, sizes.padded) == ((360, 480), (384, 480))
-    assert geometry((1, 1000), 480).resized == (1, 480)
+    assert geometry((1, 1000), 480, 32).resized == (1, 480)
+    assert geometry((480, 640), 448, 14).padded == (336, 448)
 
 
 def test_input_is_resized_padded_with_black_and_normalised() -> None:
-    sizes = geometry((60, 100), 96)  # -> 58 x 96, padded to 64 x 96
+    sizes = geometry((60, 100), 96, 32)  # -> 58 x 96, padded to 64 x 96
     x = to_input(RGB, sizes, TINY, torch.device("cpu"))
     assert x.shape == (1, 3, 64, 96)
     for channel in range(3):
@@ -46,7 +47,7 @@ def test_the_whole_chain_against_its_definition() -> None:
         [LabelSpec("road", prompts=("road", "street")), LabelSpec("sky"), LabelSpec("x", background=True)]
     )
     result = segmenter.segment(RGB)
-    x = to_input(RGB, geometry((60, 100), 96), TINY, torch.device("cpu"))
+    x = to_input(RGB, geometry((60, 100), 96, 32), TINY, torch.device("cpu"))
     with torch.no_grad():
         small = net.logits(net.encode_image(x), net.encode_text(["road", "street", "sky", "x"]))
         small = torch.stack([small[0, :2].amax(0), small[0, 2], small[0, 3]])[None]

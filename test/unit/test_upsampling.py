@@ -29,7 +29,7 @@ def plain(logits: Tensor, sizes: Geometry, output: Size) -> Tensor:
 
 
 def case(image: Size, input_size: int, count: int) -> tuple[Tensor, Geometry]:
-    sizes = geometry(image, input_size)
+    sizes = geometry(image, input_size, 32)
     generator = torch.Generator().manual_seed(count)
     return 4 * torch.randn(1, count, sizes.padded[0] // 4, sizes.padded[1] // 4, generator=generator), sizes
 

@@ -39,7 +39,7 @@ _LEAST_COSINE = {
     "bfloat16": 0.95,
     "int8": 0.8,
 }  # least mean over pixels; with other weights the mean is about 0
-_CHECK_SIZE = (64, 96)
+_CHECK_SIZE = (2, 3)  # height and width, in steps of the network
 
 
 def backend_for(name: str, request: Request) -> Backend:
@@ -210,13 +210,13 @@ def _exact(request: Request, images: Tensor) -> Tensor:
 
 
 def _picture(request: Request) -> Tensor:
-    """Returns a [1,3,64,96] test picture with slopes, an edge and a spot, from -1 to 1.
+    """Returns a [1,3,H,W] test picture of a few steps with slopes, an edge and a spot, from -1 to 1.
 
     If an exported file takes a single size, the picture has that size.
     """
     exported = request.exported
     size = None if exported is None or not exported.is_file() else size_of(exported)
-    height, width = size or _CHECK_SIZE
+    height, width = size or (steps * request.encoder.size_step for steps in _CHECK_SIZE)
     y, x = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
     return torch.stack([x, y * x.abs(), ((x * x + y * y) < 0.3).float()])[None].to(request.device)
 

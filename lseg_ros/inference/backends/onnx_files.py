@@ -1,7 +1,7 @@
 """The image encoder as an ONNX file.
 
 Its input is `images` [1,3,height,width], its output is `coordinates` [1,R,h,w], both float32. Height and width are any
-multiples of 32, unless the file was exported for one size.
+multiples of the variant's `size_step`, unless the file was exported for one size.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ Size = tuple[int, int]  # height, width
 _FORMAT = "1"  # version of the stored files, part of their names
 _OPSET = 17  # every ONNX Runtime and OpenVINO for Python 3.10 or newer reads it
 _ABANDONED = 86400  # seconds; a partial file that is older was left by a process that was killed
-_TRACED = (256, 320)  # height and width of the image with which the graph is recorded; the graph takes any size
+_TRACED = (8, 10)  # height and width, in steps, of the image with which the graph is recorded; it takes any size
 
 _KEY, _TYPE, _SIZE = "lseg_weights", "lseg_precision", "lseg_size"
 # Entries of a map as protobuf writes them: the key, the tag of the value, the value's length, and the value.
@@ -63,10 +63,11 @@ def export_onnx(encoder: FusedEncoderDecoder, path: Path, size: Size | None = No
     Args:
         encoder: The encoder in eval mode.
         path: The file to write. It is replaced at the end.
-        size: The only height and width that the file will take, multiples of 32; None for any.
+        size: The only height and width that the file will take, multiples of `size_step`; None for any.
     """
     free = {"images": {2: "height", 3: "width"}, "coordinates": {2: "rows", 3: "columns"}}
     device = encoder.basis.device
+    traced = size or tuple(steps * encoder.size_step for steps in _TRACED)
     # torch's newer exporter needs onnxscript and several seconds for the same graph. Older versions of torch have only
     # the old one, and no option.
     options: dict[str, Any] = {"dynamo": False} if "dynamo" in inspect.signature(torch.onnx.export).parameters else {}
@@ -74,7 +75,7 @@ def export_onnx(encoder: FusedEncoderDecoder, path: Path, size: Size | None = No
         warnings.simplefilter("ignore")  # recording turns the size checks and the batch of one into constants, rightly
         torch.onnx.export(
             _Images(encoder).eval(),
-            (torch.zeros(1, 3, *(size or _TRACED), device=device),),
+            (torch.zeros(1, 3, *traced, device=device),),
             str(part),
             input_names=["images"],
             output_names=["coordinates"],

@@ -23,7 +23,7 @@ def export_float16(encoder: FusedEncoderDecoder, path: Path, size: Size) -> None
     Args:
         encoder: The encoder in eval mode.
         path: The file to write. It is replaced at the end.
-        size: Height and width of images, multiples of 32. TensorRT builds an engine for it.
+        size: Height and width of images, multiples of `size_step`. TensorRT builds an engine for it.
 
     Raises:
         BackendError: onnx or onnxruntime is not installed.
