@@ -101,6 +101,7 @@ def run(options: argparse.Namespace) -> int:
             "backend": options.backend,
             "exported file": sha256(options.exported) if options.exported else None,
             "input size": segmenter.input_size,
+            "size of windows": options.window,
             "threshold": segmenter.threshold,
         }
         partial = PartialBag(options.output, outputs.topics(), made_with)

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lseg_ros.cli.options import user_path
+from lseg_ros.cli.options import WINDOW_HELP, user_path
 from lseg_ros.files import sha256
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ def add_to(commands: Any) -> None:
         default=[],
         help="the model's config/train/*.yaml, and that of the weights it began with: tell which words it has met",
     )
+    parser.add_argument("--input-size", type=int, help="longest side in pixels that the network sees")
+    parser.add_argument("--window", type=int, help=WINDOW_HELP)
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     parser.add_argument(
         "--multiscale", action="store_true", help="measure the original's slow evaluation over scales and mirrors, too"
@@ -92,7 +94,7 @@ def _run_dense(options: argparse.Namespace, config: "EvalConfig", data: "Dataset
     if options.labels is not None:
         words = [word.strip() for word in options.labels.split(",")]
         check_words(words, data.labels, "--labels")
-    scorer = Scorer(load_model(options.model), options.device)
+    scorer = Scorer(load_model(options.model), options.device, options.input_size, options.window)
     indices = _progress(len(data), options.limit, "image")
     if not options.out:
         print(table(words, evaluate(scorer, data, words, indices)))
@@ -113,10 +115,19 @@ def _run_episodes(options: argparse.Namespace, config: "EvalConfig", episodes: "
     from lseg_ros.evaluation.report import write_report
     from lseg_ros.evaluation.scoring import Scorer
 
-    if options.labels or options.multiscale or config.labels or config.words or config.unseen:
+    if (
+        options.labels
+        or options.multiscale
+        or options.input_size
+        or options.window
+        or config.labels
+        or config.words
+        or config.unseen
+    ):
         raise ValueError(
-            f"{options.config} holds episodes, which the original measures in one pass under the classes' own names; "
-            "leave out --labels, --multiscale, and labels, words and unseen in the file"
+            f"{options.config} holds episodes, which the original measures in one pass at {SIDE}x{SIDE} pixels under "
+            "the classes' own names; leave out --labels, --multiscale, --input-size, --window, and labels, words and "
+            "unseen in the file"
         )
     scorer = Scorer(load_model(options.model), options.device, input_size=SIDE)
     result = measure_episodes(scorer, episodes, _progress(len(episodes), options.limit, "episode"))
@@ -166,6 +177,7 @@ def _subject(options: argparse.Namespace, scorer: "Scorer", data: str, size: int
         device=str(segmenter.device),
         precision=segmenter.precision,
         input_size=segmenter.input_size,
+        window=segmenter.window,
         data=data,
         size=size,
         config=options.config.name,

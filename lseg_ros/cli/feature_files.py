@@ -137,7 +137,12 @@ class Feature3dgs(FeatureFile):
         """As `FeatureFile`."""
         segmenter = self._segmenter
         values, sizes = unnormalized(
-            segmenter.net, rgb, segmenter.input_size, segmenter.precision, over_sizes=self._multiscale
+            segmenter.net,
+            rgb,
+            segmenter.input_size,
+            segmenter.precision,
+            window=segmenter.window,
+            over_sizes=self._multiscale,
         )
         scale = min(1.0, _LONGEST_3DGS / max(sizes.image))
         height, width = (max(1, round(side * scale)) for side in sizes.image)

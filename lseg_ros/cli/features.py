@@ -124,6 +124,7 @@ def _made_with(
         "list of points": None if kind.points is None else hashlib.sha256(kind.points.tobytes()).hexdigest(),
         "model": model["weights_sha256"],
         "input size": options.input_size or (None if kind.format == "openscene" else segmenter.input_size),
+        "size of windows": options.window,
         "kind of device": segmenter.device.type,
         "precision": segmenter.precision,
         "backend": options.backend,

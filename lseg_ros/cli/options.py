@@ -16,6 +16,11 @@ VARIANT_HELP = (
     "as lseg_ros.model.variants.to_json writes them"
 )
 
+WINDOW_HELP = (
+    "side in pixels of overlapping windows in which the network sees an input of --input-size, for encoders that were "
+    "trained with images of one size"
+)
+
 
 def add_segmenter_options(parser: argparse.ArgumentParser) -> None:
     """Adds the labels, the model and what runs it: all that `segmenter_of` reads."""
@@ -33,6 +38,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default="lseg_mini", help="variant or weights file (default: lseg_mini)")
     parser.add_argument("--variant", help=VARIANT_HELP)
     parser.add_argument("--input-size", type=int, help="longest side in pixels that the network sees")
+    parser.add_argument("--window", type=int, help=WINDOW_HELP)
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     parser.add_argument(
         "--precision", default="auto", help="auto, float32, tf32, float16, bfloat16 or int8 (default: auto)"
@@ -67,6 +73,8 @@ def unlabelled_segmenter_of(
     options: argparse.Namespace, device: str | None = None, *, threshold: float = 0.0, rules: "IdRules | None" = None
 ) -> "Segmenter":
     """As `segmenter_of`, with no labels yet."""
+    if options.window is not None and getattr(options, "multiscale", False):
+        raise ValueError("--multiscale has windows of its own; leave out --window")
     from lseg_ros import Segmenter, load_model
 
     return Segmenter(
@@ -74,6 +82,7 @@ def unlabelled_segmenter_of(
         options.device if device is None else device,
         options.precision,
         options.input_size,
+        window=options.window,
         backend=options.backend,
         exported=options.exported,
         threshold=threshold,

@@ -21,9 +21,11 @@ from lseg_ros.model.net import LSegNet
 class Scorer:
     """Runs a network as the node does, with `Segmenter`'s sizes and precision."""
 
-    def __init__(self, net: LSegNet, device: str = "auto", input_size: int | None = None) -> None:
+    def __init__(
+        self, net: LSegNet, device: str = "auto", input_size: int | None = None, window: int | None = None
+    ) -> None:
         """Makes a `Segmenter` of the network, with its arguments and errors. It owns the network from then on."""
-        self.segmenter = Segmenter(net, device, input_size=input_size)
+        self.segmenter = Segmenter(net, device, input_size=input_size, window=window)
         self.net = net
 
     def encode_text(self, phrases: Sequence[str]) -> Tensor:

@@ -15,6 +15,7 @@ class Subject:
         device: The device that ran it.
         precision: Precision of the image encoder.
         input_size: Longest side of the network's input, in pixels.
+        window: Side of the windows in which the network sees it, in pixels; None: as a whole.
         data: Name of the data set.
         size: Number of its images or episodes.
         config: Name of the configuration file.
@@ -27,6 +28,7 @@ class Subject:
     device: str
     precision: str
     input_size: int
+    window: int | None
     data: str
     size: int
     config: str

@@ -14,7 +14,8 @@ class ImageEmbedding:
     """The network's result for an image. It can be scored under any labels at any time.
 
     Attributes:
-        coordinates: [1,R,h,w] unit vectors, in `basis`; see `lseg_ros.model.fused_encoder_decoder`.
+        coordinates: [1,R,h,w] unit vectors, or means of such, of a length up to 1. They are in `basis`; see
+            `lseg_ros.model.fused_encoder_decoder`.
         basis: [D,R], leads from coordinates to the space of the text.
         sizes: The sizes of the image.
         times: Returns `stage_ms`.

@@ -16,6 +16,7 @@ from lseg_ros.inference.multiscale import multiscale
 from lseg_ros.inference.numerics import float32_products
 from lseg_ros.inference.preprocess import Geometry, Size, check_rgb, geometry, to_input
 from lseg_ros.inference.upsampling import resized
+from lseg_ros.inference.windows import in_windows
 from lseg_ros.model.net import TORCH_TYPES, LSegNet
 
 if TYPE_CHECKING:
@@ -138,7 +139,13 @@ def enlarged(values: Tensor, sizes: Geometry, output: Size) -> Tensor:
 
 
 def unnormalized(
-    net: LSegNet, rgb: NDArray[np.uint8], input_size: int, precision: str, *, over_sizes: bool = False
+    net: LSegNet,
+    rgb: NDArray[np.uint8],
+    input_size: int,
+    precision: str,
+    *,
+    window: int | None = None,
+    over_sizes: bool = False,
 ) -> tuple[Tensor, Geometry]:
     """Computes pixel vectors before they are normalized. PyTorch runs the network.
 
@@ -147,6 +154,7 @@ def unnormalized(
         rgb: [H,W,3] uint8.
         input_size: Longest side in pixels that the network sees.
         precision: Precision of the image encoder.
+        window: Side in pixels of windows in which the network sees its input; None: as a whole.
         over_sizes: Whether to average over the sizes, mirror images and windows of the original's evaluation, as
             `Segmenter.embed_multiscale` does. Otherwise there is one pass.
 
@@ -158,8 +166,14 @@ def unnormalized(
     """
     check_rgb(rgb)
     kind = TORCH_TYPES.get(precision, torch.float32)
+    step = net.variant.size_step
+
+    def encode(images: Tensor) -> Tensor:
+        return net.pixel_vectors(images, kind).float()
+
     with torch.inference_mode(), float32_products(net.device, tf32=precision == "tf32"):
         if over_sizes:
-            return multiscale(lambda window: net.pixel_vectors(window, kind), rgb, net.variant, net.device, coarse=True)
-        sizes = geometry((rgb.shape[0], rgb.shape[1]), input_size, net.variant.size_step)
-        return net.pixel_vectors(to_input(rgb, sizes, net.variant, net.device), kind).float(), sizes
+            return multiscale(encode, rgb, net.variant, net.device, coarse=True)
+        sizes = geometry((rgb.shape[0], rgb.shape[1]), input_size, step)
+        images = to_input(rgb, sizes, net.variant, net.device)
+        return (encode(images) if window is None else in_windows(encode, images, window, step)), sizes

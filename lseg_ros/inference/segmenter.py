@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from lseg_ros.files import from_home
-from lseg_ros.inference.backends.base import Request
+from lseg_ros.inference.backends.base import Backend, Request
 from lseg_ros.inference.backends.choose import backend_for, precision_for
 from lseg_ros.inference.competition import Competition
 from lseg_ros.inference.cuda_graphs import Recorder, free_cached, full_memory_said
@@ -32,6 +32,7 @@ from lseg_ros.inference.protocol import FeatureGrid, PhraseMatch, PixelShares
 from lseg_ros.inference.reading import check_told_apart, remarks, without_same
 from lseg_ros.inference.stage_times import StageClock
 from lseg_ros.inference.upsampling import at_pixel, best_labels, resized, shares
+from lseg_ros.inference.windows import Windows, check_window
 from lseg_ros.model.fused_encoder_decoder import FusedEncoderDecoder
 from lseg_ros.model.net import TORCH_TYPES, LSegNet
 
@@ -51,6 +52,7 @@ class Segmenter:
         precision: str = "auto",
         input_size: int | None = None,
         *,
+        window: int | None = None,
         backend: str = "torch",
         exported: str | Path | None = None,
         output_size: Size | None = None,
@@ -66,6 +68,8 @@ class Segmenter:
             precision: of the image encoder; "auto" is float32 on a CPU and with onnxruntime, float16 on a
                 GPU, and int8 where `exported` holds that. "float32" is exact on a GPU too; "tf32" is not.
             input_size: longest side in pixels that the network sees; None for the variant's own.
+            window: side in pixels of overlapping windows in which the network sees its input, as large as `input_size`
+                says; None: as a whole. For encoders that were trained with images of one size.
             backend: what runs the image encoder: torch, onnxruntime, openvino, tensorrt, or "auto" for the fastest.
             exported: file of `lseg export` for the backend to run; None: one is made of the network where needed.
             output_size: height and width of masks; None for the image's.
@@ -83,6 +87,9 @@ class Segmenter:
         self.input_size = net.variant.input_size if input_size is None else input_size
         if self.input_size < 1:
             raise ValueError(f"input_size is {self.input_size}; it must be at least 1 pixel")
+        if window is not None:
+            check_window(window, net.variant.size_step, self.input_size)
+        self.window = window
         if output_size is not None and min(output_size) < 1:
             raise ValueError(f"output_size is {output_size}; both sides must be at least 1 pixel")
         if not 0.0 <= threshold <= 1.0:
@@ -100,10 +107,13 @@ class Segmenter:
         self._encoder = FusedEncoderDecoder(net).to(self.device).eval()
         self._basis = self._encoder.basis
         self._backend = backend_for(backend, Request(self._encoder, self.device, self.precision, exported))
+        self._encode: Backend = self._backend
+        if window is not None:
+            self._encode = Windows(self._backend, window, net.variant.size_step)
         self._frames: GpuFrames | None = None
         if self.device.type == "cuda":
             tf32, recordable = self.precision == "tf32", self._backend.recordable
-            self._frames = GpuFrames(net, self._backend, Recorder(self.device), tf32=tf32, capture=recordable)
+            self._frames = GpuFrames(net, self._encode, Recorder(self.device), tf32=tf32, capture=recordable)
             if recordable:  # then it has the image side's weights in a type of its own
                 self._encoder.to("cpu")
         self._clock = clock
@@ -205,7 +215,7 @@ class Segmenter:
                 clock = StageClock(self.device)
                 images = to_input(rgb, sizes, self._net.variant, self.device)
                 clock.mark("preprocess")
-                coordinates = self._backend(images)
+                coordinates = self._encode(images)
                 clock.mark("encode")
         return ImageEmbedding(coordinates, self._basis, sizes, clock.milliseconds)
 
@@ -301,7 +311,7 @@ class Segmenter:
         """Gives the network and the device's memory back; the segmenter cannot be used afterwards."""
         self._net.to("cpu")
         self._encoder.to("cpu")
-        del self._backend, self._basis
+        del self._backend, self._encode, self._basis
         self._frames = None
         self._competition, self._text_of = replace(self._competition, text=torch.empty(0)), {}
         free_cached(self.device)

@@ -50,6 +50,7 @@ def build_segmenter(params: NodeParams) -> SegmenterLike:
             params.device,
             params.precision,
             params.input_size or None,
+            window=params.window or None,
             backend=params.backend,
             exported=params.exported or None,
             threshold=params.threshold,

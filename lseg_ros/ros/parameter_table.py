@@ -73,6 +73,12 @@ class NodeParams:
         "Longest side in pixels of the image that the network sees; 0: the model's own. Smaller is faster and coarser.",
         limits=(0, 4096),
     )
+    window: int = _parameter(
+        0,
+        "Side in pixels of overlapping windows in which the network sees an image of `input_size`; 0: as a whole. For "
+        "encoders that were trained with images of one size, see docs/encoders.md.",
+        limits=(0, 4096),
+    )
 
     cameras: list[str] = _parameter(
         [],

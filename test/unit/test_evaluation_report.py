@@ -185,6 +185,14 @@ def test_multiscale_stands_beside_the_single_pass(
     assert f"{100 * thorough:.1f}pixel accuracy, multi-scale" in Page((tmp_path / "report.html").read_text()).text
 
 
+def test_sizes_that_are_asked_for_are_used_and_stand_in_the_report(folder: Path, tmp_path: Path) -> None:
+    sizes = ("--input-size", "64", "--window", "32")
+    assert main(arguments(folder, "--limit", "1", *sizes, "--out", str(tmp_path))) == 0
+    subject = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["subject"]
+    assert (subject["input_size"], subject["window"]) == (64, 32)
+    assert "longest side 64 pixels, in windows of 32" in Page((tmp_path / "report.html").read_text()).text
+
+
 @pytest.fixture
 def few_shot(folder: Path, tmp_path: Path) -> Path:
     """FSS-1000's test classes with one image each. Only the first and the middle one can be read."""
@@ -215,8 +223,9 @@ def test_report_of_episodes(few_shot: Path, capsys: pytest.CaptureFixture[str]) 
 
 
 def test_episodes_have_their_own_words(few_shot: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(arguments(few_shot, "--labels", "a,b")) == 1
-    assert "holds episodes, which the original measures in one pass" in capsys.readouterr().err
+    for more in (("--labels", "a,b"), ("--input-size", "96"), ("--window", "64")):
+        assert main(arguments(few_shot, *more)) == 1
+        assert "holds episodes, which the original measures in one pass" in capsys.readouterr().err
 
 
 def test_without_a_folder_it_only_prints(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -29,7 +29,7 @@ from lseg_ros.model.variants import HUB_VARIANTS, SIGLIP2_B16, TIPSV2_B14, TIPSV
 
 pytest.importorskip("transformers", minversion="5.14", reason="these models need the extra hub")
 
-SAVE = {"small_tips": save_tips, "small_siglip": save_siglip}
+SAVE: dict[str, Callable[[Path], object]] = {"small_tips": save_tips, "small_siglip": save_siglip}
 RGB = np.random.default_rng(0).integers(0, 256, (60, 100, 3), dtype=np.uint8)
 
 
