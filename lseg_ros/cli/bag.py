@@ -52,10 +52,10 @@ def add_to(commands: Any) -> None:
         default="mask,confidence",
         help="of mask, confidence, overlay and color, separated by commas (default: mask,confidence)",
     )
-    parser.add_argument("--copy", action="store_true", help="put everything that IN has into OUT, too")
+    parser.add_argument("--copy", action="store_true", help="also copy everything in IN to OUT")
     there = parser.add_mutually_exclusive_group()
-    there.add_argument("--overwrite", action="store_true", help="replace OUT if it is there")
-    there.add_argument("--resume", action="store_true", help="do nothing if OUT is there, which is whole then")
+    there.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")
+    there.add_argument("--resume", action="store_true", help="do nothing if OUT exists, because it is then complete")
     parser.set_defaults(run=run)
 
 

@@ -23,15 +23,15 @@ def add_to(commands: Any) -> None:
     """Adds the command to argparse's subparsers."""
     parser = commands.add_parser(
         "convert",
-        help="rewrite a checkpoint as a small file that says all about itself",
+        help="rewrite a checkpoint as a small file that describes itself",
         description="Reads a checkpoint of the original LSeg, a plain state dict or a file of ours, and writes "
         "safetensors with all that is needed to load it again. What LSeg does not use is left out, and named.",
     )
     parser.add_argument("input", help="the checkpoint, or a variant whose weights are here")
     parser.add_argument("output", type=user_path, help="the file to write, *.safetensors")
     parser.add_argument("--variant", help=VARIANT_HELP)
-    parser.add_argument("--half", action="store_true", help="write float16: half the size, slightly other numbers")
-    parser.add_argument("--licence", help="of the weights, to be written into the file (default: as the input says)")
+    parser.add_argument("--half", action="store_true", help="write float16: half the size, slightly different numbers")
+    parser.add_argument("--licence", help="of the weights, written into the file (default: the input's)")
     parser.add_argument("--force", action="store_true", help="overwrite the output")
     parser.set_defaults(run=run)
 

@@ -32,7 +32,7 @@ def add_to(commands: Any) -> None:
         type=user_path,
         nargs="+",
         default=[],
-        help="the model's config/train/*.yaml, and that of the weights it began with: tell which words it has met",
+        help="the model's config/train/*.yaml, and that of its initial weights, to show which words it was trained on",
     )
     parser.add_argument("--input-size", type=int, help="longest side in pixels that the network sees")
     parser.add_argument("--window", type=int, help=WINDOW_HELP)

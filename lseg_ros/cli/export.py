@@ -51,10 +51,13 @@ def add_to(commands: Any) -> None:
     parser.add_argument("output", type=user_path, help="the file to write, *.onnx")
     parser.add_argument("--variant", help=VARIANT_HELP)
     parser.add_argument(
-        "--precision", default="float32", choices=("float32", "float16"), help="of the numbers (default: float32)"
+        "--precision", default="float32", choices=("float32", "float16"), help="type of the numbers (default: float32)"
     )
     parser.add_argument(
-        "--image", type=_image_size, metavar="WIDTHxHEIGHT", help="the camera's, for float16 (default: a square)"
+        "--image",
+        type=_image_size,
+        metavar="WIDTHxHEIGHT",
+        help="size of the camera's images, for float16 (default: a square)",
     )
     parser.add_argument(
         "--calibrate", nargs="+", metavar="PHOTO", help="photos, or folders of them, like those that will be segmented"

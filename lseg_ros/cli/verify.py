@@ -106,7 +106,7 @@ def run(options: argparse.Namespace) -> int:
                 _show(further)
                 findings += further
     good = all(finding.ok for finding in findings)
-    print(f"{options.file.name} {'looks like' if good else 'is not, or not wholly,'} the published network")
+    print(f"{options.file.name} {'looks like' if good else 'is not, or not completely,'} the published network")
     return 0 if good else 1
 
 
@@ -119,7 +119,7 @@ def _check_photos(segmenter: "Segmenter", options: argparse.Namespace) -> "list[
     from lseg_ros.model.published import Finding
 
     if find_spec("sklearn") is None:
-        print("(the photographs are left out, for they come with scikit-learn; run: pip install scikit-learn)")
+        print("(the photographs are left out, because they come with scikit-learn; run: pip install scikit-learn)")
         return []
     import numpy as np
     from sklearn.datasets import load_sample_image

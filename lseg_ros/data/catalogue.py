@@ -92,7 +92,9 @@ def _by_layers(entry: dict[str, Any], root: Path, where: str, words: Words, with
     missing = {"images", "layers"} - entry.keys()
     if unknown or missing:
         problem = f"unknown {sorted(unknown)[0]!r}" if unknown else f"missing {sorted(missing)[0]!r}"
-        raise ConfigError(f"{where}: {problem}; a data set has images, layers, and at will only, leave_out and upright")
+        raise ConfigError(
+            f"{where}: {problem}; a data set has images, layers, and optionally only, leave_out and upright"
+        )
     layers = []
     for layer in _list(entry["layers"], where, "layers"):
         if not isinstance(layer, Mapping) or layer.keys() != {"masks", "labels"}:

@@ -227,8 +227,8 @@ class ImageReader:
             self._warned = True
             how, other = ("turned upright", "false") if self._upright else ("left as it is stored", "true")
             logger.warning(
-                "%s is %s, and its EXIF orientation is %d; so are further ones; if masks were made otherwise they do "
-                "not fit: say 'upright: %s' in the data set's entry",
+                "%s is %s, and its EXIF orientation is %d; further ones are read alike; if masks were made "
+                "otherwise, they do not fit: set 'upright: %s' in the data set's entry",
                 path,
                 how,
                 orientation,

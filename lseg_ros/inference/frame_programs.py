@@ -94,7 +94,7 @@ class ImageProgram:
         if not self._seen:
             if not bool(torch.isfinite(coordinates).all()):
                 raise BackendError(
-                    "numbers in this network get too large for its precision, as those of float16 end at 65504; "
+                    "numbers in this network are too large for its precision (float16 ends at 65504); "
                     "set precision to tf32, bfloat16 or float32"
                 )
             self._seen = True

@@ -104,10 +104,10 @@ def _spread(state: Mapping[str, Tensor]) -> Finding:
     plain = [key for key in plain if not key.startswith(_UNUSED_UNIT)]
     if odd:
         values = ", ".join(f"{key} {spreads[key]:.2g}" for key in odd[:_LISTED])
-        return Finding(False, f"{len(odd)} matrices spread as no trained ones do ({values})")
+        return Finding(False, f"{len(odd)} matrices have standard deviations that no trained network has ({values})")
     if plain:
-        return Finding(False, f"weights are all alike in {_some(plain)}, as before any training")
-    return Finding(True, f"{len(spreads)} matrices spread as those of trained networks do")
+        return Finding(False, f"weights are all equal in {_some(plain)}, as before any training")
+    return Finding(True, f"{len(spreads)} matrices have standard deviations as in trained networks")
 
 
 def _precision(state: Mapping[str, Tensor]) -> Finding:

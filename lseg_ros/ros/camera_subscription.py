@@ -113,8 +113,8 @@ class CameraSubscription:
         """Returns why nothing arrives from publishers whose type and QoS fit."""
         if all(publisher.node_name == _UNKNOWN_NAME for publisher in publishers):
             return (
-                f"a publisher of {self.topic} is seen and nothing of it arrives, not even its node's name; are both of "
-                "one user, and in containers with --ipc=host --network=host?"
+                f"a publisher of {self.topic} is visible, but nothing arrives from it, not even its node's name; do "
+                "both run as one user, and in containers with --ipc=host --network=host?"
             )
         fact = f"{_who(publishers[0])} publishes {self.topic}, its quality of service fits, and nothing arrives"
         if self._profile.reliability == ReliabilityPolicy.RELIABLE:

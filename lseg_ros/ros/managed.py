@@ -52,4 +52,4 @@ class ConfigureWatch:
         if not managers:
             return f"{what}, and there is none; start one, or: ros2 lifecycle set {name} configure"
         calls = " or ".join(f'ros2 service call {manager} {_MANAGER} "{{command: 0}}"' for manager in managers)
-        return f"{what}; one that took it for active does so when told to start up again: {calls}"
+        return f"{what}; if it takes the node for active, tell it to start up again: {calls}"

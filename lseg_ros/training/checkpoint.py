@@ -68,7 +68,7 @@ def load_state(path: Path, config: TrainConfig, processes: int, device: torch.de
     if state["processes"] != processes:
         raise ValueError(
             f"{path} is of a run of {state['processes']} processes, and here are {processes}; "
-            "it goes on with as many as it was begun with"
+            "continue it with the same number"
         )
     return state
 

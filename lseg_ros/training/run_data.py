@@ -37,7 +37,7 @@ def open_sources(config: TrainConfig, root: Path) -> dict[str, Source]:
         elif len(source.labels) < 2:
             raise ConfigError(
                 f"the source {name!r} has one label alone, {source.labels}, which would win everywhere and teach "
-                "nothing; label what it is told from, too, such as other"
+                "nothing; add a label for everything else, such as other"
             )
         sources[name] = source
     named = set().union(*(labels_of(entry.data) for entry in config.sources.values()))

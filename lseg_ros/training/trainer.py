@@ -294,7 +294,9 @@ class Trainer:
             if self.scaler is not None:
                 self.scaler.load_state_dict(state["scaler"])
         if not self.world.same(self.step):
-            raise ValueError(f"not all processes find the same {self.out / 'last.pt'}; they need a folder they all see")
+            raise ValueError(
+                f"not all processes have the same {self.out / 'last.pt'}; give a folder that all of them share"
+            )
 
     def _averaged(self) -> LSegNet:
         """Returns a copy of the network with the averaged weights, if they are averaged."""

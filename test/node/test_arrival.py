@@ -267,6 +267,6 @@ def test_a_publisher_without_a_name(monkeypatch: pytest.MonkeyPatch, graph: Grap
     monkeypatch.setattr(graph.node, "get_publishers_info_by_topic", without_names)
     reports = graph.collect(DiagnosticArray, "diagnostics")
     graph.collect(Image, "lseg/mask")
-    said = "not even its node's name; are both of one user, and in containers with --ipc=host"
+    said = "not even its node's name; do both run as one user, and in containers with --ipc=host"
     graph.until(lambda: reports and said in reports[-1].status[0].message, "the advice")
     assert "_NODE_NAME_UNKNOWN_" not in reports[-1].status[0].message

@@ -85,8 +85,8 @@ def as_before_training(state: State) -> None:
         (counted, "never trained"),
         (once_more, r"has counted \[0, 100, 101\] batches"),
         (lambda state: state.update({"clip_pretrained.logit_scale": torch.tensor(2.66)}), "2.6600; in OpenAI's"),
-        (lambda state: state.update({KERNEL: state[KERNEL] * 100}), f"1 matrices spread .*{KERNEL}"),
-        (as_before_training, "weights are all alike in scratch.refinenet2"),
+        (lambda state: state.update({KERNEL: state[KERNEL] * 100}), f"1 matrices have standard deviations .*{KERNEL}"),
+        (as_before_training, "weights are all equal in scratch.refinenet2"),
         (in_half, "the published file has CLIP in float16"),
     ],
 )
@@ -116,7 +116,7 @@ def test_the_command_judges_and_draws(tmp_path: Path, small: None, capsys: pytes
     lines = capsys.readouterr().out.splitlines()
     assert sum(line.startswith("ok ") for line in lines) >= 6  # the tensors
     assert any(line.startswith("NOT") and "area is" in line for line in lines)  # random weights find no temple
-    assert lines[-1] == "demo.ckpt is not, or not wholly, the published network"
+    assert lines[-1] == "demo.ckpt is not, or not completely, the published network"
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["demo_china.png", "demo_flower.png"]
 
 

@@ -47,8 +47,8 @@ def _instead(folder: Path | None, reason: str) -> Path:
         raise OSError(EACCES, "somebody else can write to it", str(temporary))
     where = "no folder can be used as cache" if folder is None else f"the cache {folder} cannot be written"
     sentence = (
-        f"{where} ({reason}); what backends need is kept in {temporary}, and made anew, which takes seconds, when the "
-        f"system has cleared that; set {'HOME or ' if folder is None else ''}XDG_CACHE_HOME to a folder that can be "
+        f"{where} ({reason}); files of backends are kept in {temporary}; when the system has cleared it, making them "
+        f"again takes seconds; set {'HOME or ' if folder is None else ''}XDG_CACHE_HOME to a folder that can be "
         "written"
     )
     if sentence not in _logged:

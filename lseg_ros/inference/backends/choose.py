@@ -195,7 +195,7 @@ def _checked(name: str, request: Request) -> Backend:
             raise
         except Exception as error:  # a library may raise anything
             if again and name != "torch" and forget_onnx(request):
-                logger.warning("%s could not use what was stored for it (%s); making it anew", name, first_line(error))
+                logger.warning("%s could not use its stored file (%s); it is made again", name, first_line(error))
                 continue
             what = name if request.exported is None else f"{name} with {request.exported}"
             raise BackendError(f"{what} does not run: {first_line(error)}") from error
@@ -232,7 +232,7 @@ def _compare(coordinates: Tensor, plain: Tensor, request: Request) -> None:
     if request.precision == "float32":
         worst = (coordinates - plain).abs().max().item()
         if not worst <= _TOLERANCE:
-            raise _DifferError(f"its numbers are up to {worst:.2g} from PyTorch's; is the file of other weights?")
+            raise _DifferError(f"its numbers differ from PyTorch's by up to {worst:.2g}; is the file of other weights?")
     else:
         cosine = functional.cosine_similarity(coordinates, plain, dim=1).mean().item()
         if not cosine >= _LEAST_COSINE[request.precision]:

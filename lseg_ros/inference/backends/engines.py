@@ -26,9 +26,9 @@ def say_precision(folder: Path, asked: str) -> None:
     """
     counts = engine_types(folder)
     if counts is None:
-        logger.info("what precision TensorRT's engines have is not known: the Python package tensorrt is not installed")
+        logger.info("the precision of TensorRT's engines is unknown: the Python package tensorrt is not installed")
     elif not counts:
-        logger.info("what precision TensorRT's engines have is not known: they were built without that knowledge")
+        logger.info("the precision of TensorRT's engines is unknown: they were built without this information")
     else:
         text = ", ".join(f"{count} in {name}" for name, count in counts.most_common())
         wanted = "float32" if asked == "tf32" else asked

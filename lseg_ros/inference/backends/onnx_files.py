@@ -132,7 +132,7 @@ def kept(name: str, make: Callable[[Path], None]) -> Path:
         ) from error
     except RuntimeError as error:
         raise BackendError(f"this network does not become ONNX: {first_line(error)}") from error
-    logger.info("made %s, which later starts use", path)
+    logger.info("made %s for later starts", path)
     return path
 
 
