@@ -1,21 +1,21 @@
-# tools/make_env.py chooses the interpreter to make .venv from, and the ROS 2 to install where none is sourced;
-# `make env PYTHON=python3.12 ROS=jazzy` names them.
+# tools/make_env.py chooses the Python for .venv, and the ROS 2 to install if none is sourced.
+# `make env PYTHON=python3.12 ROS=jazzy` names both.
 .PHONY: help env ros2 test test-python faults lint demo console bench gpu tables site clean
 
 help:
-	@echo "make env    what is missing for all the others: Python packages, ROS 2 where there is none, the built package"
-	@echo "make ros2   launch and the ros2 command, where ROS 2 came with make env; needs a network, or LSEG_ROS2_SOURCES=..."
-	@echo "make demo   segments real photographs with the installed node and writes demo_out/"
-	@echo "make console  a first look in the browser: photographs as a camera, the node, and a page; Ctrl-C ends it"
-	@echo "make test   ruff, mypy and all tests"
-	@echo "make test-python PYTHON=python3.13   the unit tests under another Python, in an environment that goes afterwards"
-	@echo "make faults kills, stops and floods the installed node for ten minutes; the tests hold a short form of it"
-	@echo "make lint   ruff and mypy only"
-	@echo "make bench  times models, segmenter and node on this machine, half an hour, and writes benchmarks/results/"
-	@echo "make gpu    tests and measures this machine's NVIDIA GPU, five minutes, with any Python that has PyTorch (PYTHON=...)"
-	@echo "make tables writes the tables of options in the documents, from the code"
-	@echo "make site   builds the documents as pages in site/"
-	@echo "make clean  removes what env, test and demo left in this folder"
+	@echo "make env      installs what all other targets need: Python packages, ROS 2 if there is none, the built package"
+	@echo "make demo     segments photographs with the installed node and writes demo_out/"
+	@echo "make console  shows photographs as a camera, the node, and a page in the browser; Ctrl-C ends it"
+	@echo "make test     runs ruff, mypy and all tests"
+	@echo "make lint     runs ruff and mypy"
+	@echo "make faults   kills, stops and floods the installed node for ten minutes; make test has a short form of it"
+	@echo "make test-python PYTHON=python3.13  runs the unit tests under another Python, in a temporary environment"
+	@echo "make bench    measures models, segmenter and node for half an hour and writes benchmarks/results/"
+	@echo "make gpu      tests and measures an NVIDIA GPU for five minutes, with any Python that has PyTorch (PYTHON=...)"
+	@echo "make ros2     adds launch and the ros2 command, if make env installed ROS 2; needs a network, or LSEG_ROS2_SOURCES=..."
+	@echo "make tables   writes config/lseg.yaml and the tables of options in the documents, from the code"
+	@echo "make site     builds the documents as pages in site/"
+	@echo "make clean    removes what the other targets made in this folder, except results of measurements"
 
 env:
 	@PYTHON="$(PYTHON)" ROS="$(ROS)" python3 tools/make_env.py
@@ -26,7 +26,7 @@ ros2: env
 # Each process takes about 2 GB. The tests of a file stay together, since they share what they prepare.
 PYTEST = pytest -n auto --maxprocesses 4 --dist loadfile
 
-# Every check runs, whatever the ones before it found; one that fails, fails the target.
+# Every check runs, even if one before it failed. The target fails if any check failed.
 LINT = ruff check || failed=1; ruff format --check || failed=1; mypy || failed=1
 
 test: env
@@ -60,7 +60,7 @@ gpu:
 tables: env
 	@. ./env.sh && python tools/write_tables.py
 
-# An environment of its own: the pages are made from the sources, so they need neither torch nor ROS.
+# This has its own environment. The pages are made from the sources and need neither torch nor ROS.
 site:
 	@test -x .venv-site/bin/mkdocs || { python3 -m venv .venv-site && .venv-site/bin/pip install -q "pip>=25.1" \
 		&& .venv-site/bin/pip install -q --group docs; }
