@@ -34,10 +34,10 @@ def accuracy(model: str, root: Path, limit: int | None = None) -> dict[str, Any]
     same = dict.fromkeys(subjects, 0.0)
     for i in tqdm(range(count), desc=f"{model}, CamVid test", unit="frame", disable=None):
         rgb, target = data.sample(i * len(data) // count)
-        found = {name: subject.segment(rgb)[0] for name, subject in subjects.items()}
-        for name, mask in found.items():
+        masks = {name: subject.segment(rgb)[0] for name, subject in subjects.items()}
+        for name, mask in masks.items():
             confusion[name].add(target, mask - 1)
-            same[name] += float((mask == found["baseline"]).mean()) / count
+            same[name] += float((mask == masks["baseline"]).mean()) / count
     return {
         "model": model,
         **now(),

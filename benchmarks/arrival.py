@@ -118,28 +118,30 @@ def row(x: Arrival) -> str:
 def advice(arrivals: list[Arrival]) -> list[str]:
     """Returns what to do if images did not arrive; an empty text if all did."""
     lost = [x for x in arrivals if x.share < _ENOUGH]
-    found = []
+    sentences = []
     if any(x.reliability == "best_effort" for x in lost):
-        found.append("Make the camera reliable: its best-effort images get lost, and the node follows what it offers.")
+        sentences.append(
+            "Make the camera reliable: its best-effort images get lost, and the node follows what it offers."
+        )
     if lost:
         transports = os.environ.get("FASTDDS_BUILTIN_TRANSPORTS", "not set")
-        found.append(
+        sentences.append(
             "Start camera and node with FASTDDS_BUILTIN_TRANSPORTS=LARGE_DATA (Fast DDS 2.14 and newer, so Jazzy and "
             f"newer), which takes large messages another way. Here it is {transports}."
         )
         rmem = int(Path("/proc/sys/net/core/rmem_max").read_text())
         if rmem < _FRAGMENTS:
-            found.append(
+            sentences.append(
                 f"Between machines: sudo sysctl -w net.core.rmem_max=8388608. Here it is {rmem}, less than an image."
             )
-        found.append("Or publish compressed images: the node reads image/compressed where it is published alone.")
+        sentences.append("Or publish compressed images: the node reads image/compressed where it is published alone.")
     slow = [x for x in arrivals if x.rate_sent < 0.95 * x.rate]
     if slow:
-        found.append(
+        sentences.append(
             f"In {len(slow)} of {len(arrivals)} cases the camera itself did not get the time to send at its rate; the "
             "machine is too busy for it."
         )
-    return found
+    return sentences
 
 
 def main() -> int:

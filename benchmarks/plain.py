@@ -61,9 +61,9 @@ class Plain:
                 logits = functional.interpolate(logits, size=size, mode="bilinear", align_corners=False)
             share, index = logits[0].softmax(0).max(0)
             ids = torch.arange(1, len(self.labels) + 1, device=index.device, dtype=torch.int32)[index]
-            found = ids.cpu().numpy().astype(np.uint8), share.cpu().numpy()
+            result = ids.cpu().numpy().astype(np.uint8), share.cpu().numpy()
         clock.lap("score")
-        return *found, clock.stage_ms
+        return *result, clock.stage_ms
 
     def text(self) -> Tensor:
         """Returns the labels' vectors, [N,D] unit rows."""

@@ -14,7 +14,7 @@ class Target:
 
     Attributes:
         what: The target in one sentence.
-        found: The measured figure.
+        figure: The measured figure.
         bound: The bound.
         unit: The unit of both, written after the figure.
         at_least: Whether the bound is a lower one.
@@ -22,7 +22,7 @@ class Target:
     """
 
     what: str
-    found: float
+    figure: float
     bound: float
     unit: str
     at_least: bool
@@ -31,7 +31,7 @@ class Target:
     @property
     def met(self) -> bool:
         """Whether the figure keeps the bound."""
-        return self.found >= self.bound if self.at_least else self.found <= self.bound
+        return self.figure >= self.bound if self.at_least else self.figure <= self.bound
 
 
 def fastest(subjects: dict[str, Any], among: Collection[str] | None = None) -> str:
@@ -68,12 +68,12 @@ def _on_gpu(results: dict[str, Any]) -> Iterator[Target]:
         if not case:
             continue
         name = fastest(case["subjects"])
-        found, what = case["subjects"][name], f"{model}, {image}, {count} labels, {name}"
+        figures, what = case["subjects"][name], f"{model}, {image}, {count} labels, {name}"
         if ratio:
             bound = f"{what}: times the speed of the plain network"
-            yield Target(bound, found["times_plain"], ratio, "", at_least=True, gpu=True)
+            yield Target(bound, figures["times_plain"], ratio, "", at_least=True, gpu=True)
         if _GPU_CARD in results["machine"]["gpu"]:
-            yield Target(f"{what}: image to mask and confidence", found["ms"], aim, "ms", at_least=False, gpu=True)
+            yield Target(f"{what}: image to mask and confidence", figures["ms"], aim, "ms", at_least=False, gpu=True)
     measured = find(results, "node", model="lseg_mini")
     if measured:
         what = f"node, lseg_mini, {measured['image']}: beyond segment(), mask and confidence read"
@@ -84,7 +84,7 @@ def _mini(results: dict[str, Any]) -> Iterator[Target]:
     street = find(results, "segmenter", model="lseg_mini", image="480x360", labels=11)
     right = find(results, "accuracy", model="lseg_mini")
     if street and right:
-        faithful = [name for name, found in right["subjects"].items() if found["agreement"] >= AGREEMENT]
+        faithful = [name for name, figures in right["subjects"].items() if figures["agreement"] >= AGREEMENT]
         name = fastest(street["subjects"], faithful)
         best, what = street["subjects"][name], f"lseg_mini, 480x360, 11 labels, {name}"
         yield Target(f"{what}: image to mask and confidence", best["ms"], 30, "ms", at_least=False)
@@ -120,11 +120,11 @@ def _growth(results: dict[str, Any], model: str, image: str, bound: float) -> It
 
 
 def _node(results: dict[str, Any]) -> Iterator[Target]:
-    found = find(results, "node", model="lseg_mini")
-    if found:
-        what = f"node, lseg_mini, {found['image']}"
+    figures = find(results, "node", model="lseg_mini")
+    if figures:
+        what = f"node, lseg_mini, {figures['image']}"
         yield Target(
-            f"{what}: beyond segment(), mask and confidence read", found["overhead_ms"], 3, "ms", at_least=False
+            f"{what}: beyond segment(), mask and confidence read", figures["overhead_ms"], 3, "ms", at_least=False
         )
-        yield Target(f"{what}: start to first mask", found["first_mask_s"], 10, "s", at_least=False)
-        yield Target(f"{what}: set_labels with 20 new labels", found["set_labels_ms"], 150, "ms", at_least=False)
+        yield Target(f"{what}: start to first mask", figures["first_mask_s"], 10, "s", at_least=False)
+        yield Target(f"{what}: set_labels with 20 new labels", figures["set_labels_ms"], 150, "ms", at_least=False)

@@ -25,10 +25,10 @@ def read() -> tuple[Path, dict[str, Any]]:
 def merge(results: dict[str, Any]) -> None:
     """Keeps only the last of several results of a case."""
     for part in PARTS:
-        found: list[dict[str, Any]] = []
+        kept: list[dict[str, Any]] = []
         for result in results[part]:
-            found = [other for other in found if not same(other, result)] + [result]
-        results[part] = sorted(found, key=place)
+            kept = [other for other in kept if not same(other, result)] + [result]
+        results[part] = sorted(kept, key=place)
 
 
 def write(results: dict[str, Any], path: Path) -> list[str]:
@@ -52,10 +52,10 @@ def write_section() -> None:
 def section(folder: Path | None = None) -> str:
     """Returns the section on GPUs, with a part for each card that has results in the folder."""
     files = sorted((folder or report.RESULTS).glob("*.json"))
-    found = [results for path in files if "gpu" in (results := json.loads(path.read_text(encoding="utf-8")))]
-    if not found:
+    cards = [results for path in files if "gpu" in (results := json.loads(path.read_text(encoding="utf-8")))]
+    if not cards:
         return "No file of results of a GPU is here yet: none of this was run on one.\n"
-    return "\n".join(_of_card(results) for results in found)
+    return "\n".join(_of_card(results) for results in cards)
 
 
 def _of_card(results: dict[str, Any]) -> str:
@@ -103,7 +103,7 @@ def _aims(results: dict[str, Any]) -> list[str]:
     rows = []
     for aim in aims:
         bound = f"{'at least' if aim.at_least else 'at most'} {aim.bound} {aim.unit}"
-        rows.append(f"| {aim.what} | {aim.found:.4g} {aim.unit} | {bound} | {'met' if aim.met else '**missed**'} |")
+        rows.append(f"| {aim.what} | {aim.figure:.4g} {aim.unit} | {bound} | {'met' if aim.met else '**missed**'} |")
     return ["| | measured | aim | |", "|---|---|---|---|", *rows, ""]
 
 

@@ -146,19 +146,19 @@ def _outputs(text: str) -> list[str]:
     """Returns the requested outputs in their usual order."""
     from lseg_ros.recording.messages import OUTPUTS
 
-    asked = [name.strip() for name in text.split(",")]
-    for name in asked:
+    requested = [name.strip() for name in text.split(",")]
+    for name in requested:
         if name not in OUTPUTS:
             raise ValueError(f"there is no output {name!r}; --outputs takes {', '.join(OUTPUTS)}")
-    return [name for name in OUTPUTS if name in asked]
+    return [name for name in OUTPUTS if name in requested]
 
 
-def _device(wanted: str, worker: _Worker) -> str:
+def _device(name: str, worker: _Worker) -> str:
     """Returns the device to use. With several GPUs, each process on a machine takes another one."""
     import torch
 
     gpus = torch.cuda.device_count()
-    return f"cuda:{worker.local_rank % gpus}" if wanted in ("auto", "cuda") and worker.size > 1 and gpus else wanted
+    return f"cuda:{worker.local_rank % gpus}" if name in ("auto", "cuda") and worker.size > 1 and gpus else name
 
 
 def _segment(job: "Job", out: Path, copied: Any, worker: _Worker) -> int:
@@ -195,13 +195,13 @@ def _segment(job: "Job", out: Path, copied: Any, worker: _Worker) -> int:
 
 def _wait(job: "Job", segments: int) -> None:
     """Waits until all segments are finished, by any process."""
-    told = False
+    announced = False
     while missing := sum(not job.partial.has(segment) for segment in range(segments)):
-        if not told:
+        if not announced:
             print(
                 f"lseg: waiting for the other processes, which have {missing} of {segments} parts left", file=sys.stderr
             )
-            told = True
+            announced = True
         time.sleep(0.2)
 
 

@@ -33,19 +33,19 @@ class Subset(Dataset):
         return image, self._table[mask]
 
 
-def check_labels(asked: Sequence[str], known: Sequence[str], where: str) -> None:
+def check_labels(labels: Sequence[str], known: Sequence[str], where: str) -> None:
     """Checks that labels are known and given once.
 
     Args:
-        asked: The labels to check.
+        labels: The labels to check.
         known: All labels that exist.
         where: Says whose labels these are, for the message.
 
     Raises:
         ValueError: A label is unknown, or given twice. The message names the first one.
     """
-    for place, label in enumerate(asked):
+    for place, label in enumerate(labels):
         if label not in known:
             raise ValueError(f"{label!r} is none of the labels {where}; they are: {', '.join(known)}")
-        if label in asked[:place]:
+        if label in labels[:place]:
             raise ValueError(f"{label!r} is there twice; name each label once")

@@ -45,7 +45,7 @@ def load_model(name_or_path: str | Path, variant: str | Variant | None = None) -
         return load_from_hub(path.parent, variant)
     state, metadata = read_weights(path)
     if "config" in metadata:
-        variant = _described(metadata, path, asked=variant)
+        variant = _described(metadata, path, requested=variant)
     else:
         if is_original(state):
             state, _ = from_original(state)
@@ -191,17 +191,17 @@ def save_model(
     write_safetensors(path, own_state(net), metadata, dtype, progress)
 
 
-def _described(metadata: Mapping[str, str], path: Path, asked: Variant | None) -> Variant:
-    """Returns the variant that one of our files describes, and checks it against the one asked for, if any."""
+def _described(metadata: Mapping[str, str], path: Path, requested: Variant | None) -> Variant:
+    """Returns the variant that one of our files describes, and checks it against a requested one."""
     if metadata.get("format") != FORMAT:
         raise CheckpointError(f"{path} has the format {metadata.get('format')!r}, and this version reads {FORMAT!r}")
     try:
         described = from_json(metadata["config"])
     except ValueError as error:
         raise CheckpointError(f"{path} does not say what network it is for: {error}") from error
-    if asked is not None and to_json(replace(asked, name="")) != to_json(replace(described, name="")):
+    if requested is not None and to_json(replace(requested, name="")) != to_json(replace(described, name="")):
         raise CheckpointError(
-            f"{path} is for the variant {described.name!r}, and {asked.name!r} was asked for; "
+            f"{path} is for the variant {described.name!r}, and {requested.name!r} was asked for; "
             "leave out the variant, or give the file that belongs to it"
         )
     return described

@@ -196,8 +196,8 @@ def join(job: Job, frames: int, out: Path, copied: Copied | None) -> list[str]:
         BagError: The recording, or a segment, is damaged.
     """
     messages = job.partial.messages(len(segment_sizes(frames)))
-    copied, asked = copied or Copied({}, {}, Extras()), copied is not None
-    if asked:
+    copied, with_copies = copied or Copied({}, {}, Extras()), copied is not None
+    if with_copies:
         recorded = (message for _, message in job.recording.messages())
         messages = heapq.merge(recorded, messages, key=lambda message: message.time)
     topics = [*copied.topics.values(), *job.outputs.topics()]

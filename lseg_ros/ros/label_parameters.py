@@ -43,10 +43,10 @@ def change_of(values: Mapping[str, Any], labels: LabelSet, threshold: float) -> 
     label_file = values.get("label_file") or ""
     if not label_file and specs is not None and not _asks_for_others(values["labels"], labels):
         specs = None
-    wanted = values.get("threshold", threshold)
-    if specs is None and wanted == threshold:
+    new_threshold = values.get("threshold", threshold)
+    if specs is None and new_threshold == threshold:
         return None
-    return LabelChange(specs, label_file, None if wanted == threshold else wanted)
+    return LabelChange(specs, label_file, None if new_threshold == threshold else new_threshold)
 
 
 def specs_of(values: Mapping[str, Any]) -> list[LabelSpec] | None:

@@ -61,13 +61,13 @@ def fit_head(decoder: DeepLabDecoder, classifier: Tensor, texts: list[Tensor]) -
         classifier: [N,width + 1], weights and bias of each class.
         texts: [n,D] unit rows for each class. The first row counts as much as the others together.
     """
-    wanted = (classifier - classifier.mean(0)).double()
+    scores = (classifier - classifier.mean(0)).double()
     rows = torch.cat(texts).double()
     of = torch.arange(len(texts)).repeat_interleave(torch.tensor([len(text) for text in texts]))
     weighted = rows.T * torch.cat([_shares(len(text)) for text in texts])
     gram = weighted @ rows
     gram += _RIDGE * gram.trace() / len(gram) * torch.eye(len(gram), dtype=gram.dtype)
-    embedding = torch.linalg.solve(gram, weighted @ wanted[of])  # [D,width + 1]
+    embedding = torch.linalg.solve(gram, weighted @ scores[of])  # [D,width + 1]
     left, values, right = torch.linalg.svd(embedding[:, :-1], full_matrices=False)
     kept = min(decoder.reduce.out_channels, len(values))
     # Only directions of embeddings count, so their scale is free. This one suits the learning rates of both parts.

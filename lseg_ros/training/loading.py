@@ -40,9 +40,9 @@ def prepared(batches: Batches, numbers: Iterable[int], together: int, device: to
     return by_threads(batches, numbers, together)
 
 
-def workers_beside_gpu(wanted: int) -> int:
+def workers_beside_gpu(requested: int) -> int:
     """Returns the number of processes that make batches: the requested one, or more if cores would be idle."""
-    return max(wanted, min(_BESIDE_A_GPU, len(os.sched_getaffinity(0))))
+    return max(requested, min(_BESIDE_A_GPU, len(os.sched_getaffinity(0))))
 
 
 def by_threads(batches: Batches, numbers: Iterable[int], together: int) -> Iterator[Batch]:
@@ -84,12 +84,12 @@ def by_processes(
         worker_init_fn=_begin,
         multiprocessing_context="fork",  # a fresh interpreter would import PyTorch for seconds
     )
-    for made in loader:
-        for broken in made.broken:  # collected here, because each process sees only its share of the files
+    for item in loader:
+        for broken in item.broken:  # collected here, because each process sees only its share of the files
             batches.note_broken(broken)
-        if made.error is not None:
-            raise made.error
-        yield made.batch
+        if item.error is not None:
+            raise item.error
+        yield item.batch
 
 
 @dataclass(frozen=True)

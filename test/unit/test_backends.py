@@ -194,7 +194,7 @@ def test_a_damaged_file_in_the_cache_is_made_anew(*, backend: str, caplog: pytes
     whole = stored.stat().st_size
     stored.write_bytes(stored.read_bytes()[: whole // 2])
     backend_for(backend, request)
-    assert "making it anew" in caplog.text
+    assert "it is made again" in caplog.text
     assert stored.stat().st_size == whole
 
 

@@ -85,7 +85,7 @@ def test_every_file_makes_a_page(path: Path) -> None:
     html = page(results)
     assert results["machine"]["cpu"] in html
     for target in targets(results):
-        assert target.found > 0 or target.unit == "points"
+        assert target.figure > 0 or target.unit == "points"
 
 
 @pytest.mark.parametrize("part", PARTS)

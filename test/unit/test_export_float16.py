@@ -158,7 +158,7 @@ def test_types_of_an_engine_are_read_and_said(
         say_precision(Path(), "float16")
         assert [record.levelname for record in caplog.records] == [level]
         assert "TensorRT was asked for float16; of its engine's layers there are 2 in" in caplog.text
-    for nothing, sentence in ((None, "tensorrt is not installed"), (layer_types("{}"), "built without that knowledge")):
+    for nothing, sentence in ((None, "tensorrt is not installed"), (layer_types("{}"), "without this information")):
         monkeypatch.setattr(engines, "engine_types", lambda folder, nothing=nothing: nothing)
         say_precision(Path(), "float16")
         assert sentence in caplog.text

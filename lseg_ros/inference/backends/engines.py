@@ -17,12 +17,12 @@ _TYPES = {
 }
 
 
-def say_precision(folder: Path, asked: str) -> None:
+def say_precision(folder: Path, requested: str) -> None:
     """Logs the types of the layers in a folder's engines, as a warning if fewer than half have the requested one.
 
     Args:
         folder: The folder with `*.engine` files.
-        asked: The requested precision.
+        requested: The requested precision.
     """
     counts = engine_types(folder)
     if counts is None:
@@ -31,9 +31,9 @@ def say_precision(folder: Path, asked: str) -> None:
         logger.info("the precision of TensorRT's engines is unknown: they were built without this information")
     else:
         text = ", ".join(f"{count} in {name}" for name, count in counts.most_common())
-        wanted = "float32" if asked == "tf32" else asked
+        wanted = "float32" if requested == "tf32" else requested
         level = logging.INFO if counts[wanted] >= sum(counts.values()) / 2 else logging.WARNING
-        logger.log(level, "TensorRT was asked for %s; of its engine's layers there are %s", asked, text)
+        logger.log(level, "TensorRT was asked for %s; of its engine's layers there are %s", requested, text)
 
 
 def engine_types(folder: Path) -> Counter[str] | None:

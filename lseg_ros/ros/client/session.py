@@ -152,7 +152,7 @@ class Session:
             raise NotFound(f"nobody offers the service {name}; is the node running?")
         answered = threading.Event()
         pending: list[Any] = []
-        asked = seen = 0.0
+        sent = seen = 0.0
 
         def ask() -> None:
             future = client.call_async(request)
@@ -162,9 +162,9 @@ class Session:
         try:
             while True:
                 now = time.monotonic()
-                if not asked or (repeat and now - asked > _ASK_AGAIN_AFTER):
+                if not sent or (repeat and now - sent > _ASK_AGAIN_AFTER):
                     self.run(ask)
-                    asked = seen = now
+                    sent = seen = now
                 if answered.wait(_LOOK_EVERY):
                     return next(future for future in pending if future.done()).result()
                 if self.run(client.service_is_ready):
