@@ -86,6 +86,10 @@ class Graph:
             self.node.close()
             self.node = None
 
+    def spin_too(self, node: Node) -> None:
+        """Lets another node of a test run while the client does."""
+        self._executor.add_node(node)
+
     def spin_once(self) -> None:
         """Lets the client handle messages, or waits a little."""
         self._executor.spin_once(timeout_sec=0.05)

@@ -1,8 +1,6 @@
 """~/features, ~/feature_basis and ~/encode_text."""
 
-import importlib.util
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +12,6 @@ from lseg_ros.srv import EncodeText
 from numpy.typing import NDArray
 from sensor_msgs.msg import Image
 
-import lseg_ros
 from lseg_ros.ros.rate_limit import RateLimit
 
 RED, GREEN, BLUE = COLORS["red"], COLORS["green"], COLORS["blue"]
@@ -122,27 +119,3 @@ def test_due_counts_nothing() -> None:
     assert not limit.due(2)
     now[0] = 0.5
     assert limit.due(2) and limit.admit(2)
-
-
-def test_the_example_finds_what_it_has_seen() -> None:
-    path = Path(lseg_ros.__file__).parent.parent / "docs" / "examples" / "feature_map.py"
-    spec = importlib.util.spec_from_file_location("feature_map", path)
-    assert spec is not None and spec.loader is not None
-    example = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(example)
-    # A wall two meters ahead, red on the left and blue on the right; the right edge has no depth.
-    depth = np.full((40, 60), 2.0, np.float32)
-    depth[:, 55:] = np.nan
-    matrix = np.array([[60.0, 0, 29.5], [0, 60.0, 19.5], [0, 0, 1]])
-    grid = np.zeros((2, 20, 30), np.float32)
-    grid[0, :, :15] = grid[1, :, 15:] = 1
-    points, places = example.points_of(depth, matrix, np.array([0.5, 0.5]), np.array([-0.25, -0.25]))
-    assert points[:, 2].min() == points[:, 2].max() == 2
-    assert points[:, 0].max() < (55 - 29.5) / 60 * 2  # nothing behind the edge
-    voxels = example.VoxelMap()
-    voxels.add(points, grid[:, places[:, 0], places[:, 1]].T)
-    found = voxels.ask(np.array([1, 0], np.float32))
-    red = found[found[:, 3] > 0.99]
-    assert len(red) and (red[:, 0] < 0.1).all() and (np.abs(red[:, 2] - 2.05) < 0.1).all()
-    assert found[found[:, 3] < 0.01][:, 0].min() > -0.1
-    assert example.VoxelMap().ask(np.array([1, 0], np.float32)).shape == (0, 4)
