@@ -16,8 +16,13 @@ from lseg_ros.inference.labels import IdRules, LabelSet
 class Competition:
     """Labels, and the hidden background that competes with them.
 
-    text: [P,R] unit rows of all prompts, label by label, in the basis of the image encoder. counts: how many of them
-    each label has, then each hidden background. threshold: in [0, 1], for labels without one of their own.
+    Attributes:
+        text: [P,R] rows of all prompts, label by label, in the basis of the image encoder. They are unit rows, but for
+            labels that were taught.
+        counts: How many of the rows each label has, then each hidden background.
+        labels: The labels.
+        rules: Which ids they may have.
+        threshold: Confidence in [0, 1] that labels need without a threshold of their own.
     """
 
     text: Tensor
@@ -25,6 +30,11 @@ class Competition:
     labels: LabelSet
     rules: IdRules
     threshold: float
+
+    @property
+    def rows(self) -> Sequence[Tensor]:
+        """[k,R] rows of each competitor."""
+        return self.text.split(list(self.counts))
 
     @cached_property
     def ids(self) -> NDArray[Any]:

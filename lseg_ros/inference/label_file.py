@@ -4,8 +4,10 @@ labels:
   - sky
   - {name: plant, prompts: [bush, tree], class_id: 7, threshold: 0.4, color: [0, 200, 0]}
   - {name: other, background: true}
+  - {name: gravel, taught: {weights: 5f0c..., for: [JzQ4...], alone: true}}    # see `Taught.entry`
 """
 
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -14,12 +16,23 @@ import yaml
 
 from lseg_ros.files import from_home
 from lseg_ros.inference.labels import LabelError, LabelSpec, as_specs
+from lseg_ros.inference.taught import taught_from_entry
 
 _KEYS = {f.name for f in fields(LabelSpec)}
 
 
 def read_label_file(path: str | Path) -> list[LabelSpec]:
-    """Reads a label file; ~ is the home folder. Raises LabelError naming the file and what is wrong with it."""
+    """Reads a label file.
+
+    Args:
+        path: The file. ~ is the home folder.
+
+    Returns:
+        Its labels.
+
+    Raises:
+        LabelError: It cannot be used; the message names the file and says what is wrong with it.
+    """
     try:
         path = from_home(path)
         text = path.read_text(encoding="utf-8")
@@ -34,6 +47,9 @@ def labels_from_text(text: str, source: str) -> list[LabelSpec]:
     Args:
         text: YAML.
         source: Where it is from, for error messages.
+
+    Returns:
+        Its labels.
 
     Raises:
         LabelError: It cannot be used; the message says where it is from and what is wrong with it.
@@ -55,6 +71,9 @@ def labels_from_entries(entries: Any, source: str) -> list[LabelSpec]:
     Args:
         entries: What stands under `labels` in a label file.
         source: Where it is from, for error messages.
+
+    Returns:
+        The labels.
 
     Raises:
         LabelError: It cannot be used; the message says where it is from and what is wrong with it.
@@ -83,13 +102,14 @@ def _spec(entry: Any, source: str) -> LabelSpec:
             threshold=float(_typed(entry.get("threshold", 0.0), (int, float), "a number")),
             background=_typed(entry.get("background", False), bool, "true or false"),
             color=_color(entry.get("color")),
+            taught=None if "taught" not in entry else taught_from_entry(entry["taught"]),
         )
     except (TypeError, ValueError) as error:
         raise LabelError(f"the label {entry['name']!r} in {source} has a value that cannot be used: {error}") from error
 
 
 def _typed(value: Any, kind: type | tuple[type, ...], what: str) -> Any:
-    """The value, if it is None or of that kind; YAML's `no` and `3.7` are not what their readers may expect."""
+    """Returns the value if it is None or of that kind; raises TypeError for others, such as YAML's `no` for a text."""
     if value is None or (isinstance(value, kind) and (kind is bool or not isinstance(value, bool))):
         return value
     raise TypeError(f"{value!r} is not {what}")
@@ -102,6 +122,30 @@ def _color(value: Any) -> tuple[int, int, int] | None:
     if not all(0 <= c <= 255 for c in (red, green, blue)):
         raise ValueError(f"color {value} is not three numbers from 0 to 255")
     return red, green, blue
+
+
+def label_entry(spec: LabelSpec) -> dict[str, Any]:
+    """Returns a label as it stands in a label file, without what is not set."""
+    entry: dict[str, Any] = {"name": spec.name}
+    if spec.class_id is not None and not spec.background:
+        entry["class_id"] = spec.class_id
+    if spec.prompts:
+        entry["prompts"] = list(spec.prompts)
+    if spec.threshold:
+        entry["threshold"] = spec.threshold
+    if spec.background:
+        entry["background"] = True
+    if spec.color is not None:
+        entry["color"] = list(spec.color)
+    if spec.taught is not None:
+        entry["taught"] = spec.taught.entry()
+    return entry
+
+
+def label_file_text(specs: Sequence[LabelSpec]) -> str:
+    """Returns labels as the text of a label file."""
+    entries = [label_entry(spec) for spec in specs]
+    return yaml.safe_dump({"labels": entries}, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100)
 
 
 def _known() -> str:

@@ -1,8 +1,8 @@
 """What a label is, and which class id it gets.
 
-Ids outlive label lists: a costmap or a map holds old ids for a while, so a surviving label keeps its id, and a removed
-label's id keeps its meaning for as long as any other is free; only the same label gets it back. All of it is pure:
-`assign` makes the next set from the one in force, or raises and leaves everything as it was.
+Ids outlive label lists, because costmaps and maps hold old ids for a while. A surviving label keeps its id. The id of a
+removed label keeps its meaning for as long as any other is free, and only the same label gets it back. All of it is
+pure: `assign` makes the next set from the one in force, or raises and leaves everything as it was.
 """
 
 import unicodedata
@@ -10,20 +10,27 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from lseg_ros.inference.taught import Taught
+
 Color = tuple[int, int, int]
 
 
 class LabelError(ValueError):
-    """A list of labels that is refused; the message says which label and why."""
+    """A list of labels is refused. The message says which label and why."""
 
 
 @dataclass(frozen=True)
 class LabelSpec:
     """A label as asked for.
 
-    name: what consumers see. class_id: None for automatic. prompts: phrases that stand for it, the best one counts;
-    empty means the name. threshold: confidence in [0, 1] below which its pixels are unknown, 0 for the segmenter's.
-    background: it competes, but its pixels are unknown. color: RGB, None for the palette's.
+    Attributes:
+        name: What consumers see.
+        class_id: The value of its pixels in the mask. None for an automatic one.
+        prompts: Phrases that stand for it. The best one counts. Empty: the name.
+        threshold: Confidence in [0, 1] below which its pixels are unknown. 0 for the segmenter's.
+        background: Whether it competes and its pixels are unknown.
+        color: RGB, 0 to 255. None for the palette's.
+        taught: What it was taught by pointing at pixels, if anything.
     """
 
     name: str
@@ -32,6 +39,7 @@ class LabelSpec:
     threshold: float = 0.0
     background: bool = False
     color: Color | None = None
+    taught: Taught | None = None
 
 
 @dataclass(frozen=True)
@@ -44,9 +52,21 @@ class Label:
     threshold: float
     background: bool
     color: Color
+    taught: Taught | None = None
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The prompts that compete: none where the label competes by what it was taught alone."""
+        return () if self.taught is not None and self.taught.alone else self.prompts
+
+    def spec(self) -> LabelSpec:
+        """Returns what asks for this label again."""
+        class_id = None if self.background else self.class_id
+        prompts = () if self.prompts == (self.name,) else self.prompts
+        return LabelSpec(self.name, class_id, prompts, self.threshold, self.background, self.color, self.taught)
 
     def message_fields(self) -> dict[str, Any]:
-        """Returns the fields of lseg_ros/msg/Label, without `color` and `score_topic`."""
+        """Returns the fields of lseg_ros/msg/Label that are of plain types, without `score_topic`."""
         return {
             "name": self.name,
             "class_id": self.class_id,
@@ -58,7 +78,13 @@ class Label:
 
 @dataclass(frozen=True)
 class Retired:
-    """A label that was removed, and when (seconds of the clock that `assign` is given)."""
+    """A label that was removed.
+
+    Attributes:
+        name: Its name.
+        class_id: The id that it had.
+        since: When it was removed, in seconds of the clock that `assign` is given.
+    """
 
     name: str
     class_id: int
@@ -67,7 +93,13 @@ class Retired:
 
 @dataclass(frozen=True)
 class LabelSet:
-    """The labels in force. `retired`: removed ones whose ids were not given away since, longest retired first."""
+    """The labels in force.
+
+    Attributes:
+        version: Counts up by one with every change.
+        labels: In the order in which they were given.
+        retired: Removed labels whose ids were not given away since, longest retired first.
+    """
 
     version: int = 0
     labels: tuple[Label, ...] = ()
@@ -75,7 +107,7 @@ class LabelSet:
 
     @property
     def names(self) -> list[str]:
-        """Names in order."""
+        """The names, in order."""
         return [label.name for label in self.labels]
 
     def ids_and_names(self) -> list[tuple[int, str]]:
@@ -89,7 +121,14 @@ class LabelSet:
         return retired + [(label.class_id, label.name) for label in self.labels if not label.background]
 
     def index(self, name: str) -> int:
-        """Place of a label; raises ValueError naming those that exist."""
+        """Returns the place of a label.
+
+        Args:
+            name: Its name.
+
+        Raises:
+            ValueError: There is no such label; names those that exist.
+        """
         for i, label in enumerate(self.labels):
             if label.name == name:
                 return i
@@ -98,8 +137,13 @@ class LabelSet:
 
 @dataclass(frozen=True)
 class IdRules:
-    """max_id: largest id the mask can hold. unknown_id: never given to a label. quarantine: seconds for which a
-    removed id is not given to another label on request."""
+    """Which class ids may be given.
+
+    Attributes:
+        max_id: The largest id that the mask can hold.
+        unknown_id: The id of unknown pixels. No label gets it.
+        quarantine: Seconds for which a removed id is not given to another label on request.
+    """
 
     max_id: int = 255
     unknown_id: int = 255
@@ -116,7 +160,7 @@ class _Ids:
     used: set[int] = field(default_factory=set)
 
     def automatic(self, name: str) -> int:
-        """A survivor's own id, the id that a retired label of this name had, else a free one."""
+        """Returns a survivor's own id, the id that a retired label of this name had, else a free one."""
         if name in self.before:
             return self.before[name]
         taken = self.used | set(self.before.values()) | {self.rules.unknown_id}
@@ -126,7 +170,7 @@ class _Ids:
         return self._free(taken)
 
     def _free(self, taken: set[int]) -> int:
-        """The lowest id never used, else the one retired longest."""
+        """Returns the lowest id never used, else the one retired longest."""
         for i in range(1, self.rules.max_id + 1):
             if i not in taken and i not in self.retired:
                 return i
@@ -140,10 +184,17 @@ class _Ids:
 
 
 def as_specs(labels: Iterable[str | LabelSpec], class_ids: Sequence[int] | None = None) -> list[LabelSpec]:
-    """Names or specs -> specs with surrounding blanks removed and, where given, one class id each.
+    """Makes specs of names or specs, without the blanks around texts.
+
+    Args:
+        labels: Names or specs.
+        class_ids: An id for each label, or None.
+
+    Returns:
+        A spec for each label.
 
     Raises:
-        LabelError: the numbers of labels and ids differ, or a single text was given where a list belongs.
+        LabelError: The numbers of labels and ids differ, or a single text was given where a list belongs.
     """
     if isinstance(labels, str):
         raise LabelError(f"labels are a list of texts; put {labels!r} into one")
@@ -160,17 +211,20 @@ def as_specs(labels: Iterable[str | LabelSpec], class_ids: Sequence[int] | None 
 def assign(
     before: LabelSet, specs: Sequence[LabelSpec], rules: IdRules, *, now: float = 0.0, force: bool = False
 ) -> LabelSet:
-    """The next label set.
+    """Makes the next label set.
 
     Args:
-        before: the set in force.
-        specs: what is asked for, from `as_specs`.
-        rules: ids that may be given.
-        now: seconds, from the same clock in every call.
-        force: allow ids to move and to be re-used within the quarantine.
+        before: The set in force.
+        specs: What is asked for, from `as_specs`.
+        rules: Ids that may be given.
+        now: Seconds, from the same clock in every call.
+        force: Whether ids may move and be re-used within the quarantine.
+
+    Returns:
+        The set, one version later.
 
     Raises:
-        LabelError: the list is refused; the message names the label and the reason.
+        LabelError: The list is refused; the message names the label and the reason.
     """
     _check_text(specs)
     _check_ids(specs, rules)
@@ -199,7 +253,7 @@ def assign(
             ids.retired.pop(class_id, None)
         color = palette_color(class_id) if spec.color is None else spec.color
         prompts = spec.prompts or (spec.name,)
-        labels.append(Label(spec.name, class_id, prompts, spec.threshold, spec.background, color))
+        labels.append(Label(spec.name, class_id, prompts, spec.threshold, spec.background, color, spec.taught))
     return LabelSet(before.version + 1, tuple(labels), tuple(ids.retired.values()))
 
 
@@ -306,7 +360,7 @@ def _check_ids(specs: Sequence[LabelSpec], rules: IdRules) -> None:
 
 
 def palette_color(class_id: int) -> Color:
-    """RGB of an id in the color map of PASCAL VOC: the id's bits, spread over the three channels."""
+    """Returns the RGB of an id in PASCAL VOC's color map: the id's bits, spread over the three channels."""
     rgb = [0, 0, 0]
     for bit in range(8):
         for channel in range(3):

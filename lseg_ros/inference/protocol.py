@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lseg_ros.inference.labels import LabelSet, LabelSpec
+from lseg_ros.inference.lessons import Marks
 
 
 class PhraseMatch(NamedTuple):
@@ -165,6 +166,25 @@ class SegmenterLike(Protocol):
 
         Raises:
             LabelError: There is no such pixel, or no labels were set.
+        """
+
+    @property
+    def weights(self) -> str:
+        """The checksum of the weights, as `Taught` has it."""
+
+    def marked(self, image: Any, marks: Marks, output: tuple[int, int]) -> NDArray[np.float32]:
+        """Makes unit vectors of marked pixels.
+
+        Args:
+            image: An `EmbeddingLike` of this segmenter.
+            marks: The pixels.
+            output: Height and width of the picture in which they are marked.
+
+        Returns:
+            [n,D].
+
+        Raises:
+            LabelError: A mark is outside of the picture or is empty.
         """
 
     @property

@@ -27,7 +27,7 @@ def check_told_apart(labels: LabelSet, reader: Reader) -> None:
     """
     owners: dict[tuple[int, ...], tuple[str, str]] = {}  # from tokens to a prompt and the label that has it
     for label in labels.labels:
-        for prompt in label.prompts:
+        for prompt in label.words:
             tokens = reader.tokens(prompt)
             if not tokens:
                 raise LabelError(f"{_named(prompt, label.name)} has nothing that the text encoder reads; use words")
@@ -44,7 +44,7 @@ def remarks(labels: LabelSet, reader: Reader) -> list[str]:
     """Returns a sentence for each prompt whose scores will mean little, because the text encoder does not know it."""
     sentences = []
     for label in labels.labels:
-        for prompt in label.prompts:
+        for prompt in label.words:
             what = _named(prompt, label.name)
             if not reader.knows(prompt):
                 sentences.append(f"{what} has characters that the text encoder does not know; its pixels mean little")
@@ -53,19 +53,16 @@ def remarks(labels: LabelSet, reader: Reader) -> list[str]:
     return sentences
 
 
-def without_same(rivals: Sequence[tuple[str, ...]], phrases: Sequence[str], reader: Reader) -> list[tuple[str, ...]]:
-    """Removes the groups of prompts that the text encoder reads as one of some phrases.
+def reads_same(prompts: Sequence[str], phrases: Sequence[str], reader: Reader) -> bool:
+    """Tells whether the text encoder reads one of some prompts as one of some phrases.
 
     Args:
-        rivals: The prompts of each label.
-        phrases: The phrases to avoid.
+        prompts: The prompts.
+        phrases: The phrases.
         reader: The text encoder.
-
-    Returns:
-        The other groups, in their order.
     """
     taken = {reader.tokens(phrase) for phrase in phrases}
-    return [prompts for prompts in rivals if not any(reader.tokens(prompt) in taken for prompt in prompts)]
+    return any(reader.tokens(prompt) in taken for prompt in prompts)
 
 
 def _is_latin(text: str) -> bool:

@@ -2,19 +2,19 @@
 
 import logging
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from lseg_ros.files import from_home
+from lseg_ros.inference.asking import match, pixel_shares
 from lseg_ros.inference.backends.base import Backend, Request
 from lseg_ros.inference.backends.choose import backend_for, precision_for
 from lseg_ros.inference.competition import Competition
@@ -23,23 +23,23 @@ from lseg_ros.inference.devices import device_named, memory_of
 from lseg_ros.inference.embedding import ImageEmbedding
 from lseg_ros.inference.features import feature_map
 from lseg_ros.inference.gpu_frames import GpuFrames, WinnersOfProgram
-from lseg_ros.inference.labels import IdRules, LabelError, LabelSet, LabelSpec, as_specs, assign, check_phrases
+from lseg_ros.inference.labels import IdRules, LabelError, LabelSet, LabelSpec, as_specs, assign
+from lseg_ros.inference.lessons import Lesson, Marks, check_taught, with_lesson
 from lseg_ros.inference.multiscale import multiscale
 from lseg_ros.inference.numerics import float32_products
+from lseg_ros.inference.phrases import Phrases, checked_contrast
 from lseg_ros.inference.postprocess import Segmentation, Winners, WinnersOfLogits, best_prompt, segmentation_of
 from lseg_ros.inference.preprocess import Size, check_rgb, geometry, to_input
 from lseg_ros.inference.protocol import FeatureGrid, PhraseMatch, PixelShares
-from lseg_ros.inference.reading import check_told_apart, remarks, without_same
+from lseg_ros.inference.reading import reads_same, remarks
 from lseg_ros.inference.stage_times import StageClock
-from lseg_ros.inference.upsampling import at_pixel, best_labels, resized, shares
+from lseg_ros.inference.teaching import vectors_of
 from lseg_ros.inference.windows import Windows, check_window
+from lseg_ros.model.checksum import image_side_sha256
 from lseg_ros.model.fused_encoder_decoder import FusedEncoderDecoder
 from lseg_ros.model.net import TORCH_TYPES, LSegNet
 
 logger = logging.getLogger(__name__)
-
-_TEXT_CACHE = 4096  # phrases
-_TOGETHER = 128  # phrases that are encoded at once; of a thousand the text encoder would take 700 MB for a moment
 
 
 class Segmenter:
@@ -61,25 +61,26 @@ class Segmenter:
         rules: IdRules | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """
+        """Prepares a network for images.
+
         Args:
-            net: takes ownership; it is moved to the device.
+            net: The network. The segmenter takes it over and moves it to the device.
             device: "auto" (a GPU if there is one), or a torch device.
-            precision: of the image encoder; "auto" is float32 on a CPU and with onnxruntime, float16 on a
-                GPU, and int8 where `exported` holds that. "float32" is exact on a GPU too; "tf32" is not.
-            input_size: longest side in pixels that the network sees; None for the variant's own.
-            window: side in pixels of overlapping windows in which the network sees its input, as large as `input_size`
-                says; None: as a whole. For encoders that were trained with images of one size.
-            backend: what runs the image encoder: torch, onnxruntime, openvino, tensorrt, or "auto" for the fastest.
-            exported: file of `lseg export` for the backend to run; None: one is made of the network where needed.
-            output_size: height and width of masks; None for the image's.
-            threshold: confidence in [0, 1] below which a pixel is unknown, for labels without one of their own.
-            contrast: phrases that compete as hidden background where fewer than two labels do.
-            rules: which class ids may be given.
-            clock: seconds; decides when a removed id may be asked for again.
+            precision: Of the image encoder. "auto" is float32 on a CPU and with onnxruntime, float16 on a GPU, and
+                int8 where `exported` holds that. "float32" is exact on a GPU too; "tf32" is not.
+            input_size: Longest side in pixels that the network sees. None for the variant's own.
+            window: Side in pixels of overlapping windows in which the network sees its input, which is as large as
+                `input_size` says. None: as a whole. For encoders that were trained with images of one size.
+            backend: What runs the image encoder: torch, onnxruntime, openvino, tensorrt, or "auto" for the fastest.
+            exported: File of `lseg export` for the backend to run. None: one is made of the network where needed.
+            output_size: Height and width of masks. None for the image's.
+            threshold: Confidence in [0, 1] below which a pixel is unknown, for labels without one of their own.
+            contrast: Phrases that compete as hidden background where fewer than two labels do.
+            rules: Which class ids may be given.
+            clock: Returns seconds; decides when a removed id may be asked for again.
 
         Raises:
-            ValueError: an argument is out of range, or the device or the backend is not there.
+            ValueError: An argument is out of range, or the device or the backend is not there.
         """
         self.device = device_named(str(device))
         exported = None if exported is None else from_home(exported)
@@ -96,11 +97,7 @@ class Segmenter:
             raise ValueError(f"threshold is {threshold}; it must be between 0 and 1")
         self.output_size = output_size
         self.threshold = threshold
-        self.contrast = tuple(phrase.strip() for phrase in contrast)
-        for phrase in self.contrast:
-            if not phrase:
-                raise ValueError("a contrast phrase is empty or blank; remove it")
-            net.check_phrase(phrase)
+        self.contrast = checked_contrast(net, contrast)
         self.rules = IdRules() if rules is None else rules
         self.labels = LabelSet()
         self._net = net.eval().to(self.device).to(memory_format=torch.channels_last)
@@ -117,7 +114,7 @@ class Segmenter:
             if recordable:  # then it has the image side's weights in a type of its own
                 self._encoder.to("cpu")
         self._clock = clock
-        self._text_of: dict[str, Tensor] = {}
+        self._phrases = Phrases(net, self._basis, self.contrast)
         self._competition = Competition(torch.empty(0), (), self.labels, self.rules, threshold)
 
     @property
@@ -128,32 +125,21 @@ class Segmenter:
     def plan(
         self, labels: Sequence[str | LabelSpec], class_ids: Sequence[int] | None = None, *, force: bool = False
     ) -> LabelSet:
-        """What `set_labels` would put in force; changes nothing. `commit` puts it in force.
+        """Returns what `set_labels` would put in force, and changes nothing. `commit` puts it in force.
+
+        Args:
+            labels: As for `set_labels`.
+            class_ids: As for `set_labels`.
+            force: As for `set_labels`.
 
         Raises:
-            LabelError: the list is refused.
+            LabelError: The list is refused.
         """
         planned = assign(self.labels, as_specs(labels, class_ids), self.rules, now=self._clock(), force=force)
-        for label in planned.labels:
-            for prompt in label.prompts:
-                self._check_length(prompt)
-        check_told_apart(planned, self._net.text_encoder)
+        self._phrases.check_labels(planned)
+        if any(label.taught for label in planned.labels):
+            check_taught(planned, self.weights, len(self._basis))
         return planned
-
-    def _check_length(self, phrase: str) -> None:
-        """Raises LabelError for a phrase that is too long for the text encoder."""
-        try:
-            self._net.check_phrase(phrase)
-        except ValueError as error:
-            raise LabelError(f"{phrase[:40]!r} cannot be used: {error}") from error
-
-    def _checked(self, phrases: Sequence[str]) -> list[str]:
-        """The phrases without space around them; raises LabelError where one cannot be used."""
-        phrases = [spec.name for spec in as_specs(phrases)]
-        check_phrases(phrases)
-        for phrase in phrases:
-            self._check_length(phrase)
-        return phrases
 
     def set_labels(
         self, labels: Sequence[str | LabelSpec], class_ids: Sequence[int] | None = None, *, force: bool = False
@@ -161,12 +147,12 @@ class Segmenter:
         """Replaces the labels, all or nothing, and returns the set now in force.
 
         Args:
-            labels: names or `LabelSpec`s.
-            class_ids: one for each label, or None for automatic ones.
-            force: let ids move between labels and skip the quarantine of removed ones.
+            labels: Names or `LabelSpec`s.
+            class_ids: One for each label, or None for automatic ones.
+            force: Whether ids may move between labels, and be used again within the quarantine.
 
         Raises:
-            LabelError: the list is refused; the old labels stay in force.
+            LabelError: The list is refused; the old labels stay in force.
         """
         planned = self.plan(labels, class_ids, force=force)
         self.commit(planned)
@@ -185,26 +171,21 @@ class Segmenter:
             raise ValueError(
                 f"label set {planned.version} does not follow the one in force, {self.labels.version}; plan it again"
             )
-        groups = [*(label.prompts for label in planned.labels), *self._hidden(planned)]
-        text = self._encode_text([prompt for group in groups for prompt in group])
-        counts = [len(group) for group in groups]
-        self._competition = Competition(text, counts, planned, self.rules, self.threshold)
+        rows = self._phrases.rivals(planned)
+        counts = [len(part) for part in rows]
+        self._competition = Competition(torch.cat(rows), counts, planned, self.rules, self.threshold)
         self.labels = planned
         for sentence in remarks(planned, self._net.text_encoder):
             logger.warning("%s", sentence)
 
-    def _hidden(self, labels: LabelSet) -> list[tuple[str, ...]]:
-        """The contrast phrases that compete with these labels: one label alone would win everywhere, with certainty."""
-        if len(labels.labels) > 1:
-            return []
-        alone = [prompt for label in labels.labels for prompt in label.prompts]
-        return without_same([(phrase,) for phrase in self.contrast], alone, self._net.text_encoder)
-
     def embed(self, rgb: NDArray[np.uint8]) -> ImageEmbedding:
-        """HxWx3 uint8 RGB -> its embedding, which does not depend on the labels.
+        """Embeds an image. The result does not depend on the labels.
+
+        Args:
+            rgb: [H,W,3] uint8 RGB.
 
         Raises:
-            ValueError: not such an array.
+            ValueError: It is not such an array.
         """
         check_rgb(rgb)
         sizes = geometry((rgb.shape[0], rgb.shape[1]), self.input_size, self._net.variant.size_step)
@@ -223,7 +204,7 @@ class Segmenter:
         """Scores an embedding under the labels in force; computed when something of it is asked for.
 
         Raises:
-            LabelError: no labels were set.
+            LabelError: No labels were set.
         """
         self._check_labels()
         if self._competition.threshold != self.threshold:
@@ -242,7 +223,7 @@ class Segmenter:
         return by_steps if scored is None else WinnersOfProgram(scored, by_steps)
 
     def _said_if_full(self, width: int, height: int) -> AbstractContextManager[None]:
-        """For work on an image, or for a mask, of that size."""
+        """Returns what work on an image, or for a mask, of that size is done in."""
         if self._frames is None:
             return nullcontext()
         return full_memory_said(self.device, f"{width}x{height} pixels", self._frames.clear)
@@ -253,32 +234,26 @@ class Segmenter:
         A label or contrast phrase that is the same phrase does not compete with it. The labels stay as they are.
 
         Args:
-            image: of this segmenter.
-            phrases: at least one.
-            output: height and width of what is returned.
+            image: An embedding of this segmenter.
+            phrases: At least one.
+            output: Height and width of what is returned.
+
+        Returns:
+            A match for each phrase.
 
         Raises:
-            LabelError: no labels were set, or a phrase cannot be used.
+            LabelError: No labels were set, or a phrase cannot be used.
         """
         self._check_labels()
-        phrases = self._checked(phrases)
-        rivals = [label.prompts for label in self.labels.labels] + [(contrast,) for contrast in self.contrast]
-        with (
-            torch.inference_mode(),
-            float32_products(self.device, tf32=False),
-            self._said_if_full(output[1], output[0]),
-        ):
-            reader = self._net.text_encoder
-            return [self._match(image, p, without_same(rivals, [p], reader), output) for p in phrases]
-
-    def _match(self, image: ImageEmbedding, phrase: str, rivals: list[tuple[str, ...]], output: Size) -> PhraseMatch:
-        groups = [*rivals, (phrase,)]
-        text = self._encode_text([prompt for group in groups for prompt in group])
-        logits = best_prompt(self._net.logits(image.coordinates, text), [len(group) for group in groups])
-        best = best_labels(logits, image.sizes, output)
-        share = shares(logits[:, -1:], best, image.sizes, output)
-        cosine = functional.conv2d(image.coordinates, text[-1:, :, None, None])
-        return PhraseMatch(share[0].cpu().numpy(), resized(cosine, image.sizes, output)[0].cpu().numpy())
+        phrases = self._phrases.checked(phrases)
+        rivals = list(zip((x.words for x in self.labels.labels), self._competition.rows, strict=False))
+        rivals += [((contrast,), self._phrases.rows([contrast])) for contrast in self.contrast]
+        found = []
+        with self._exact(output):
+            for phrase in phrases:
+                others = [rows for words, rows in rivals if not reads_same(words, [phrase], self._net.text_encoder)]
+                found.append(match(self._net, image, self._phrases.rows([phrase]), others, output))
+        return found
 
     def probe(self, image: ImageEmbedding, u: int, v: int, output: Size) -> PixelShares:
         """Shows what competes at one pixel under the labels in force.
@@ -293,36 +268,83 @@ class Segmenter:
             LabelError: There is no such pixel, or no labels were set.
         """
         self._check_labels()
-        if not (0 <= u < output[1] and 0 <= v < output[0]):
-            raise LabelError(f"there is no pixel ({u}, {v}) in {output[1]}x{output[0]}; count columns and rows from 0")
-        competition = self._competition
-        with torch.inference_mode(), float32_products(self.device, tf32=False):
-            logits = at_pixel(self._logits(image.coordinates, competition), image.sizes, output, u, v)
-            cosines = functional.conv2d(image.coordinates, competition.text[:, :, None, None])
-            cosine = at_pixel(best_prompt(cosines, competition.counts), image.sizes, output, u, v)
-        names = (*self.labels.names, *(phrase for (phrase,) in self._hidden(self.labels)))
-        return PixelShares(names, tuple(logits.softmax(0).tolist()), tuple(cosine.tolist()))
+        names = (*self.labels.names, *self._phrases.hidden(self.labels))
+        with self._exact(output):
+            return pixel_shares(self._net, image, self._competition, names, (u, v), output)
+
+    @contextmanager
+    def _exact(self, output: Size) -> Iterator[None]:
+        """Computes in exact float32; `output`: the height and width of the result."""
+        with (
+            torch.inference_mode(),
+            float32_products(self.device, tf32=False),
+            self._said_if_full(output[1], output[0]),
+        ):
+            yield
+
+    @cached_property
+    def weights(self) -> str:
+        """The checksum of the weights that make vectors of pixels; see `Taught`."""
+        return image_side_sha256(self._net)
+
+    def marked(self, image: ImageEmbedding, marks: Marks, output: Size) -> NDArray[np.float32]:
+        """Makes vectors of marked pixels, for a `Lesson`.
+
+        Args:
+            image: An embedding of this segmenter.
+            marks: The pixels.
+            output: Height and width of the picture in which they are marked.
+
+        Returns:
+            [n,D] unit rows.
+
+        Raises:
+            LabelError: A mark is outside of the picture or is empty.
+        """
+        with torch.inference_mode():
+            return vectors_of(feature_map(image), marks, output)
+
+    def teach(self, image: ImageEmbedding, label: str, toward: Marks, against: Marks | None = None) -> LabelSet:
+        """Teaches a label by marked pixels of an image, beside its words and what it was taught before.
+
+        `with_lesson` and `set_labels` do the same in two steps, and more.
+
+        Args:
+            image: An embedding of this segmenter.
+            label: Its name. It is added to the labels if it is new.
+            toward: Pixels of the image that are of the label.
+            against: Pixels of the image that are not.
+
+        Returns:
+            The set now in force.
+
+        Raises:
+            LabelError: A mark or the label cannot be used; the old labels stay in force.
+        """
+        vectors = [self.marked(image, marks, image.sizes.image) for marks in (toward, against or Marks())]
+        return self.set_labels(with_lesson(self.labels, label, Lesson(self.weights, *vectors)))
 
     def usage(self) -> dict[str, str]:
-        """The backend, the device and its memory in use, as text by name; of a CPU, the process's own."""
+        """Returns the backend, the device and its memory in use, as text by name; of a CPU, the process's own."""
         return {"backend": self._backend.name, **memory_of(self.device)}
 
     def release(self) -> None:
         """Gives the network and the device's memory back; the segmenter cannot be used afterwards."""
         self._net.to("cpu")
         self._encoder.to("cpu")
-        del self._backend, self._encode, self._basis
+        del self._backend, self._encode, self._basis, self._phrases
         self._frames = None
-        self._competition, self._text_of = replace(self._competition, text=torch.empty(0)), {}
+        self._competition = replace(self._competition, text=torch.empty(0))
         free_cached(self.device)
 
     def segment(self, rgb: NDArray[np.uint8]) -> Segmentation:
-        """HxWx3 uint8 RGB -> its segmentation; raises as `embed` and `score` do."""
+        """Segments an image, [H,W,3] uint8 RGB; raises as `embed` and `score` do."""
         return self.score(self.embed(rgb))
 
     def segment_multiscale(self, rgb: NDArray[np.uint8]) -> Segmentation:
-        """HxWx3 uint8 RGB -> its segmentation by the original's evaluation: six scales, mirrored, in windows of 480
-        pixels. About forty times slower than `segment`, and better at borders and small things; for measuring, not
+        """Segments an image by the original's evaluation: six scales, mirrored, in windows of 480 pixels.
+
+        It is about forty times slower than `segment`, and better at borders and small things. It is for measuring, not
         for robots. Raises as `segment` does.
         """
         check_rgb(rgb)
@@ -333,12 +355,13 @@ class Segmenter:
         return segmentation_of(logits, self.labels, sizes, self.output_size or sizes.image, self.rules, self.threshold)
 
     def _window_logits(self, window: Tensor) -> Tensor:
-        """[1,3,H,W] -> [1,N,h,w] for the labels in force."""
+        """Scores [1,3,H,W] as [1,N,h,w] under the labels in force."""
         return self._logits(self._window(window), self._competition)
 
     def embed_multiscale(self, rgb: NDArray[np.uint8]) -> ImageEmbedding:
-        """HxWx3 uint8 RGB -> its embedding by the passes of `segment_multiscale`, of which it is the mean: it holds
-        vectors of a length up to 1. Raises ValueError as `embed` does.
+        """Embeds an image by the passes of `segment_multiscale`, as the mean of their vectors.
+
+        Their length is up to 1. Raises ValueError as `embed` does.
         """
         check_rgb(rgb)
         height, width = rgb.shape[:2]
@@ -347,25 +370,25 @@ class Segmenter:
         return ImageEmbedding(coordinates, self._basis, sizes)
 
     def features_at(self, image: ImageEmbedding, points: ArrayLike) -> NDArray[np.float32]:
-        """Vectors of single pixels in the space of the text, interpolated between the cells of the embedding.
+        """Returns vectors of single pixels in the space of the text, interpolated between the embedding's cells.
 
         A vector's product with a row of `encode_text` is the cosine that `query` and the labels' scores begin with.
 
         Args:
-            image: of this segmenter.
+            image: An embedding of this segmenter.
             points: [N,2] of (u, v), column and row in pixels of the image.
 
         Returns:
             [N,D] float32, of a length up to 1.
 
         Raises:
-            ValueError: not such an array, or a point is outside of the image.
+            ValueError: It is not such an array, or a point is outside of the image.
         """
         with torch.inference_mode():
             return feature_map(image).at(points) @ image.basis.cpu().numpy().T
 
     def feature_grid(self, image: ImageEmbedding) -> FeatureGrid:
-        """The vectors of an embedding of this segmenter, without the network's padding."""
+        """Returns the vectors of an embedding of this segmenter, without the network's padding."""
         grid = feature_map(image)
         return FeatureGrid(grid.coordinates.half().cpu().numpy(), grid.image, grid.scale, grid.offset)
 
@@ -375,36 +398,25 @@ class Segmenter:
         return self._basis.cpu().numpy()
 
     def encode_text(self, phrases: Sequence[str]) -> NDArray[np.float32]:
-        """N phrases -> [N,D] float32 unit rows in the space of the pixels; the labels stay as they are.
+        """Encodes N phrases as [N,D] float32 unit rows in the space of the pixels; the labels stay as they are.
 
         Raises:
-            LabelError: there is no phrase, or one cannot be used.
+            LabelError: There is no phrase, or one cannot be used.
         """
-        return self._net.encode_text(self._checked(phrases)).cpu().numpy()
+        return self._net.encode_text(self._phrases.checked(phrases)).cpu().numpy()
 
     def _window(self, window: Tensor) -> Tensor:
-        """[1,3,H,W] -> [1,R,h,w] unit vectors; PyTorch runs the network."""
+        """Embeds [1,3,H,W] as [1,R,h,w] unit vectors; PyTorch runs the network."""
         with float32_products(self.device, tf32=self.precision == "tf32"):
             if self._backend.recordable:
                 return self._backend(window)
             return self._encoder(window, TORCH_TYPES.get(self.precision, torch.float32))
 
     def _logits(self, coordinates: Tensor, competition: Competition) -> Tensor:
-        """[1,R,h,w] -> [1,N,h,w] for a list of labels, the best prompt of each."""
+        """Scores [1,R,h,w] as [1,N,h,w] for a list of labels, the best prompt of each."""
         with float32_products(self.device, tf32=False):
             return best_prompt(self._net.logits(coordinates, competition.text), competition.counts)
 
     def _check_labels(self) -> None:
         if not self.labels.labels:
             raise LabelError("no labels are set; call set_labels first")
-
-    def _encode_text(self, phrases: list[str]) -> Tensor:
-        """[N,R], in the basis of the image encoder; encodes only phrases not met before."""
-        if len(self._text_of) > _TEXT_CACHE:
-            self._text_of.clear()
-        new = [p for p in dict.fromkeys(phrases) if p not in self._text_of]
-        for start in range(0, len(new), _TOGETHER):
-            part = new[start : start + _TOGETHER]
-            features = self._net.encode_text(part).to(self.device)
-            self._text_of |= dict(zip(part, features @ self._basis, strict=True))
-        return torch.stack([self._text_of[p] for p in phrases])
