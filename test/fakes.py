@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from processes import PATIENCE
 
 from lseg_ros.inference.labels import IdRules, LabelError, LabelSet, LabelSpec, as_specs, assign, check_phrases
+from lseg_ros.inference.lessons import Marks, check_taught
 from lseg_ros.inference.postprocess import Segmentation, segmentation_of
 from lseg_ros.inference.preprocess import Geometry
 from lseg_ros.inference.protocol import FeatureGrid, PhraseMatch, PixelShares
@@ -29,6 +30,8 @@ class FakeEmbedding:
 class FakeSegmenter:
     """Labels pixels by the nearest color name, at once. Tests can clear `gate` to hold a frame."""
 
+    weights = "fa" * 32
+
     def __init__(self, rules: IdRules | None = None, threshold: float = 0.0) -> None:
         self.labels = LabelSet()
         self.rules, self.threshold = rules or IdRules(), threshold
@@ -44,6 +47,7 @@ class FakeSegmenter:
         self, labels: Sequence[str | LabelSpec], class_ids: Sequence[int] | None = None, *, force: bool = False
     ) -> LabelSet:
         planned = assign(self.labels, as_specs(labels, class_ids), self.rules, now=0.0, force=force)
+        check_taught(planned, self.weights, 3)
         for label in planned.labels:
             if len(label.name) > 256:
                 raise LabelError(f"the label {label.name[:20]!r} is too long")
@@ -70,6 +74,11 @@ class FakeSegmenter:
         pixels = torch.from_numpy(image.rgb.astype(np.float32))
         targets = torch.tensor([COLORS.get(name, (999, 999, 999)) for name in self.labels.names]).float()
         logits = -(pixels[None] - targets[:, None, None]).norm(dim=-1)[None] / 50
+        for place, label in enumerate(self.labels.labels):
+            if label.taught is not None:  # 10 where a pixel has a color for it, and -10 where it has one against it
+                for vectors, logit in ((label.taught.toward, 10.0), (label.taught.against, -10.0)):
+                    rows = torch.nn.functional.normalize(pixels, dim=-1) @ torch.tensor(vectors).T
+                    logits[0, place][(rows > 0.99).any(-1)] = logit
         return segmentation_of(logits, self.labels, Geometry(size, size, size), size, self.rules, self.threshold)
 
     def query(self, image: FakeEmbedding, phrases: Sequence[str], output: tuple[int, int]) -> list[PhraseMatch]:
@@ -88,6 +97,16 @@ class FakeSegmenter:
         return PixelShares(
             tuple(self.labels.names), shares, tuple(float(COLORS.get(n) == rgb) for n in self.labels.names)
         )
+
+    def marked(self, image: FakeEmbedding, marks: Marks, output: tuple[int, int]) -> NDArray[np.float32]:
+        """The color of each point and of the first pixel of each box and mask."""
+        self.threads.add(threading.get_ident())
+        pixels = [*np.asarray(marks.points, np.int64).reshape(-1, 2), *((box[0], box[1]) for box in marks.boxes)]
+        pixels += [np.argwhere(mask)[0][::-1] for mask in marks.masks]
+        if any(u >= output[1] or v >= output[0] for u, v in pixels):
+            raise LabelError("there is no such pixel")
+        colors = np.array([image.rgb[v, u] for u, v in pixels], np.float32).reshape(-1, 3)
+        return colors / np.linalg.norm(colors, axis=1, keepdims=True)
 
     @property
     def basis(self) -> NDArray[np.float32]:

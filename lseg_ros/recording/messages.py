@@ -15,6 +15,7 @@ from lseg_ros.images.messages import ImageError, compressed_to_rgb, to_rgb
 from lseg_ros.inference.labels import LabelSet
 from lseg_ros.inference.protocol import SegmentationLike
 from lseg_ros.inference.render import picture
+from lseg_ros.inference.taught import nothing_taught_fields
 
 if TYPE_CHECKING:
     from rosbags.typesys.store import MsgType
@@ -28,7 +29,8 @@ LABEL_SET = "lseg_ros/msg/LabelSet"
 # The fields of msg/*.msg and of vision_msgs, which are not installed everywhere. A test compares them with the files.
 DEFINITIONS = {
     "lseg_ros/msg/Label": "string name\nuint16 class_id\nstring[] prompts\nfloat32 threshold\nbool background\n"
-    "std_msgs/ColorRGBA color\nstring score_topic",
+    "std_msgs/ColorRGBA color\nstring score_topic\nlseg_ros/Taught taught",
+    "lseg_ros/msg/Taught": "string weights\nbool alone\nuint32 dimensions\nfloat32[] toward\nfloat32[] against",
     LABEL_SET: "std_msgs/Header header\nuint32 version\nlseg_ros/Label[] labels",
     FRAME_INFO: "std_msgs/Header header\nuint32 label_version\nbool rescored\nstring[] stages\nfloat32[] stage_ms",
     "vision_msgs/msg/VisionClass": "uint16 class_id\nstring class_name",
@@ -112,6 +114,9 @@ def label_messages(labels: LabelSet, threshold: float, time: int) -> dict[str, m
             **label.message_fields(),
             color=_type("std_msgs/msg/ColorRGBA")(*(channel / 255 for channel in label.color), 1.0),
             score_topic="",
+            taught=_type("lseg_ros/msg/Taught")(
+                **(label.taught.message_fields() if label.taught else nothing_taught_fields())
+            ),
         )
         for label in labels.labels
     ]

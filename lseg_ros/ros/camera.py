@@ -14,6 +14,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from lseg_ros.images.messages import ImageError, compressed_to_rgb, to_rgb
+from lseg_ros.inference.lessons import Lesson
 from lseg_ros.inference.protocol import PhraseMatch, PixelShares, SegmenterLike
 from lseg_ros.ros.camera_info import CameraInfoRelay
 from lseg_ros.ros.diagnostics import Statistics
@@ -25,6 +26,7 @@ from lseg_ros.ros.outputs import Outputs
 from lseg_ros.ros.parameter_table import NodeParams
 from lseg_ros.ros.rate_limit import RateLimit
 from lseg_ros.ros.silence import Cause, Silence, SilenceWatch
+from lseg_ros.ros.teach_msgs import TeachRequest
 
 _FETCH_TIMEOUT = 5.0  # seconds to wait for an image that a query or new labels need
 _THROTTLE = 5.0  # seconds between repeated error messages
@@ -109,6 +111,7 @@ class Camera:
         self._streaming = self._active = False  # only the executor's thread writes them
         self._closed = threading.Event()
         self._last_image: LastImage[Seen] = LastImage()
+        self._held: Seen | None = None  # what was marked last, for further marks; of the executor's thread
         self._rate_limit, self._watch = RateLimit(), SilenceWatch()
 
     def _camera_info_topic(self, prefix: str, params: NodeParams) -> str:
@@ -136,6 +139,7 @@ class Camera:
             self._last_image.expire(self._params.cache_max_age)
         else:
             self._last_image.clear()
+            self._held = None
         heard = self._heard()
         self.outputs.poll(streaming=self._streaming)
         self._info.update(heard and self._info.wanted, self._params.no_image_warning)
@@ -192,6 +196,14 @@ class Camera:
     def last(self) -> Seen | None:
         """Returns the last image, or None if it is too old. Any thread may call it."""
         return self._last_image.get(self._params.cache_max_age)
+
+    def hold(self, seen: Seen) -> None:
+        """Keeps an image for `at`, in place of the one before. For the executor's thread."""
+        self._held = seen
+
+    def at(self, stamp: Any) -> Seen | None:
+        """Returns the last image or the one that is held, where it has this stamp. For the executor's thread."""
+        return next((seen for seen in (self._held, self.last()) if seen and seen.header.stamp == stamp), None)
 
     def why_no_image(self) -> str:
         """Returns one sentence about why no image arrives."""
@@ -315,6 +327,15 @@ class Camera:
         """
         height, width = self._params.output_size or seen.rgb.shape[:2]
         return self._segmenter.probe(seen.embedding, u, v, (height, width))
+
+    def lesson(self, seen: Seen, request: TeachRequest) -> Lesson:
+        """Makes vectors of the marks of a request; raises LabelError where one is none of the mask's."""
+        size = self._params.output_size or seen.rgb.shape[:2]
+        toward, against = (
+            self._segmenter.marked(seen.embedding, marks, (size[0], size[1]))
+            for marks in (request.toward, request.against)
+        )
+        return Lesson(self._segmenter.weights, toward, against, request.alone, request.forget)
 
     def failed(self, error: BaseException) -> None:
         """Logs and counts an error of `process` or `rescore`.

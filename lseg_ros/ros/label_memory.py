@@ -32,10 +32,7 @@ class LabelMemory:
             params: The parameters under which they were in force.
         """
         self._history, self._history_ids = labels, (params.max_id, params.unknown_id)
-        self._kept = [
-            LabelSpec(x.name, None if x.background else x.class_id, x.prompts, x.threshold, x.background, x.color)
-            for x in labels.labels
-        ]
+        self._kept = [label.spec() for label in labels.labels]
 
     def parameters_changed(self, values: dict[str, Any]) -> None:
         """Notes which parameters were set while the node was unconfigured.

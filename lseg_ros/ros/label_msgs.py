@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from array import array
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from vision_msgs.msg import LabelInfo, VisionClass
 from lseg_ros import msg as lseg_msgs
 from lseg_ros.inference.label_file import read_label_file
 from lseg_ros.inference.labels import Color, LabelError, LabelSet, LabelSpec, as_specs
+from lseg_ros.inference.taught import Taught, nothing_taught_fields, taught_from_message
 
 if TYPE_CHECKING:
     from lseg_ros.srv import SetLabels
@@ -20,7 +22,17 @@ _LONGEST_SLUG = 100  # characters; a topic's whole name may have 247
 
 
 def specs_from_request(request: "SetLabels.Request") -> list[LabelSpec]:
-    """What a set_labels request asks for; raises LabelError unless exactly one of its forms is used, and rightly."""
+    """Reads what a set_labels request asks for.
+
+    Args:
+        request: The request.
+
+    Returns:
+        The labels.
+
+    Raises:
+        LabelError: Not exactly one of the request's forms is used, or a label cannot be used.
+    """
     given = [name for name in ("labels", "full", "label_file") if len(getattr(request, name)) > 0]
     if len(given) != 1:
         found = f"it has {' and '.join(given)}" if given else "all three are empty"
@@ -30,27 +42,46 @@ def specs_from_request(request: "SetLabels.Request") -> list[LabelSpec]:
     if request.label_file:
         return read_label_file(request.label_file)
     if len(request.full) > 0:
-        return as_specs([_spec(label) for label in request.full])
+        return as_specs([label_spec(label) for label in request.full])
     return as_specs(list(request.labels), list(request.class_ids))
 
 
-def _spec(label: Any) -> LabelSpec:
+def label_spec(label: Any) -> LabelSpec:
+    """Reads a lseg_ros/msg/Label.
+
+    Args:
+        label: The message.
+
+    Returns:
+        The label that it asks for.
+
+    Raises:
+        LabelError: Its color, or what it was taught, cannot be used.
+    """
     channels = (label.color.r, label.color.g, label.color.b)
     if not all(0.0 <= c <= 1.0 for c in channels):
         raise LabelError(f"the color of {label.name!r} is {channels}; each channel must be between 0 and 1")
     red, green, blue = (round(255 * c) for c in channels)
+    try:
+        taught = taught_from_message(label.taught)
+    except ValueError as error:
+        raise LabelError(f"what the label {label.name!r} was taught cannot be used: {error}") from error
     return LabelSpec(
         name=label.name,
         class_id=label.class_id or None,
-        prompts=tuple(label.prompts),
-        threshold=float(label.threshold),
+        prompts=() if list(label.prompts) == [label.name] else tuple(label.prompts),
+        threshold=round(float(label.threshold), 6),  # of a float32
         background=label.background,
         color=(red, green, blue) if any((*channels, label.color.a)) else None,
+        taught=taught,
     )
 
 
 def label_msg(spec: LabelSpec) -> lseg_msgs.Label:
-    """A label to ask for, as in a set_labels request.
+    """Returns a label to ask for, as in a set_labels request.
+
+    Args:
+        spec: The label.
 
     Raises:
         LabelError: It has class id 0, which a request reads as "choose one".
@@ -64,22 +95,35 @@ def label_msg(spec: LabelSpec) -> lseg_msgs.Label:
         threshold=spec.threshold,
         background=spec.background,
         color=ColorRGBA() if spec.color is None else _color(spec.color),
+        taught=_taught(spec.taught),
     )
 
 
 def label_set_msg(labels: LabelSet, topics: Mapping[str, str], stamp: Time) -> lseg_msgs.LabelSet:
-    """The labels in force; `topics` has the score topic of each name."""
+    """Returns the labels in force.
+
+    Args:
+        labels: The labels.
+        topics: The full name of each label's score topic.
+        stamp: When they came into force.
+    """
     message = lseg_msgs.LabelSet(version=labels.version)
     message.header.stamp = stamp
     message.labels = [
         lseg_msgs.Label(
             **label.message_fields(),
             color=_color(label.color),
+            taught=_taught(label.taught),
             score_topic=topics.get(label.name, ""),
         )
         for label in labels.labels
     ]
     return message
+
+
+def _taught(taught: Taught | None) -> lseg_msgs.Taught:
+    fields = nothing_taught_fields() if taught is None else taught.message_fields()
+    return lseg_msgs.Taught(**{**fields, **{key: array("f", fields[key]) for key in ("toward", "against")}})
 
 
 def _color(color: Color) -> ColorRGBA:
@@ -96,7 +140,12 @@ def label_info_msg(labels: LabelSet, threshold: float, stamp: Time) -> LabelInfo
 
 
 def slugs(labels: LabelSet, before: Mapping[str, str]) -> dict[str, str]:
-    """A topic name part for each label; those in `before` keep theirs."""
+    """Makes a part of a topic's name for each label.
+
+    Args:
+        labels: The labels.
+        before: The parts that labels have; they keep them.
+    """
     found = {name: before[name] for name in labels.names if name in before}
     for label in labels.labels:
         if label.name in found:

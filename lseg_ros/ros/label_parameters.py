@@ -67,7 +67,9 @@ def specs_of(values: Mapping[str, Any]) -> list[LabelSpec] | None:
 
 def _asks_for_others(names: list[str], labels: LabelSet) -> bool:
     """Returns whether a list of names differs from the labels in force, prompts included."""
-    plain = all(x.prompts == (x.name,) and not x.threshold and not x.background for x in labels.labels)
+    plain = all(
+        x.prompts == (x.name,) and not x.threshold and not x.background and x.taught is None for x in labels.labels
+    )
     return not (plain and list(names) == labels.names)
 
 

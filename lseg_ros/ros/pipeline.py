@@ -12,9 +12,10 @@ from rclpy.node import Node
 
 from lseg_ros import msg as lseg_msgs
 from lseg_ros.inference.labels import listed
+from lseg_ros.inference.lessons import with_lesson
 from lseg_ros.inference.protocol import SegmenterLike
 from lseg_ros.ros import qos
-from lseg_ros.ros.camera import Camera, Incoming
+from lseg_ros.ros.camera import Camera, Incoming, Seen
 from lseg_ros.ros.diagnostics import status
 from lseg_ros.ros.feature_topics import FeatureBasis
 from lseg_ros.ros.given_parameters import nearest
@@ -22,6 +23,7 @@ from lseg_ros.ros.label_msgs import label_info_msg, label_set_msg
 from lseg_ros.ros.label_parameters import LabelChange
 from lseg_ros.ros.labels_first import LabelInfoTopic
 from lseg_ros.ros.parameter_table import NodeParams
+from lseg_ros.ros.teach_msgs import TeachRequest
 from lseg_ros.ros.worker import Worker, WorkerStopped
 
 Result = TypeVar("Result")
@@ -85,7 +87,12 @@ class Pipeline:
             camera.poll(active=self._active, enabled=self._enabled)
 
     def statuses(self, node_name: str, shown: Mapping[str, object]) -> list[DiagnosticStatus]:
-        """The diagnostics of each camera; `shown`: values of the node to show with each."""
+        """Returns the diagnostics of each camera.
+
+        Args:
+            node_name: The node's name.
+            shown: Values of the node to show with each camera's.
+        """
         model, version = self.params.model, self.segmenter.labels.version
         shown = {**shown, "model": model, "label_version": version, **self.segmenter.usage()}
         return [
@@ -127,6 +134,28 @@ class Pipeline:
             The set that is then in force, or the LabelError that says why the change is refused.
         """
         return self.submit(partial(self._change, change))
+
+    def teach(
+        self, camera: Camera, seen: Seen, request: TeachRequest
+    ) -> "Future[tuple[lseg_msgs.LabelSet, lseg_msgs.LabelSet]]":
+        """Teaches a label by marks on an image of a camera, and puts it in force as `change` does.
+
+        Args:
+            camera: The camera.
+            seen: Its image.
+            request: What to teach.
+
+        Returns:
+            The set before and the set that is then in force, or the LabelError that says why it is refused.
+        """
+
+        def job() -> tuple[lseg_msgs.LabelSet, lseg_msgs.LabelSet]:
+            # In one job: labels that change meanwhile would be put back.
+            before = self.label_set
+            specs = with_lesson(self.segmenter.labels, request.label, camera.lesson(seen, request))
+            return before, self._change(LabelChange(specs))
+
+        return self.submit(job)
 
     def submit(self, job: Callable[[], Result]) -> "Future[Result]":
         """Runs a job on the worker, before the next frame."""

@@ -1,10 +1,11 @@
-"""The node's services: labels, queries, probes, and on and off."""
+"""The node's services: labels, queries, probes, teaching, and on and off."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future as WorkerFuture
 from functools import partial
 from typing import Protocol, TypeVar
 
+from builtin_interfaces.msg import Time
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.node import Node
 from rclpy.task import Future
@@ -18,8 +19,9 @@ from lseg_ros.ros.label_msgs import specs_from_request
 from lseg_ros.ros.label_parameters import LabelChange
 from lseg_ros.ros.pipeline import Pipeline
 from lseg_ros.ros.query_msgs import fill_answer
+from lseg_ros.ros.teach_msgs import teach_request
 from lseg_ros.ros.worker import WorkerStopped
-from lseg_ros.srv import EncodeText, GetLabels, Probe, Query, SetLabels
+from lseg_ros.srv import EncodeText, GetLabels, Probe, Query, SetLabels, Teach
 
 Result = TypeVar("Result")
 
@@ -73,6 +75,7 @@ class Services:
             prefix = f"~/{name}/" if name else "~/"
             create(Query, f"{prefix}query", partial(self._on_query, i), waits=True)
             create(Probe, f"{prefix}probe", partial(self._on_probe, i), waits=True)
+            create(Teach, f"{prefix}teach", partial(self._on_teach, i), waits=True)
 
     async def _on_set_labels(self, request: SetLabels.Request, response: SetLabels.Response) -> SetLabels.Response:
         question = _question(request.labels, "labels")
@@ -144,6 +147,36 @@ class Services:
         except Exception as error:
             response.success, response.message = False, self._refusal(error, "a probe")
         return response
+
+    async def _on_teach(self, camera: int, request: Teach.Request, response: Teach.Response) -> Teach.Response:
+        try:
+            pipeline = self._ready(active=True)
+            source = pipeline.cameras[camera]
+            wanted = teach_request(request)
+            seen = await self._image_of(source, request.stamp)
+            source.hold(seen)
+            response.header = seen.header
+            if wanted.changes:
+                response.before, after = await self._done(pipeline.teach(source, seen, wanted))
+                response.label_version, response.message = after.version, f"{wanted.label} is taught"
+            else:
+                response.label_version, response.message = pipeline.label_set.version, "the image is kept for marks"
+            response.success = True
+        except Exception as error:
+            response.success, response.message = False, self._refusal(error, "teaching")
+        self._segmentation.labels_changed()
+        return response
+
+    async def _image_of(self, camera: Camera, stamp: Time) -> Seen:
+        """Returns the image of a stamp, or the last one for stamp 0; raises NotNow where there is none."""
+        if stamp == Time():
+            return await self._last_image(camera)
+        seen = camera.at(stamp)
+        if seen is None:
+            raise NotNow(
+                f"the image of {stamp.sec}.{stamp.nanosec:09d} s is not kept any more; give stamp 0 for the last one"
+            )
+        return seen
 
     async def _last_image(self, camera: Camera) -> Seen:
         """Returns the last image, or fetches one; raises NotNow where none comes."""

@@ -12,6 +12,7 @@ from lseg_ros.ros.client.session import Session
 SET_LABELS = "lseg_ros/srv/SetLabels"
 QUERY = "lseg_ros/srv/Query"
 PROBE = "lseg_ros/srv/Probe"
+TEACH = "lseg_ros/srv/Teach"
 IMAGE = "sensor_msgs/msg/Image"
 _SETTLE = 1.0  # seconds to wait for further nodes after the first one was found
 

@@ -7,14 +7,17 @@ from sensor_msgs.msg import Image
 from std_srvs.srv import SetBool
 
 from lseg_ros.inference.labels import LabelSpec
+from lseg_ros.inference.lessons import Marks
 from lseg_ros.msg import LabelSet
 from lseg_ros.ros.client.errors import NotFound, Refused
 from lseg_ros.ros.client.newest import Newest
-from lseg_ros.ros.client.nodes import PROBE, QUERY, SET_LABELS, NodeInfo, find_nodes
+from lseg_ros.ros.client.nodes import PROBE, QUERY, SET_LABELS, TEACH, NodeInfo, find_nodes
 from lseg_ros.ros.client.session import Session
 from lseg_ros.ros.label_msgs import label_msg
-from lseg_ros.srv import GetLabels, Probe, Query, SetLabels
+from lseg_ros.ros.teach_msgs import marks_msg
+from lseg_ros.srv import GetLabels, Probe, Query, SetLabels, Teach
 
+_NO_MARKS = Marks()
 _TOPIC_TIMEOUT = 2.0  # seconds
 _ANSWER_TIMEOUT = 60.0  # seconds; the node may first load its model or finish a frame, on a slow computer
 
@@ -109,6 +112,37 @@ class RemoteNode:
         request = Probe.Request(u=u, v=v)
         service = self._info.service(PROBE, camera)
         return self._accepted(self.session.call(Probe, service, request, self._patience, repeat=True))
+
+    def teach(
+        self,
+        label: str,
+        toward: Marks = _NO_MARKS,
+        against: Marks = _NO_MARKS,
+        *,
+        stamp: tuple[int, int] = (0, 0),
+        alone: bool = False,
+        forget: bool = False,
+        camera: str = "",
+    ) -> Any:
+        """Teaches a label by marked pixels of an image; without any, the node only keeps the image for later marks.
+
+        Args:
+            label: The label's name; it is added if it is new.
+            toward: Points and boxes that are of the label, in pixels of the mask.
+            against: Points and boxes that are not.
+            stamp: Seconds and nanoseconds of the image; 0 for the last one.
+            alone: Whether the label is to compete without its words.
+            forget: Whether what it was taught before is dropped.
+            camera: Its name, where the node has several.
+
+        Returns:
+            The response of lseg_ros/srv/Teach. `set_labels` with the labels of its `before` takes the change back.
+        """
+        request = Teach.Request(label=label, alone=alone, forget=forget)
+        request.stamp.sec, request.stamp.nanosec = stamp
+        request.toward, request.against = marks_msg(toward), marks_msg(against)
+        response = self.session.call(Teach, self._info.service(TEACH, camera), request, self._patience)
+        return self._accepted(response)
 
     def images(self, output: str, *, camera: str = "", on_new: Callable[[], None] | None = None) -> Newest[Image]:
         """Subscribes to an output. Close the result after use.
