@@ -3,10 +3,12 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lseg_ros.cli.describe import table
 from lseg_ros.cli.node_options import EXIT_STATUS, add_node_options, with_node
+from lseg_ros.cli.options import user_path
 from lseg_ros.files import from_home
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ Shows the labels of a running node, or replaces them:
   lseg labels                               shows them
   lseg labels path grass "person, standing" sets these three: each argument is one label
   lseg labels outdoor.yaml                  sets those of a label file, which is read here
+  lseg labels --save robot.yaml             writes them into a label file, with what they were taught
 
 A change is all or nothing and takes effect at once, also on the last image.
 
@@ -38,6 +41,7 @@ def add_to(commands: Any) -> None:
     parser.add_argument(
         "--force", action="store_true", help="accept ids that move a label, or that another label had a moment ago"
     )
+    parser.add_argument("--save", type=user_path, metavar="FILE", help="write the labels in force into a label file")
     add_node_options(parser)
     parser.set_defaults(run=run)
 
@@ -60,9 +64,21 @@ def run(options: argparse.Namespace) -> int:
             return 0
         print(f"{node.name}, version {labels.version}:")
         print(label_table(labels.labels, colored=sys.stdout.isatty()))
+        if options.save is not None:
+            _save(labels.labels, from_home(options.save))
         return 0
 
     return with_node(options, work)
+
+
+def _save(labels: Sequence[Any], path: Path) -> None:
+    from lseg_ros.files import replacing
+    from lseg_ros.inference.label_file import label_file_text
+    from lseg_ros.ros.label_msgs import label_spec
+
+    with replacing(path) as part:
+        part.write_text(label_file_text([label_spec(label) for label in labels]), encoding="utf-8")
+    print(f"wrote {path}")
 
 
 def _wanted(given: Sequence[str]) -> "Sequence[str | LabelSpec]":

@@ -22,6 +22,7 @@ from lseg_ros.cli import (
     query,
     segment,
     status,
+    teach,
     train,
     verify,
     watch,
@@ -29,7 +30,7 @@ from lseg_ros.cli import (
 
 _COMMANDS = (
     *(segment, bag, features, convert, export, models, info, verify, fetch, train, evaluate),
-    *(labels, query, enable, status, watch),  # for a running node
+    *(labels, query, teach, enable, status, watch),  # for a running node
 )
 _BROKEN_PIPE = 141  # the exit status of a program that the signal of a broken pipe has ended
 

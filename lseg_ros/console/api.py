@@ -1,4 +1,4 @@
-"""What the page asks for by HTTP: labels, queries, label files."""
+"""What the page asks for by HTTP: labels, label files, queries, pixels."""
 
 import base64
 import json
@@ -23,6 +23,7 @@ from lseg_ros.console.stream import StreamKey
 from lseg_ros.images.messages import ImageError
 from lseg_ros.inference.label_file import read_label_file
 from lseg_ros.inference.labels import LabelError
+from lseg_ros.inference.lessons import Marks
 from lseg_ros.ros.client import ClientError, NoAnswer, NotFound, Refused
 from lseg_ros.ros.client.arrays import to_array
 
@@ -50,6 +51,8 @@ def add_routes(app: web.Application) -> None:
         "enable": _enable,
         "query": _query,
         "probe": _probe,
+        "hold": _hold,
+        "teach": _teach,
     }.items():
         app.router.add_post(f"/api/{name}", _answer(handler))
 
@@ -81,7 +84,15 @@ def _answer(
 
 
 async def _body(request: web.Request, **kinds: type) -> dict[str, Any]:
-    """Returns the JSON of a request, which has exactly these keys with values of these types; raises BadRequest."""
+    """Reads the JSON of a request.
+
+    Args:
+        request: The request.
+        kinds: The keys that it must have, no more and no less, and the type of each value.
+
+    Raises:
+        BadRequest: It is something else.
+    """
     if request.content_type != "application/json":
         raise BadRequest("send JSON, with Content-Type: application/json")
     try:
@@ -151,12 +162,17 @@ async def _query(request: web.Request) -> web.Response:
     return web.json_response(await hub.run(lambda: _query_json(hub, key, phrases, found)))
 
 
-def _query_json(hub: Hub, key: StreamKey, phrases: list[str], found: Any) -> dict[str, Any]:
-    stamp = found.header.stamp.sec, found.header.stamp.nanosec
+def _picture(hub: Hub, key: StreamKey, header: Any) -> dict[str, Any]:
+    """Returns the stamp of an image, and that image where it is still kept."""
+    stamp = header.stamp.sec, header.stamp.nanosec
     try:
         rgb = hub.image_at(key, stamp)
     except ImageError:
         rgb = None
+    return {"stamp": stamp, "image": None if rgb is None else _base64(jpeg(rgb))}
+
+
+def _query_json(hub: Hub, key: StreamKey, phrases: list[str], found: Any) -> dict[str, Any]:
     matches = []
     for phrase, score, cosine, u, v, box, heat in zip(
         phrases,
@@ -181,7 +197,7 @@ def _query_json(hub: Hub, key: StreamKey, phrases: list[str], found: Any) -> dic
                 "heat": _base64(jpeg(_small(pixels))),
             }
         )
-    return {"stamp": stamp, "image": None if rgb is None else _base64(jpeg(rgb)), "matches": matches}
+    return {**_picture(hub, key, found.header), "matches": matches}
 
 
 async def _probe(request: web.Request) -> web.Response:
@@ -201,6 +217,51 @@ async def _probe(request: web.Request) -> web.Response:
             ],
         }
     )
+
+
+async def _hold(request: web.Request) -> web.Response:
+    """Has the node keep its last image for marks, and shows it."""
+    body = await _body(request, node=str, camera=str)
+    hub = request.app[HUB]
+    found = await hub.call(lambda: hub.remote(body["node"]).teach("", camera=body["camera"]))
+    key = StreamKey(body["node"], body["camera"], "mask", "")
+    return web.json_response(await hub.run(lambda: _picture(hub, key, found.header)))
+
+
+async def _teach(request: web.Request) -> web.Response:
+    """Teaches a label by marks on the image that `_hold` had kept."""
+    kinds = {"toward": dict, "against": dict, "stamp": list, "alone": bool}
+    body = await _body(request, node=str, camera=str, label=str, **kinds)
+    toward, against, stamp = _marks(body["toward"]), _marks(body["against"]), body["stamp"]
+    if not _are_numbers(stamp, 2, 2**31):
+        raise BadRequest("stamp must be seconds and nanoseconds")
+    hub = request.app[HUB]
+
+    def call() -> Any:
+        return hub.remote(body["node"]).teach(
+            body["label"], toward, against, stamp=tuple(stamp), alone=body["alone"], camera=body["camera"]
+        )
+
+    found = await hub.call(call)
+    return web.json_response(
+        {"message": found.message, "version": found.label_version, "before": label_set_json(found.before)["labels"]}
+    )
+
+
+def _marks(content: dict[str, Any]) -> Marks:
+    """Reads {points: [[u, v], ...], boxes: [[left, top, width, height], ...]}; raises BadRequest."""
+    if set(content) != {"points", "boxes"} or not all(isinstance(part, list) for part in content.values()):
+        raise BadRequest("marks need exactly points and boxes, as lists")
+    for name, count in (("points", 2), ("boxes", 4)):
+        if not all(_are_numbers(mark, count, _LARGEST_SIDE) for mark in content[name]):
+            raise BadRequest(f"each of {name} must be {count} whole numbers from 0 to {_LARGEST_SIDE - 1}")
+    return Marks(content["points"], [(x, y, w, h) for x, y, w, h in content["boxes"]])
+
+
+def _are_numbers(content: Any, count: int, limit: int) -> bool:
+    if not isinstance(content, list) or len(content) != count:
+        return False
+    return all(type(number) is int and 0 <= number < limit for number in content)
 
 
 def _small(pixels: Any) -> Any:

@@ -1,70 +1,75 @@
 """Labels as JSON for the page, and back; label files to load and to save."""
 
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 import lseg_ros
-from lseg_ros.inference.label_file import labels_from_entries, labels_from_text
+from lseg_ros.inference.label_file import label_file_text, labels_from_entries, labels_from_text
 from lseg_ros.inference.labels import LabelSpec
+from lseg_ros.ros.label_msgs import label_spec
 
 
 def label_set_json(message: Any) -> dict[str, Any]:
     """Returns a lseg_ros/LabelSet for the page."""
-    labels = [{**_json(label), "score_topic": label.score_topic} for label in message.labels]
+    labels = [
+        {**spec_json(label_spec(label)), "class_id": label.class_id, "score_topic": label.score_topic}
+        for label in message.labels
+    ]
     return {"version": message.version, "labels": labels}
 
 
-def _json(label: Any) -> dict[str, Any]:
-    return {
-        "name": label.name,
-        "class_id": label.class_id,
-        "prompts": list(label.prompts),
-        "threshold": round(float(label.threshold), 6),  # of a float32
-        "background": label.background,
-        "color": [round(255 * c) for c in (label.color.r, label.color.g, label.color.b)],
-    }
-
-
 def specs_from_json(entries: Any) -> list[LabelSpec]:
-    """Returns the labels that the page asks for; raises LabelError for what cannot be one."""
+    """Reads the labels that the page asks for.
+
+    Args:
+        entries: JSON.
+
+    Raises:
+        LabelError: They cannot be used; says why.
+    """
     return labels_from_entries(entries, "the request")
 
 
 def spec_json(spec: LabelSpec) -> dict[str, Any]:
-    """Returns a label that is not in force yet for the page; what the node chooses is None."""
+    """Returns a label for the page. What the node chooses is None."""
     return {
         "name": spec.name,
         "class_id": spec.class_id,
         "prompts": list(spec.prompts),
-        "threshold": spec.threshold,
+        "threshold": _decimal(spec.threshold),
         "background": spec.background,
         "color": None if spec.color is None else list(spec.color),
+        "taught": None if spec.taught is None else spec.taught.entry(),
     }
 
 
+def _decimal(threshold: float) -> float:
+    return round(threshold, 6)  # a message has it as a float32
+
+
 def specs_from_upload(text: str) -> list[LabelSpec]:
-    """Returns the labels of a file that was loaded in the page; raises LabelError."""
+    """Reads the labels of a file that was loaded in the page.
+
+    Args:
+        text: The file's text.
+
+    Raises:
+        LabelError: It cannot be used; says why.
+    """
     return labels_from_text(text, "the loaded file")
 
 
 def label_set_yaml(message: Any) -> str:
     """Returns a lseg_ros/LabelSet as the text of a label file."""
-    entries = []
-    for label in message.labels:
-        entry = _json(label)
-        if entry["prompts"] == [entry["name"]]:
-            del entry["prompts"]
-        if not entry["threshold"]:
-            del entry["threshold"]
-        if entry["background"]:
-            del entry["class_id"]
-        else:
-            del entry["background"]
-        entries.append(entry)
-    return yaml.safe_dump({"labels": entries}, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100)
+    specs = [label_spec(label) for label in message.labels]
+    return label_file_text(
+        [
+            replace(x, threshold=_decimal(x.threshold), prompts=() if x.prompts == (x.name,) else x.prompts)
+            for x in specs
+        ]
+    )
 
 
 def packaged_files() -> dict[str, Path]:

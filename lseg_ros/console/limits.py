@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 MESSAGE_BYTES = 4096  # largest message over the WebSocket
-BODY_BYTES = 256 * 1024  # largest POST
+BODY_BYTES = 2**20  # largest POST; labels come with what they were taught
 PAGES = 32  # most pages open at a time
 CALLS = 8  # most calls of services that run or wait
 

@@ -216,6 +216,23 @@ def test_the_page(page: Page, stack: Stack) -> None:
     page.find("#live").click()
     assert page.data("frozen") == ""
 
+    # A label is taught by a rectangle and a pixel, and taken back
+    page.find("#teach-start").click()
+    until(lambda: page.data("frozen") == "marks")
+    ActionChains(page.driver).move_to_element_with_offset(stage, -60, -40).click_and_hold().move_by_offset(
+        30, 20
+    ).release().perform()
+    page.find("#teach-against").click()
+    ActionChains(page.driver).move_to_element_with_offset(stage, 100, 60).click().perform()
+    until(lambda: page.text("#teach-count") == "1 for it, 1 against it")
+    page.find("#teach-label").send_keys("brew")
+    page.find("#teach-apply").click()
+    until(lambda: page.names() == [*LABELS, "brew"])
+    assert page.data("frozen") == "" and "brew is taught" in page.text("#teach-message")
+    until(lambda: page.share("brew") > 0)
+    page.find("#undo").click()
+    until(lambda: page.names() == LABELS)
+
     # One label's score, and the confidence
     for layer in ("score", "confidence"):
         painted = page.painted()

@@ -18,6 +18,7 @@ from sensor_msgs.msg import Image
 
 from lseg_ros.cli import status, watch, window
 from lseg_ros.cli.main import main
+from lseg_ros.inference.label_file import read_label_file
 from lseg_ros.inference.labels import IdRules
 
 RED, GREEN, BLUE = COLORS["red"], COLORS["green"], COLORS["blue"]
@@ -324,3 +325,41 @@ def test_the_commands_need_ros_and_say_so(run: Callable[..., Result], monkeypatc
     monkeypatch.setitem(__import__("sys").modules, "lseg_ros.ros.client", None)
     without = run("labels")
     assert without.status == 1 and "this command needs ROS 2" in without.err and "`. ./env.sh`" in without.err
+
+
+def test_teach_and_keep_what_was_taught(seen: None, run: Callable[..., Result], tmp_path: Path) -> None:
+    result = run("teach", "gravel", "--at", "12,3", "--not", "0,0", "--alone")
+    assert result.status == 0 and result.out == "gravel is taught (version 2)\n", result.err
+    path = tmp_path / "robot.yaml"
+    result = run("labels", "--save", path)
+    assert result.status == 0 and f"wrote {path}" in result.out
+    specs = read_label_file(path)
+    assert [x.name for x in specs] == ["red", "green", "blue", "gravel"]
+    taught = specs[3].taught
+    assert taught is not None and taught.alone
+    assert (taught.toward.tolist(), taught.against.tolist()) == ([[0, 0, 1]], [[1, 0, 0]])
+    assert run("labels", "red", "green").status == 0
+    result = run("labels", path)
+    assert result.status == 0 and "gravel" in result.out, result.err
+    result = run("teach", "gravel", "--forget")
+    assert result.status == 0 and "version 5" in result.out
+    result = run("teach", "blue", "--box", "99,0,1,1")
+    assert result.status == 1 and "no such pixel" in result.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "reason"),
+    [
+        ((), 1, "nothing is marked; give --at"),
+        (("--at", "1,2,3"), 2, "'1,2,3' is not 2 whole numbers"),
+        (("--box", "1,2,-3,4"), 2, "is not 4 whole numbers"),
+    ],
+)
+def test_teach_needs_marks(
+    arguments: tuple[str, ...], status: int, reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        ended = main(["teach", "gravel", *arguments])
+    except SystemExit as error:
+        ended = int(str(error.code))
+    assert ended == status and reason in capsys.readouterr().err

@@ -236,3 +236,55 @@ def test_pages_are_counted(
     monkeypatch.setattr(limits, "PAGES", 2)
     lseg()
     serve(use, camera=False)
+
+
+def test_a_label_is_taught_and_taken_back(lseg: Callable[..., None], serve: Callable[..., None]) -> None:
+    async def use(browser: Browser) -> None:
+        async with browser.page() as page:
+            frame = await page.frame()
+            while frame.image is None:
+                frame = await page.frame()
+            status, held = await browser.post("hold", node="/lseg", camera="")
+            while held["image"] is None:  # the camera's image may be gone here, or not have come yet
+                await page.frame()
+                status, held = await browser.post("hold", node="/lseg", camera="")
+            assert status == 200
+            nothing: dict[str, list[Any]] = {"points": [], "boxes": []}
+            marks = {
+                "label": "gravel",
+                "toward": {"points": [[40, 3]], "boxes": []},
+                "against": {"points": [], "boxes": [[0, 0, 5, 5]]},
+                "stamp": held["stamp"],
+                "alone": True,
+            }
+            status, answer = await browser.post("teach", node="/lseg", camera="", **marks)
+            assert status == 200 and answer["version"] == 2, answer
+            while frame.header["version"] != 2:
+                frame = await page.frame()
+            assert frame.layer[12, 40] == 2
+            label = page.latest["labels"]["labels"][2]
+            assert label["name"] == "gravel" and label["taught"]["alone"]
+            assert len(label["taught"]["for"]) == len(label["taught"]["against"]) == 1
+
+            # It is in the file, the file can be loaded, and the former labels can be put back.
+            text = await browser.get("/api/labels.yaml?node=/lseg")
+            loaded = (await browser.post("read_labels", name="", text=text))[1]
+            assert loaded[2]["taught"] == label["taught"]
+            before = [{key: x[key] for key in ("name", "class_id", "taught")} for x in answer["before"]]
+            status, answer = await browser.post("labels", node="/lseg", labels=before, force=False)
+            assert status == 200 and [x["name"] for x in answer["labels"]] == ["red", "green"]
+            status, answer = await browser.post("labels", node="/lseg", labels=loaded, force=False)
+            assert status == 200 and answer["labels"][2]["taught"] == label["taught"]
+
+            for change, code, reason in [
+                ({"stamp": [1, 2**31]}, 400, "stamp must be"),
+                ({"toward": {"points": [[1]], "boxes": []}}, 400, "2 whole numbers"),
+                ({"against": {"points": []}}, 400, "exactly points and boxes"),
+                ({"stamp": [1, 5]}, 409, "not kept any more"),
+                ({"label": "new", "toward": nothing}, 409, "there is no label 'new'"),
+            ]:
+                status, answer = await browser.post("teach", node="/lseg", camera="", **{**marks, **change})
+                assert status == code and reason in answer["error"], answer
+
+    lseg(labels=["red", "green"])
+    serve(use)

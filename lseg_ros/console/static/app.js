@@ -6,6 +6,7 @@ import { Connection, post } from "./connection.js";
 import { Labels } from "./labels.js";
 import { Pixel } from "./pixel.js";
 import { Status } from "./status.js";
+import { Teach } from "./teach.js";
 import { View } from "./view.js";
 
 const KEPT_SETS = 8;
@@ -19,9 +20,13 @@ const view = new View({
   labels: (version) => state.sets.get(version) ?? labels.inForce.labels,
   pick: (u, v, frame) => pixel.ask(u, v, frame),
   shares: (shares) => labels.setShares(shares),
-  thawed: () => ask.thawed(),
+  thawed: () => {
+    ask.thawed();
+    teach.thawed();
+  },
 });
 const ask = new Ask(where, view);
+const teach = new Teach(where, view, labels);
 const pixel = new Pixel(where, () => labels.inForce.labels);
 const status = new Status();
 
@@ -54,6 +59,7 @@ const receivers = {
     state.sets.set(set.version, set.labels);
     while (state.sets.size > KEPT_SETS) state.sets.delete(state.sets.keys().next().value);
     labels.set(set);
+    teach.names(set.labels.map(({ name }) => name));
     const names = set.labels.map(({ name }) => name);
     const chosen = find("score-label").value;
     fill(find("score-label"), names, chosen);

@@ -2,6 +2,7 @@
 
 import { find, make, percent, say, swatch } from "./dom.js";
 import { get, post } from "./connection.js";
+import { taughtRow } from "./teach.js";
 
 export class Labels {
   // node(): full name of the node that is shown
@@ -47,8 +48,8 @@ export class Labels {
 
   revert() {
     this.edited = false;
-    this.draft = this.inForce.labels.map(({ name, class_id, prompts, threshold, background, color }) => ({
-      name, class_id, threshold, background, color, prompts: prompts.length === 1 && prompts[0] === name ? [] : prompts, was: name,
+    this.draft = this.inForce.labels.map(({ name, class_id, prompts, threshold, background, color, taught }) => ({
+      name, class_id, threshold, background, color, taught, prompts: prompts.length === 1 && prompts[0] === name ? [] : prompts, was: name,
     }));
     this.open.clear();
     find("force").hidden = true;
@@ -65,7 +66,7 @@ export class Labels {
     event.preventDefault();
     const name = find("add-name").value.trim();
     if (!name) return;
-    const entry = { name, class_id: null, prompts: [], threshold: 0, background: false, color: null, was: null };
+    const entry = { name, class_id: null, prompts: [], threshold: 0, background: false, color: null, taught: null, was: null };
     this.apply([...this.draft, entry], false).then((done) => {
       if (done) find("add-name").value = "";
     });
@@ -86,8 +87,8 @@ export class Labels {
   // Returns whether the node took them.
   async apply(entries, force) {
     const before = this.inForce.labels;
-    const labels = entries.map(({ name, class_id, prompts, threshold, background, color }) => ({
-      name, class_id: background ? null : class_id, prompts, threshold, background, color,
+    const labels = entries.map(({ name, class_id, prompts, threshold, background, color, taught }) => ({
+      name, class_id: background ? null : class_id, prompts, threshold, background, color, taught,
     }));
     find("apply").disabled = true;
     try {
@@ -104,6 +105,12 @@ export class Labels {
       this.buttons();
       return false;
     }
+  }
+
+  // Other parts of the page have changed the labels: Undo takes that back too.
+  changedElsewhere(before) {
+    this.before.push(before);
+    this.buttons();
   }
 
   async undo() {
@@ -201,6 +208,7 @@ export class Labels {
         entry.background = background.checked;
         entry.class_id = this.inForce.labels.find((label) => label.name === entry.name && !label.background)?.class_id ?? null;
       }));
+    if (entry.taught) cell.append(taughtRow(entry.taught, () => this.edit(() => { entry.taught = null; })));
     return make("tr", { className: "more" }, make("td"), cell);
   }
 }

@@ -1,9 +1,11 @@
 // The live view: the camera's image, a layer over it, and marks on top.
 
 import { find, say, percent } from "./dom.js";
+import { drawMark } from "./teach.js";
 import { bitmap, fromBase64, grays, heatColors, labelColors, paint, readFrame, sharesOf } from "./frame.js";
 
 const CROSS = 9; // pixels of each arm
+const DRAG = 5; // pixels of the screen from which a click is a rectangle
 
 export class View {
   // handlers: {labels(version), pick(u, v, frame), shares(list)}
@@ -14,6 +16,8 @@ export class View {
     this.cross = null; // [u, v] in pixels of the node's outputs
     this.box = null;
     this.shown = []; // when the last frames were shown
+    this.marker = null; // gets what is clicked and dragged: {marks, point(u, v), box(left, top, width, height)}
+    this.drag = null; // where it began: {at, x, y}
     this.stage = find("stage");
     this.image = find("image");
     this.over = find("over");
@@ -21,6 +25,9 @@ export class View {
     this.stage.addEventListener("click", (event) => this.click(event));
     this.stage.addEventListener("keydown", (event) => this.key(event));
     this.stage.addEventListener("pointermove", (event) => this.hover(event));
+    this.stage.addEventListener("pointerdown", (event) => this.press(event));
+    this.stage.addEventListener("pointerup", (event) => this.release(event));
+    this.stage.addEventListener("pointercancel", () => this.drop());
     find("opacity").addEventListener("input", () => this.setOpacity());
     find("live").addEventListener("click", () => this.live());
     document.addEventListener("keydown", ({ key }) => key === "Escape" && this.live());
@@ -79,6 +86,7 @@ export class View {
       context.stroke(path);
       context.setLineDash([]);
     };
+    for (const mark of this.marker?.marks ?? []) drawMark(context, mark, (CROSS / 2) * Math.max(1, width / 640));
     if (this.box) {
       const path = new Path2D();
       path.rect(...this.box);
@@ -118,9 +126,28 @@ export class View {
     this.stage.dataset.frozen = match.phrase;
   }
 
+  // Shows an image without a layer, and gives what is marked in it to a marker, until `live`.
+  async still(stamp, imageText, marker) {
+    const picture = await bitmap(fromBase64(imageText));
+    const { size } = this.frame.header;
+    this.frozen = true;
+    this.frame = { header: { layer: "none", size, grid: [1, 1, 1], stamp }, image: picture, values: new Uint8Array(1) };
+    this.drawImage(picture, ...size);
+    this.over.width = this.over.height = 1; // empty
+    this.marker = marker;
+    this.stage.classList.add("marking");
+    this.mark(null);
+    say(find("caption"), "The picture stands still for marks.");
+    find("live").hidden = false;
+    this.stage.dataset.frozen = "marks";
+  }
+
   live() {
     if (!this.frozen) return;
     this.frozen = false;
+    this.marker = null;
+    this.drag = null;
+    this.stage.classList.remove("marking");
     find("live").hidden = true;
     delete this.stage.dataset.frozen;
     this.setOpacity();
@@ -138,10 +165,41 @@ export class View {
   }
 
   click(event) {
-    if (this.frame) this.pick(...this.at(event));
+    if (this.frame && !this.marker) this.pick(...this.at(event));
+  }
+
+  press(event) {
+    if (!this.marker || event.button !== 0) return;
+    this.drag = { at: this.at(event), x: event.clientX, y: event.clientY };
+    this.stage.setPointerCapture(event.pointerId);
+  }
+
+  release(event) {
+    if (!this.drag) return;
+    const { at, x, y } = this.drag;
+    const far = Math.hypot(event.clientX - x, event.clientY - y) >= DRAG;
+    const box = this.boxTo(this.at(event));
+    this.drop();
+    if (far) this.marker.box(...box);
+    else this.marker.point(...at);
+  }
+
+  drop() {
+    this.drag = null;
+    this.mark(this.cross);
+  }
+
+  // The rectangle from where the drag began to a pixel.
+  boxTo(end) {
+    const start = this.drag.at;
+    return [...start.map((c, i) => Math.min(c, end[i])), ...start.map((c, i) => Math.abs(c - end[i]) + 1)];
   }
 
   pick(u, v) {
+    if (this.marker) {
+      this.marker.point(u, v);
+      return;
+    }
     this.mark([u, v], this.frozen ? this.box : null);
     this.handlers.pick(u, v, this.frame);
   }
@@ -164,12 +222,13 @@ export class View {
 
   hover(event) {
     if (!this.frame) return;
+    if (this.drag) this.mark(this.cross, this.boxTo(this.at(event)));
     const { header, values } = this.frame;
     const [u, v] = this.at(event);
     const [width, height] = header.grid;
     const value = values[Math.floor((v * height) / header.size[1]) * width + Math.floor((u * width) / header.size[0])];
     const labels = header.layer === "mask" ? this.handlers.labels(header.version) : [];
-    const text = header.layer === "mask" ? labels[value]?.name ?? "unknown" : percent(value / 255);
-    this.stage.title = `${text} (${u}, ${v})`;
+    const texts = { mask: labels[value]?.name ?? "unknown", none: "" };
+    this.stage.title = `${texts[header.layer] ?? percent(value / 255)} (${u}, ${v})`;
   }
 }
