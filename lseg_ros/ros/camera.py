@@ -328,8 +328,11 @@ class Camera:
         height, width = self._params.output_size or seen.rgb.shape[:2]
         return self._segmenter.probe(seen.embedding, u, v, (height, width))
 
-    def lesson(self, seen: Seen, request: TeachRequest) -> Lesson:
-        """Makes vectors of the marks of a request; raises LabelError where one is none of the mask's."""
+    def lesson(self, seen: Seen | None, request: TeachRequest) -> Lesson:
+        """Makes vectors of the marks of a request, if there are any; raises LabelError where one is outside."""
+        if seen is None:
+            none = np.empty((0, 0), np.float32)
+            return Lesson(self._segmenter.weights, none, none, request.alone, request.forget)
         size = self._params.output_size or seen.rgb.shape[:2]
         toward, against = (
             self._segmenter.marked(seen.embedding, marks, (size[0], size[1]))

@@ -136,13 +136,13 @@ class Pipeline:
         return self.submit(partial(self._change, change))
 
     def teach(
-        self, camera: Camera, seen: Seen, request: TeachRequest
+        self, camera: Camera, seen: Seen | None, request: TeachRequest
     ) -> "Future[tuple[lseg_msgs.LabelSet, lseg_msgs.LabelSet]]":
         """Teaches a label by marks on an image of a camera, and puts it in force as `change` does.
 
         Args:
             camera: The camera.
-            seen: Its image.
+            seen: Its image; None where nothing is marked.
             request: What to teach.
 
         Returns:

@@ -153,12 +153,15 @@ class Services:
             pipeline = self._ready(active=True)
             source = pipeline.cameras[camera]
             wanted = teach_request(request)
-            seen = await self._image_of(source, request.stamp)
-            source.hold(seen)
-            response.header = seen.header
-            if wanted.changes:
+            seen = None
+            if wanted.marks or not wanted.forget:
+                seen = await self._image_of(source, request.stamp)
+                source.hold(seen)
+                response.header = seen.header
+            if wanted.marks or wanted.forget:
                 response.before, after = await self._done(pipeline.teach(source, seen, wanted))
-                response.label_version, response.message = after.version, f"{wanted.label} is taught"
+                what = "is taught" if wanted.marks else "has forgotten what it was taught"
+                response.label_version, response.message = after.version, f"{wanted.label} {what}"
             else:
                 response.label_version, response.message = pipeline.label_set.version, "the image is kept for marks"
             response.success = True

@@ -37,9 +37,9 @@ class TeachRequest:
     forget: bool
 
     @property
-    def changes(self) -> bool:
-        """Whether it asks for a change, and not only for an image to be kept."""
-        return self.forget or any(len(part) for marks in (self.toward, self.against) for part in marks)
+    def marks(self) -> bool:
+        """Whether pixels are marked."""
+        return any(len(part) for marks in (self.toward, self.against) for part in marks)
 
 
 def teach_request(request: "Teach.Request") -> TeachRequest:
