@@ -104,13 +104,13 @@ export function drawMark(context, { toward, point, box }, size) {
     path.moveTo(u + 0.5, v + 0.5 - size);
     path.lineTo(u + 0.5, v + 0.5 + size);
   }
-  const width = context.lineWidth;
-  for (const [color, scale] of [["black", 2], [toward ? "#5ff2a5" : "#ff9d7d", 1]]) {
-    context.lineWidth = scale * width;
+  context.save();
+  for (const [color, width] of [["black", size / 2], [toward ? "#5ff2a5" : "#ff9d7d", size / 5]]) {
+    context.lineWidth = width;
     context.strokeStyle = color;
     context.stroke(path);
   }
-  context.lineWidth = width;
+  context.restore();
 }
 
 // What a label was taught, in the list of labels.

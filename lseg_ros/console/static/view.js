@@ -86,7 +86,7 @@ export class View {
       context.stroke(path);
       context.setLineDash([]);
     };
-    for (const mark of this.marker?.marks ?? []) drawMark(context, mark, (CROSS / 2) * Math.max(1, width / 640));
+    for (const mark of this.marker?.marks ?? []) drawMark(context, mark, Math.max(5, width / 80));
     if (this.box) {
       const path = new Path2D();
       path.rect(...this.box);
