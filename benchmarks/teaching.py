@@ -65,11 +65,11 @@ def draw(segmenter: Segmenter, train: CamVid, seed: int) -> Vectors:
             break
         target = train.sample(index)[1]
         for place in lacking:
-            v, u = np.nonzero(target == place)
-            if len(v) >= ENOUGH:
+            of_label = np.argwhere(target == place)
+            if len(of_label) >= ENOUGH:
                 # One of each frame, and the fifth of the first.
-                for chosen in rng.integers(len(v), size=PIXELS - FRAMES + 1 if shown[place] == 0 else 1):
-                    pixels[place].append((index, int(u[chosen]), int(v[chosen])))
+                for v, u in of_label[rng.integers(len(of_label), size=PIXELS - FRAMES + 1 if shown[place] == 0 else 1)]:
+                    pixels[place].append((index, int(u), int(v)))
                 shown[place] += 1
                 targets[index] = target
     embeddings = {index: segmenter.embed(train.sample(index)[0]) for index in targets}

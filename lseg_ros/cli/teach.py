@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
     from lseg_ros.inference.lessons import Marks
 
     toward, against = Marks(options.at_marks, options.box_marks), Marks(options.not_marks, options.not_box_marks)
-    if not (options.forget or any(map(len, (*toward, *against)))):
+    if not (options.forget or toward.number or against.number):
         raise ValueError("nothing is marked; give --at, --not, --box or --not-box, or --forget")
 
     def work(node: "RemoteNode") -> int:

@@ -24,6 +24,11 @@ class Marks(NamedTuple):
     boxes: Sequence[tuple[int, int, int, int]] = ()
     masks: Sequence[NDArray[np.bool_]] = ()
 
+    @property
+    def number(self) -> int:
+        """How many marks there are."""
+        return len(np.asarray(self.points)) + len(self.boxes) + len(self.masks)
+
 
 class Lesson(NamedTuple):
     """What is to be changed of what a label was taught.

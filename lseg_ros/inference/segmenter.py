@@ -321,8 +321,9 @@ class Segmenter:
         Raises:
             LabelError: A mark or the label cannot be used; the old labels stay in force.
         """
-        vectors = [self.marked(image, marks, image.sizes.image) for marks in (toward, against or Marks())]
-        return self.set_labels(with_lesson(self.labels, label, Lesson(self.weights, *vectors)))
+        size = image.sizes.image
+        own, other = self.marked(image, toward, size), self.marked(image, against or Marks(), size)
+        return self.set_labels(with_lesson(self.labels, label, Lesson(self.weights, own, other)))
 
     def usage(self) -> dict[str, str]:
         """Returns the backend, the device and its memory in use, as text by name; of a CPU, the process's own."""

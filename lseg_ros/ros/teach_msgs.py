@@ -39,7 +39,7 @@ class TeachRequest:
     @property
     def marks(self) -> bool:
         """Whether pixels are marked."""
-        return any(len(part) for marks in (self.toward, self.against) for part in marks)
+        return self.toward.number + self.against.number > 0
 
 
 def teach_request(request: "Teach.Request") -> TeachRequest:
