@@ -276,13 +276,14 @@ def test_a_label_is_taught_and_taken_back(lseg: Callable[..., None], serve: Call
             status, answer = await browser.post("labels", node="/lseg", labels=loaded, force=False)
             assert status == 200 and answer["labels"][2]["taught"] == label["taught"]
 
-            for change, code, reason in [
+            refused: list[tuple[dict[str, Any], int, str]] = [
                 ({"stamp": [1, 2**31]}, 400, "stamp must be"),
                 ({"toward": {"points": [[1]], "boxes": []}}, 400, "2 whole numbers"),
                 ({"against": {"points": []}}, 400, "exactly points and boxes"),
                 ({"stamp": [1, 5]}, 409, "not kept any more"),
                 ({"label": "new", "toward": nothing}, 409, "there is no label 'new'"),
-            ]:
+            ]
+            for change, code, reason in refused:
                 status, answer = await browser.post("teach", node="/lseg", camera="", **{**marks, **change})
                 assert status == code and reason in answer["error"], answer
 
