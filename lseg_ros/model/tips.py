@@ -58,10 +58,10 @@ def _antialiased(cells: int, stored: int, device: torch.device) -> Tensor:
 
     It has no form in ONNX; a product has.
     """
-    index = torch.arange(cells, device=device)
+    index = torch.arange(cells, device=device, dtype=torch.float32)  # of whole numbers, an export makes float64
     scale = stored / torch.ones_like(index).sum()  # not a number but a tensor, which an export keeps for other sizes
     centers = (index + 0.5) * scale
-    distance = torch.arange(stored, device=device) + 0.5 - centers[:, None]
+    distance = torch.arange(stored, device=device, dtype=torch.float32) + 0.5 - centers[:, None]
     weights = (1 - distance.abs() / scale.clamp(min=1)).clamp(min=0)
     return weights / weights.sum(1, keepdim=True)
 

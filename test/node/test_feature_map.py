@@ -3,6 +3,7 @@
 import importlib.util
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -115,6 +116,9 @@ def test_what_was_seen_from_two_places_is_found_where_it_is(
     def voxels() -> int:
         return len(fusing.map.ask(np.array([1, 0], np.float32)))
 
+    def more_than(before: int) -> bool:
+        return voxels() > before
+
     def known(stamp: int) -> bool:
         """Whether the example has all that it needs beside the features."""
         camera.place(3.0 - stamp, stamp)  # /tf is sent all the time, so that nobody misses it
@@ -126,11 +130,11 @@ def test_what_was_seen_from_two_places_is_found_where_it_is(
         return fusing.info is not None and where.sec * 10**9 + where.nanosec in fusing.depths
 
     for stamp, meters in ((1, 1.05), (2, 2.05)):  # a meter farther back, the wall is a meter farther off
-        before = voxels()
+        grown = partial(more_than, voxels())
         camera.measure(meters, stamp)
-        graph.until(lambda stamp=stamp: known(stamp), "depth, calibration and transform")
+        graph.until(partial(known, stamp), "depth, calibration and transform")
         graph.send(image(pictures, stamp))
-        graph.until(lambda before=before: voxels() > before, "the features")
+        graph.until(grown, "the features")
     graph.send(image(stripes(BLUE, BLUE, height=16, width=20), stamp=9))
     logged("features were left out: no depth image of their stamp")
     found = ask(graph, fusing, "red")

@@ -18,6 +18,8 @@ import lseg_ros
 from lseg_ros import Segmenter, load_model
 from lseg_ros.cli.main import main
 from lseg_ros.inference import multiscale
+from lseg_ros.inference.backends.onnx_files import mark
+from lseg_ros.inference.backends.onnx_float16 import export_float16
 from lseg_ros.inference.cuda_graphs import Recorder
 from lseg_ros.inference.gpu_frames import GpuFrames
 from lseg_ros.inference.numerics import numerics_on_gpu
@@ -70,14 +72,31 @@ def test_multiscale_uses_windows_that_fit_the_patches(folder: Path, monkeypatch:
     assert vectors.shape[1] == WIDTH and vectors.norm(dim=1).max() <= 1 + 1e-5
 
 
-def test_another_backend_gives_the_same(folder: Path) -> None:
-    for name in ("onnx", "onnxruntime"):
-        pytest.importorskip(name, reason="needs the extra onnx")
-    exported = Segmenter(load_model(folder), "cpu", input_size=96, backend="onnxruntime")
+@pytest.mark.parametrize(
+    ("backend", "libraries"), [("onnxruntime", ("onnx", "onnxruntime")), ("openvino", ("openvino",))]
+)
+def test_another_backend_gives_the_same(folder: Path, backend: str, libraries: tuple[str, ...]) -> None:
+    for name in libraries:
+        pytest.importorskip(name, reason=f"needs an extra for {backend}")
+    exported = Segmenter(load_model(folder), "cpu", input_size=96, backend=backend)
     plain = Segmenter(load_model(folder), "cpu", input_size=96)
     for rgb in (RGB, RGB.transpose(1, 0, 2)):  # the file is for all sizes
         found, expected = (segmenter.embed(rgb).coordinates for segmenter in (exported, plain))
         torch.testing.assert_close(found, expected, atol=1e-3, rtol=0)
+
+
+def test_a_float16_export_keeps_directions(folder: Path, tmp_path: Path) -> None:
+    for name in ("onnx", "onnxruntime"):
+        pytest.importorskip(name, reason="needs the extra onnx")
+    net = load_model(folder)
+    plain = Segmenter(net, "cpu", input_size=96).embed(RGB)
+    path = tmp_path / "float16.onnx"
+    fused = FusedEncoderDecoder(net).eval()
+    export_float16(fused, path, plain.sizes.padded)
+    mark(path, fused)
+    found = Segmenter(net, "cpu", input_size=96, backend="onnxruntime", exported=path).embed(RGB)
+    cosine = functional.cosine_similarity(found.coordinates, plain.coordinates, dim=1)
+    assert cosine.mean() > 0.999
 
 
 def test_programs_of_a_gpu_give_the_same(folder: Path) -> None:
