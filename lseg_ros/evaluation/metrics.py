@@ -13,7 +13,7 @@ class Metrics:
 
     Attributes:
         pixel_accuracy: Share of the labeled pixels that are right.
-        mean_iou: Mean IoU of the classes that occur in the masks or in predictions.
+        mean_iou: Mean IoU of the classes that occur in the masks. Others only compete; their pixels count as errors.
         mean_iou_all: Mean IoU of all classes, 0 for classes that do not occur. PyTorch-Encoding's SegmentationMetric,
             which the original uses, computes this. On a whole benchmark both means agree.
         fb_iou: Mean of the IoU of foreground and background. Each class in turn is the foreground; all counts are
@@ -63,7 +63,7 @@ class Confusion:
         background = (total - union).sum() / max(1, (total - correct).sum())
         return Metrics(
             pixel_accuracy=float(correct.sum() / total),
-            mean_iou=float(np.nanmean(iou)),
+            mean_iou=float(iou[self.counts.any(axis=1)].mean()),
             mean_iou_all=float(np.nansum(iou) / len(iou)),
             fb_iou=float((correct.sum() / union.sum() + background) / 2),
             iou=iou.tolist(),

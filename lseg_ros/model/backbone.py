@@ -13,21 +13,18 @@ from lseg_ros.model.variants import CnnBackbone, VitBackbone
 
 
 class CnnEncoder(nn.Module):
-    """A CNN of timm as a feature pyramid. Its weights are random; nothing is downloaded."""
+    """A CNN of timm as a feature pyramid. Its weights are random; nothing is downloaded.
+
+    Attributes:
+        cnn: The network.
+        half_size: A second one for the image at half its size, or None.
+        channels: Channels of each map that `forward` returns.
+    """
 
     def __init__(self, config: CnnBackbone) -> None:
         super().__init__()
-        if not timm.is_model(config.name):  # timm would also accept an address and download from it
-            raise ValueError(f"timm has no model {config.name!r}")
-        padding: dict[str, Any] = {} if config.pad_type is None else {"pad_type": config.pad_type}
-        self.cnn: nn.Module = timm.create_model(
-            config.name,
-            features_only=True,
-            pretrained=False,
-            out_indices=config.taps,
-            output_stride=config.output_stride,
-            **padding,
-        )
+        self.cnn = _pyramid(config, config.taps)
+        self.half_size = _pyramid(config, config.taps[-1:]) if config.half_size else None
         parts = cast(Any, self.cnn)
         self.channels: list[int] = parts.feature_info.channels()
         self.taps: list[int] = []  # places in `blocks`, where widened maps are wanted
@@ -37,9 +34,20 @@ class CnnEncoder(nn.Module):
             self.taps = [stages[tap] for tap in config.taps]
             self.widened = [stages[tap] for tap in config.widened]
             self.channels += [parts.blocks[stage][-1].conv_pwl.in_channels for stage in self.widened]
+        if self.half_size is not None:
+            self.channels += cast(Any, self.half_size).feature_info.channels()
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Encodes normalized [B,3,H,W] images: one [B,C_i,H/s_i,W/s_i] for each tap, then one for each of `widened`."""
+        """Encodes normalized [B,3,H,W] images.
+
+        Returns:
+            [B,C_i,H/s_i,W/s_i] for each tap, then one map for each of `widened`, then that of the image at half its
+            size.
+        """
+        maps = self._maps(images)
+        return maps if self.half_size is None else [*maps, *self.half_size(functional.avg_pool2d(images, 2))]
+
+    def _maps(self, images: Tensor) -> list[Tensor]:
         if not self.widened:
             return self.cnn(images)
         cnn = cast(Any, self.cnn)
@@ -54,6 +62,20 @@ class CnnEncoder(nn.Module):
                 x = blocks(x)
             plain[stage] = x
         return [*(plain[stage] for stage in self.taps), *(wide[stage] for stage in self.widened)]
+
+
+def _pyramid(config: CnnBackbone, taps: tuple[int, ...]) -> nn.Module:
+    if not timm.is_model(config.name):  # timm would also accept an address and download from it
+        raise ValueError(f"timm has no model {config.name!r}")
+    padding: dict[str, Any] = {} if config.pad_type is None else {"pad_type": config.pad_type}
+    return timm.create_model(
+        config.name,
+        features_only=True,
+        pretrained=False,
+        out_indices=taps,
+        output_stride=config.output_stride,
+        **padding,
+    )
 
 
 def _widen(block: Any, x: Tensor) -> Tensor:

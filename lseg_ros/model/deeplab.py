@@ -11,12 +11,32 @@ from lseg_ros.model.decoder import ResidualConvUnit
 from lseg_ros.model.variants import DeepLab
 
 
+class Context(nn.Module):
+    """DeepLab's pyramid pooling in its smallest form: each pixel of the deepest map, beside the mean over the image."""
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.aspp0 = nn.Conv2d(channels, width, 1)
+        self.image_pooling = nn.Conv2d(channels, width, 1)
+        self.concat_projection = nn.Conv2d(2 * width, width, 1)
+
+    def forward(self, deep: Tensor) -> Tensor:
+        """Maps [B,channels,h,w] to [B,width,h,w]."""
+        relu = functional.relu
+        pooled = relu(self.image_pooling(deep.mean((2, 3), keepdim=True)))
+        local = relu(self.aspp0(deep))
+        return relu(self.concat_projection(torch.cat([pooled.expand_as(local), local], dim=1)))
+
+
 class DeepLabDecoder(nn.Module):
-    """Turns three maps of a CNN into one map of embeddings, which are not normalized yet.
+    """Turns maps of a CNN into one map of embeddings, which are not normalized yet.
 
     The published decoder works at stride 4 and takes as long as the image encoder before it. This one works at stride 8
     with the published weights. It gives nearly the same labels in a quarter of the time. A residual unit with fewer
     channels then adds details at stride 4.
+
+    A fourth map, of the image at half its size, adds to the features at stride 8. It comes from a network that was
+    trained for other classes.
     """
 
     def __init__(self, config: DeepLab, channels: list[int], embed_dim: int) -> None:
@@ -24,15 +44,13 @@ class DeepLabDecoder(nn.Module):
 
         Args:
             config: The widths.
-            channels: Channels of the three maps, in the order of `forward`.
+            channels: Channels of the three or four maps, in the order of `forward`.
             embed_dim: Channels of the embedding.
         """
         super().__init__()
-        fine, deep, wide = channels
+        fine, deep, wide, *half = channels
         width, both = config.width, config.width + config.skip
-        self.aspp0 = nn.Conv2d(deep, width, 1)
-        self.image_pooling = nn.Conv2d(deep, width, 1)
-        self.concat_projection = nn.Conv2d(2 * width, width, 1)
+        self.context = Context(deep, width)
         self.feature_projection0 = nn.Conv2d(wide, config.skip, 1)
         self.decoder_conv0_depthwise = nn.Conv2d(both, both, 3, padding=1, groups=both)
         self.decoder_conv0_pointwise = nn.Conv2d(both, width, 1)
@@ -42,13 +60,16 @@ class DeepLabDecoder(nn.Module):
         self.project = nn.Conv2d(fine, config.features, 1)
         self.unit = ResidualConvUnit(config.features, separable=True)
         self.head = nn.Conv2d(config.features, embed_dim, 1)
+        self.half_context = Context(half[0], width) if half else None
+        self.half_reduce = nn.Conv2d(width, config.features, 1, bias=False) if half else None
         # So the pretrained parts before it have the same effect at first as in their own network.
-        for added in (self.project.weight, self.project.bias, self.unit.bn2.weight):
-            assert added is not None
-            nn.init.zeros_(added)
+        added = [self.project.weight, self.project.bias, self.unit.bn2.weight]
+        for weight in added if self.half_reduce is None else [*added, self.half_reduce.weight]:
+            assert weight is not None
+            nn.init.zeros_(weight)
 
     def forward(self, pyramid: list[Tensor]) -> Tensor:
-        """Maps [B,C,h,w], [B,C',h/4,w/4] and [B,C'',h,w] to [B,embed_dim,h,w]."""
+        """Maps [B,C,h,w], [B,C',h/4,w/4], [B,C'',h,w] and, if used, [B,C',h/8,w/8] to [B,embed_dim,h,w]."""
         return self.head(self.features(pyramid))
 
     def features(self, pyramid: list[Tensor]) -> Tensor:
@@ -57,8 +78,11 @@ class DeepLabDecoder(nn.Module):
 
     def refine(self, pyramid: list[Tensor]) -> Tensor:
         """Runs all that is not linear, to [B,features,h,w]."""
-        fine, deep, wide = pyramid
-        return self.unit(_doubled(self.reduce(self.classified(deep, wide))) + self.project(fine))
+        fine, deep, wide, *half = pyramid
+        x = self.reduce(self.classified(deep, wide))
+        if self.half_context is not None and self.half_reduce is not None:
+            x = x + _enlarged(self.half_reduce(self.half_context(half[0])), 4)
+        return self.unit(_enlarged(x, 2) + self.project(fine))
 
     def enlarge(self, x: Tensor) -> Tensor:
         """Returns `x`: the embedding has the size of `refine`."""
@@ -75,15 +99,12 @@ class DeepLabDecoder(nn.Module):
         Maps [B,C',h/4,w/4] and [B,C'',h,w] to [B,width,h/2,w/2].
         """
         relu = functional.relu
-        pooled = relu(self.image_pooling(deep.mean((2, 3), keepdim=True)))
-        local = relu(self.aspp0(deep))
-        x = relu(self.concat_projection(torch.cat([pooled.expand_as(local), local], dim=1)))
         skip = relu(self.feature_projection0(functional.avg_pool2d(wide, 2)))
-        x = torch.cat([_doubled(x), skip], dim=1)
+        x = torch.cat([_enlarged(self.context(deep), 2), skip], dim=1)
         x = relu(self.decoder_conv0_pointwise(relu(self.decoder_conv0_depthwise(x))))
         return relu(self.decoder_conv1_pointwise(relu(self.decoder_conv1_depthwise(x))))
 
 
-def _doubled(x: Tensor) -> Tensor:
-    """Maps [B,C,h,w] to [B,C,2h,2w]. Corners are not aligned, so that the shift is the same in the whole image."""
-    return functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+def _enlarged(x: Tensor, factor: int) -> Tensor:
+    """Enlarges [B,C,h,w]. Corners are not aligned, so that the shift is the same in the whole image."""
+    return functional.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)

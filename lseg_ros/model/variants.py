@@ -20,6 +20,8 @@ class CnnBackbone:
         pad_type: Padding of the convolutions, where the architecture offers a choice.
         widened: `out_indices` of stages whose last block also gives the wide map inside it. For networks of inverted
             residual blocks.
+        half_size: Whether a second network of this kind sees the image at half its size. It costs a quarter of the
+            first, and its deepest map comes last.
     """
 
     name: str
@@ -27,6 +29,7 @@ class CnnBackbone:
     output_stride: int = 32
     pad_type: str | None = None
     widened: tuple[int, ...] = ()
+    half_size: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,8 @@ class Decoder:
 @dataclass(frozen=True)
 class DeepLab:
     """Decoder of DeepLabV3+ (Chen et al., ECCV 2018).
+
+    Where the backbone has a network for the image at half its size, its deepest map takes part.
 
     Attributes:
         width: Channels inside it.
@@ -197,7 +202,9 @@ _CLIP_RN50X16 = ClipText(width=768, layers=12, heads=12)
 
 LSEG_MINI = Variant(
     name="lseg_mini",
-    backbone=CnnBackbone("mobilenetv2_100", taps=(1, 4), output_stride=16, pad_type="same", widened=(1,)),
+    backbone=CnnBackbone(
+        "mobilenetv2_100", taps=(1, 4), output_stride=16, pad_type="same", widened=(1,), half_size=True
+    ),
     decoder=DeepLab(width=256, skip=48, features=96),
     text="minilm_l6_v2",
     embed_dim=384,

@@ -82,6 +82,12 @@ class TrainConfig:
         shown="random",
     )
     text_init: str | None = entry(TEXT, "Weights of CLIP's text tower, where `init` has none.", default=None, shown="")
+    half_init: str | None = entry(
+        TEXT,
+        "First weights of the part that sees the image at half its size, under timm's names; where `init` has none.",
+        default=None,
+        shown="",
+    )
     classifier: dict[int, str] = entry(
         CLASSES,
         "Labels for outputs of the classifier in the weights of `init`, by their number. The head then scores them as "

@@ -18,8 +18,13 @@ _CLIP_TEXT = re.compile(
     r"(?:text\.)?(positional_embedding|text_projection|(?:token_embedding|ln_final|transformer)\..+)"
 )
 
+_CONTEXT = re.compile(r"deeplab\.(aspp0|image_pooling|concat_projection)\.")
+_HALF = "encoder.half_size."  # the network for the image at half its size
 
-def initialise(net: LSegNet, init: Sequence[str], text_init: str | None, data: Path) -> None:
+
+def initialise(
+    net: LSegNet, init: Sequence[str], text_init: str | None, data: Path, half_init: str | None = None
+) -> None:
     """Loads the initial weights of a run.
 
     Args:
@@ -30,6 +35,7 @@ def initialise(net: LSegNet, init: Sequence[str], text_init: str | None, data: P
         text_init: A file relative to `data` with the text tower of a CLIP, with OpenAI's or open_clip's names; or a
             file as for `init`, of which only the text tower is used.
         data: The run's folder of data.
+        half_init: A file relative to `data` with an image encoder, with timm's names, for the image at half its size.
 
     Raises:
         FileNotFoundError: A file does not exist.
@@ -38,7 +44,13 @@ def initialise(net: LSegNet, init: Sequence[str], text_init: str | None, data: P
     has_text = False
     if init:
         paths = [_located(name, data) for name in init]
-        has_text = _fill_encoder(net, _mean({path: _our_names(read_weights(path)[0]) for path in paths}), paths[0])
+        state = _mean({path: _our_names(read_weights(path)[0]) for path in paths})
+        has_text = _fill_encoder(net, state, paths[0], optional=None if half_init is None else _HALF)
+    if half_init is not None:
+        path = _located(half_init, data)
+        if not any(name.startswith(_HALF) for name in net.state_dict()):
+            raise ValueError(f"'half_init' is {half_init}, and {net.variant.name} has no network for half the size")
+        _load(net, {_half_name(key): tensor for key, tensor in read_weights(path)[0].items()}, path, _HALF)
     if text_init is not None:
         path = _located(text_init, data)
         state = {_clip_name(key): tensor for key, tensor in _our_names(read_weights(path)[0]).items()}
@@ -81,22 +93,31 @@ def _clip_name(key: str) -> str:
     return f"text_encoder.tower.{match[1]}" if match else key
 
 
-def _fill_encoder(net: LSegNet, state: dict[str, Tensor], path: Path) -> bool:
+def _fill_encoder(net: LSegNet, state: dict[str, Tensor], path: Path, optional: str | None) -> bool:
     """Loads the network's tensors from a file, and returns whether the file has a text encoder."""
     if any(key.startswith("encoder.") for key in state):
         has_text = any(key.startswith("text_encoder.") for key in state)
-        _load(net, state, path, "encoder.", *(["text_encoder."] if has_text and not net.text_encoder.external else []))
+        needed = ["encoder."] + (["text_encoder."] if has_text and not net.text_encoder.external else [])
+        _load(net, state, path, *needed, optional=optional)
         return has_text
     if isinstance(net.variant.backbone, VitBackbone):
         # The reassembly of tokens belongs to LSeg and keeps its random weights.
         _load(net, {_vit_name(k): v for k, v in state.items()}, path, "encoder.", optional="encoder.reassemble.")
     else:
-        _load(net, {_cnn_name(key): tensor for key, tensor in state.items()}, path, "encoder.")
+        _load(net, {_cnn_name(key): tensor for key, tensor in state.items()}, path, "encoder.", optional=optional)
     return False
 
 
 def _cnn_name(key: str) -> str:
+    if _CONTEXT.match(key):
+        return key.replace("deeplab.", "decoder.context.", 1)
     return f"decoder.{key.removeprefix('deeplab.')}" if key.startswith("deeplab.") else f"encoder.cnn.{key}"
+
+
+def _half_name(key: str) -> str:
+    if _CONTEXT.match(key):
+        return key.replace("deeplab.", "decoder.half_context.", 1)
+    return key if key.startswith("deeplab.") else f"{_HALF}{key}"
 
 
 def _vit_name(key: str) -> str:

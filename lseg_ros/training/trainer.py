@@ -116,7 +116,7 @@ class Trainer:
         variant = variant_named(config.variant)
         self.net = LSegNet(variant, build_text_encoder(variant))
         first = _initial_weights(config, before)
-        initialise(self.net, first, config.text_init, data)
+        initialise(self.net, first, config.text_init, data, config.half_init)
         if config.classifier:
             begin_as_classifier(self.net, data / first[0], config.classifier, config.words)
         freeze(self.net, config)

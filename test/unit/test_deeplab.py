@@ -63,6 +63,22 @@ def test_the_embedding_is_at_stride_4_and_the_refinement_adds_nothing_at_first()
     torch.testing.assert_close(found, expected)
 
 
+def test_a_second_network_sees_the_image_at_half_its_size() -> None:
+    torch.manual_seed(0)
+    variant = replace(TINY_DEEPLAB, backbone=replace(BACKBONE, half_size=True))
+    assert from_json(to_json(variant)) == variant
+    net = LSegNet(variant, HashText()).eval()
+    encoder, decoder = cast(Any, net.encoder), decoder_of(net)
+    with torch.no_grad():
+        *maps, half = encoder(IMAGES)
+        assert encoder.channels == [level.shape[1] for level in (*maps, half)] and half.shape[2:] == (2, 3)
+        torch.testing.assert_close(half, encoder.half_size(functional.avg_pool2d(IMAGES, 2))[0])
+        before = decoder([*maps, half])
+        torch.testing.assert_close(before, decoder([*maps, torch.zeros_like(half)]))  # it adds nothing at first
+        torch.nn.init.normal_(cast(Any, decoder.half_reduce).weight)
+        assert not torch.allclose(before, decoder([*maps, half]), atol=1e-3)
+
+
 def test_coordinates_have_the_cosines_of_the_embedding() -> None:
     net = tiny_deeplab()
     torch.nn.init.normal_(decoder_of(net).unit.bn2.weight)

@@ -23,6 +23,14 @@ def test_by_hand() -> None:
     assert metrics.fb_iou == pytest.approx((3 / 6 + 9 / 12) / 2)
 
 
+def test_a_class_without_a_pixel_only_competes() -> None:
+    confusion = Confusion(2)
+    confusion.add(np.array([0, 0, 0, 0]), np.array([0, 1, 1, 0]))
+    metrics = confusion.metrics()
+    assert metrics.iou == [0.5, 0.0] and metrics.mean_iou == 0.5
+    assert metrics.mean_iou_all == pytest.approx(0.25)
+
+
 def test_counts_add_up_over_images() -> None:
     rng = np.random.default_rng(0)
     target, predicted = rng.integers(0, 4, (2, 10, 10)), rng.integers(0, 4, (2, 10, 10))
