@@ -239,8 +239,8 @@ def test_without_a_folder_it_only_prints(folder: Path, capsys: pytest.CaptureFix
     ("more", "sentence"),
     [
         (["--labels", "a,b"], "lseg: --labels has 2 words and the data 5 labels; give one for each of: <b>road</b>, "),
-        (["--config", "nowhere.yaml"], "lseg: nowhere.yaml cannot be read as YAML: "),
-        (["--training", "nowhere.yaml"], "lseg: nowhere.yaml cannot be read as YAML: "),
+        (["--config", "nowhere.yaml"], "lseg: there is no configuration at nowhere.yaml; check the path"),
+        (["--training", "nowhere.yaml"], "lseg: there is no configuration at nowhere.yaml; check the path"),
     ],
 )
 def test_bad_input_is_one_sentence(
