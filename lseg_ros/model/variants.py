@@ -210,7 +210,7 @@ LSEG_MINI = Variant(
     embed_dim=384,
     templates=("{}", "a photo of a {}", "a picture of the {}", "there is a {} in the scene"),
     text_projection=True,
-    weights=("lseg_mini.safetensors", "8792120048eaeabd6a2fc3cd861890da5104ac6df5841b92c71b42fe55ea616f"),
+    weights=("lseg_mini.safetensors", "0822c62b8ca32d7e16a1f7cc60ab84b11b361890ae33e9d0eafb1d90d2fa25ec"),
 )
 LSEG_MINI_STREET = replace(
     LSEG_MINI,
