@@ -1,5 +1,5 @@
-# `. ./env.sh` gives this shell python, ROS 2, the package and its executables, as `make env` left them.
-# For bash and zsh from any folder; other shells cannot tell where this file lies, so there: from its own folder.
+# `. ./env.sh` gives this shell python, ROS 2, the package and its executables, as `make env` has installed them.
+# Bash and zsh can source it from any folder. Other shells do not know where it is, so source it from its own folder.
 
 if [ -n "${BASH_VERSION:-}" ]; then
     _lseg_shell=bash
@@ -29,7 +29,8 @@ if [ ! -f "$_lseg_root/install/inputs-built.txt" ]; then
 fi
 
 if [ -d "$_lseg_root/.venv/share/ament_index" ]; then
-    # ROS 2 from PyPI: what a distribution's setup.sh does. Told so, the wheels need not start Python a second time.
+    # ROS 2 from PyPI: this does what a distribution's setup.sh does. With the last variable the wheels do not start
+    # Python a second time.
     ROS_DISTRO=$(cat "$_lseg_root/.venv/ros-distribution.txt")
     export ROS_DISTRO ROS_VERSION=2 ROS_PYTHON_VERSION=3 _ROS_WHEELS_BOOTSTRAP_COMPLETE=1
     for _lseg_folder in "$_lseg_root"/.venv/lib/python3.*/site-packages/ros_*.libs; do
@@ -45,7 +46,7 @@ if [ -d "$_lseg_root/.venv/share/ament_index" ]; then
     done
     unset _lseg_folder _lseg_prefix
 else
-    # What colcon wrote begins with the distribution that the package was built on.
+    # The file of colcon sources the distribution that the package was built on, too.
     COLCON_CURRENT_PREFIX=$_lseg_root/install
     . "$_lseg_root/install/setup.$_lseg_shell"
     unset COLCON_CURRENT_PREFIX

@@ -1,4 +1,4 @@
-// Ties the parts of the page together.
+// Connects the parts of the page.
 
 import { find, say } from "./dom.js";
 import { Ask } from "./ask.js";
@@ -110,7 +110,7 @@ function watch() {
   if (state.node) connection.watch(state.node, state.camera, kind, label);
 }
 
-// Why nothing comes, where nothing comes.
+// Shows why no frame comes, if none comes.
 function why() {
   const present = state.nodes.find(({ name }) => name === state.node);
   let text = "";

@@ -1,9 +1,9 @@
-// Phrases to look for in the last image; the labels stay as they are.
+// Queries phrases in the last image. The labels do not change.
 
 import { find, make, say } from "./dom.js";
 import { post } from "./connection.js";
 
-const KEPT = 6; // answers
+const KEPT = 6; // most answers that are shown
 
 export class Ask {
   // where(): {node, camera}; view: the View

@@ -1,4 +1,4 @@
-// The console's server: one WebSocket for what is new, POSTs for what is asked.
+// The connection to the server: a WebSocket for news, and POSTs for requests.
 
 export class Connection {
   // handlers: {message(type, content), frame(buffer), state(text)}
@@ -45,7 +45,7 @@ export class Connection {
   }
 }
 
-// Returns the answer; throws an Error with the server's sentence.
+// Returns the answer, or throws an Error with the server's message.
 export async function post(name, content) {
   return answer(fetch(`/api/${name}`, {
     method: "POST",

@@ -1,4 +1,4 @@
-// Small helpers. Texts from the node or from people become text nodes, never markup.
+// Small helpers. Texts from the node or from users become text nodes, never markup.
 
 export const find = (id) => document.getElementById(id);
 

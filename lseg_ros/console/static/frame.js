@@ -1,4 +1,4 @@
-// Frames as the server sends them: see frame_message in encode.py.
+// Reads the server's frames; see frame_message in encode.py.
 
 export async function readFrame(buffer) {
   const length = new DataView(buffer).getUint32(0, true);
@@ -17,14 +17,14 @@ export function fromBase64(text) {
   return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
 }
 
-// Pixels of a mask as places of labels in their list.
+// Returns the pixels of a mask as indices of labels.
 async function places(bytes, size) {
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
   const buffer = await new Response(stream).arrayBuffer();
   return size === 2 ? new Uint16Array(buffer) : new Uint8Array(buffer);
 }
 
-// Bytes of a gray image.
+// Returns the bytes of a gray image.
 export async function grays(picture) {
   const canvas = new OffscreenCanvas(picture.width, picture.height);
   const context = canvas.getContext("2d", { willReadFrequently: true });
@@ -35,7 +35,7 @@ export async function grays(picture) {
   return found;
 }
 
-// A color for each value, as little-endian RGBA words.
+// Returns a color for each value, as little-endian RGBA words.
 export function labelColors(labels, wide) {
   const table = new Uint32Array(wide ? 65536 : 256);
   labels.forEach(({ color: [red, green, blue] }, place) => {
@@ -44,7 +44,7 @@ export function labelColors(labels, wide) {
   return table; // unknown pixels stay transparent
 }
 
-// From dark blue by green to yellow, brighter with every step, for confidence and scores.
+// Colors for confidence and scores, from dark blue through green to yellow, brighter with every step.
 const HEAT = [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]];
 export const heatColors = Uint32Array.from({ length: 256 }, (_, value) => {
   const at = (value / 255) * (HEAT.length - 1);
@@ -61,7 +61,7 @@ export function paint(canvas, values, width, height, table) {
   canvas.getContext("2d").putImageData(new ImageData(new Uint8ClampedArray(pixels.buffer), width, height), 0, 0);
 }
 
-// How much of the picture each place has.
+// Returns each label's share of the picture.
 export function sharesOf(values, count) {
   const counts = new Uint32Array(65536);
   for (const value of values) counts[value] += 1;

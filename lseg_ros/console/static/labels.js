@@ -1,4 +1,4 @@
-// The list of labels: what is in force, and edits of it that are applied all or nothing.
+// The list of labels: those in force, and edits of them that are applied all or none.
 
 import { find, make, percent, say, swatch } from "./dom.js";
 import { get, post } from "./connection.js";
@@ -33,7 +33,7 @@ export class Labels {
     find("label-message").dataset.kind = "";
   }
 
-  // What the node says is in force.
+  // Shows the labels in force.
   set(labelSet) {
     this.inForce = labelSet;
     if (!this.edited) this.revert();
@@ -84,7 +84,7 @@ export class Labels {
     }
   }
 
-  // Returns whether the node took them.
+  // Returns whether the node accepted them.
   async apply(entries, force) {
     const before = this.inForce.labels;
     const labels = entries.map(({ name, class_id, prompts, threshold, background, color, taught }) => ({
@@ -165,7 +165,7 @@ export class Labels {
     name.setAttribute("aria-label", "Name");
     name.dataset.key = `name ${place}`;
     name.addEventListener("change", () => this.edit(() => {
-      // Another name is another label: the node gives it an id and a color of its own.
+      // Another name is another label, to which the node gives its own id and color.
       const kept = this.inForce.labels.find((label) => label.name === name.value.trim());
       Object.assign(entry, { name: name.value.trim(), class_id: kept?.class_id ?? null, color: kept?.color ?? null });
     }));

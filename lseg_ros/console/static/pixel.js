@@ -3,7 +3,7 @@
 import { find, make, percent, say, swatch } from "./dom.js";
 import { post } from "./connection.js";
 
-const MOST = 12; // labels that are shown
+const MOST = 12; // most labels that are shown
 
 export class Pixel {
   // where(): {node, camera}; labels(): those in force

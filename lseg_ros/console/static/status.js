@@ -1,4 +1,4 @@
-// How the node is: its diagnostics, and plots of the last minute.
+// The state of the node: its diagnostics, and plots of the last minute.
 
 import { find, make, say } from "./dom.js";
 
@@ -21,7 +21,7 @@ export class Status {
     this.set(null);
   }
 
-  // The status of one camera, once a second; null where there is none.
+  // Shows the status of one camera, once a second; null if there is none.
   set(status) {
     say(find("status-message"), status ? status.message : "no diagnostics yet", status ? KINDS[status.level] : "");
     find("values").replaceChildren(...Object.entries(status?.values ?? {}).filter(([, value]) => value !== "").flatMap(
