@@ -52,7 +52,7 @@ _CHANGES = {"live": "live", "never": "at start", "unconfigured": "unconfigured"}
 
 
 def training_entries() -> str:
-    """The entries of a training configuration."""
+    """Returns the entries of a training configuration."""
     rows = []
     for field in fields(TrainConfig):
         shown = field.metadata["shown"]
@@ -62,7 +62,7 @@ def training_entries() -> str:
 
 
 def node_parameters() -> str:
-    """The parameters of the node."""
+    """Returns the parameters of the node."""
     rows = [
         (f"`{entry.name}`", f"`{_in_yaml(entry.default)}`", _allowed(entry), _CHANGES[entry.changes], entry.description)
         for entry in TABLE
@@ -71,7 +71,7 @@ def node_parameters() -> str:
 
 
 def player_parameters() -> str:
-    """The parameters of the image player."""
+    """Returns the parameters of the image player."""
     rows = [
         (f"`{entry.name}`", f"`{_in_yaml(entry.default)}`", _allowed(entry), entry.description)
         for entry in image_player.TABLE
@@ -80,7 +80,7 @@ def player_parameters() -> str:
 
 
 def node_file() -> str:
-    """The configuration file of the node, whole."""
+    """Returns the whole configuration file of the node."""
     text = _HEAD
     for entry in TABLE:
         if entry.name in _PARTS:
@@ -105,7 +105,7 @@ def _in_yaml(value: Any) -> str:
 
 
 def _allowed(entry: Entry) -> str:
-    """What a value may be, in a few words."""
+    """Returns the allowed values in a few words."""
     if entry.kind:
         return entry.kind
     if entry.choices:

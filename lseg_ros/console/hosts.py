@@ -44,7 +44,13 @@ def allowed_hosts(host: str, port: int, names: Sequence[str]) -> frozenset[str]:
 
 
 def address(host: str, port: int, names: Sequence[str]) -> str:
-    """Returns host and port for people to open, from the arguments of `allowed_hosts`."""
+    """Returns host and port for people to open.
+
+    Args:
+        host: As for `allowed_hosts`.
+        port: As for `allowed_hosts`.
+        names: As for `allowed_hosts`. The first one is used if there are any.
+    """
     if names:
         return names[0] if urlsplit(f"//{names[0]}").port else f"{names[0]}:{port}"
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

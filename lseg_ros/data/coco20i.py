@@ -91,7 +91,7 @@ def read_split(path: Path) -> dict[int, list[str]]:
 
 
 def _is_files(value: object) -> bool:
-    """Whether a value is a list of files within the data set."""
+    """Returns whether a value is a list of files within the data set."""
     if not isinstance(value, list):
         return False
     return all(isinstance(file, str) and re.fullmatch(r"(train|val)2014/\w+\.jpg", file) for file in value)

@@ -86,7 +86,7 @@ class EpisodeSet(ABC):
 
     @abstractmethod
     def __len__(self) -> int:
-        """Number of episodes in a test, or in an epoch of training."""
+        """Returns the number of episodes in a test, or in an epoch of training."""
 
     def draw(self, index: int) -> Draw:
         """Draws an episode without reading its images.

@@ -46,7 +46,7 @@ class Fss1000(EpisodeSet):
             self._queries += [(f"{label}/{image}", class_id) for image in images if not self._one_shot_test(image)]
 
     def _one_shot_test(self, image: str) -> bool:
-        """Whether the image is the one shot of its class in a test."""
+        """Returns whether the image is the one shot of its class in a test."""
         return self.split == "test" and self.shots == 1 and image == "1.jpg"
 
     def __len__(self) -> int:

@@ -21,7 +21,13 @@ from lseg_ros.evaluation.subject import Subject
 
 
 def page(subject: Subject, config: EvalConfig, result: DenseResult | EpisodeResult) -> str:
-    """Returns a report as HTML."""
+    """Returns a report as HTML.
+
+    Args:
+        subject: What was measured on what.
+        config: The measurement.
+        result: Its result.
+    """
     from jinja2 import Environment, StrictUndefined
 
     dense = result if isinstance(result, DenseResult) else None

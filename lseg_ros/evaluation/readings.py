@@ -56,7 +56,13 @@ class ReadingMeter:
         self._places = np.arange(classes) if places is None else np.array(places)
 
     def add(self, scorer: Scorer, image: ImageEmbedding, target: NDArray[np.uint8]) -> None:
-        """Adds an image and its [H,W] classes."""
+        """Adds an image.
+
+        Args:
+            scorer: Scores the network under test.
+            image: The image's embedding.
+            target: [H,W] true classes.
+        """
         self.confusion.add(target, self._places[scorer.labels(image, self.text)])
 
     def result(self, base: Metrics) -> Reading:
@@ -72,7 +78,13 @@ def synonym_meters(scorer: Scorer, lists: dict[str, list[str]]) -> list[ReadingM
 
 
 def template_meters(scorer: Scorer, templates: Sequence[str], words: Sequence[str]) -> list[ReadingMeter]:
-    """Makes a meter for each template, and one for the mean of all where there are several."""
+    """Makes a meter for each template, and one for the mean of all if there are several.
+
+    Args:
+        scorer: Scores the network under test.
+        templates: Phrases with {} for the word.
+        words: The word of each label.
+    """
     net = scorer.net
     features = [in_chunks(net.text_encoder, [fill(template, word) for word in words]) for template in templates]
     named = list(zip(templates, features, strict=True))

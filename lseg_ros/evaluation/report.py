@@ -31,7 +31,13 @@ def package_version() -> str | None:
 
 
 def as_record(subject: Subject, config: EvalConfig, result: DenseResult | EpisodeResult) -> dict[str, Any]:
-    """Returns the content of report.json in JSON's own types. A figure that could not be measured is None."""
+    """Returns the content of report.json in JSON's own types. A figure that could not be measured is None.
+
+    Args:
+        subject: What was measured on what.
+        config: The measurement.
+        result: Its result.
+    """
     dense = isinstance(result, DenseResult)
     record = {
         "schema": SCHEMA,

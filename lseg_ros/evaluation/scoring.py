@@ -24,7 +24,14 @@ class Scorer:
     def __init__(
         self, net: LSegNet, device: str = "auto", input_size: int | None = None, window: int | None = None
     ) -> None:
-        """Makes a `Segmenter` of the network, with its arguments and errors. It owns the network from then on."""
+        """Builds a `Segmenter`, which raises its errors.
+
+        Args:
+            net: The network. It belongs to the segmenter from now on.
+            device: As for `Segmenter`.
+            input_size: As for `Segmenter`.
+            window: As for `Segmenter`.
+        """
         self.segmenter = Segmenter(net, device, input_size=input_size, window=window)
         self.net = net
 

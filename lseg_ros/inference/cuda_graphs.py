@@ -123,7 +123,13 @@ def _root(error: BaseException) -> BaseException:
 
 
 def buffer(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Allocates host memory that a GPU can copy from and to without waiting. For a CPU it is plain memory."""
+    """Allocates host memory that a GPU can copy from and to without waiting.
+
+    Args:
+        shape: The shape.
+        dtype: The type.
+        device: The device that copies. For a CPU it is plain memory.
+    """
     return torch.empty(shape, dtype=dtype, pin_memory=device.type == "cuda")
 
 

@@ -21,7 +21,7 @@ class Geometry:
     Attributes:
         image: The image as it came.
         resized: The image as the network sees it, with the same aspect ratio.
-        padded: `resized` with padding on the right and at the bottom, in multiples of 32.
+        padded: `resized` with padding on the right and at the bottom, in multiples of a step.
     """
 
     image: Size
@@ -30,7 +30,13 @@ class Geometry:
 
 
 def geometry(image: Size, input_size: int, step: int) -> Geometry:
-    """Returns the sizes for an image whose longest side becomes `input_size` pixels, padded to multiples of `step`."""
+    """Computes the sizes of an image for the network.
+
+    Args:
+        image: Height and width of the image in pixels.
+        input_size: Longest side of the resized image in pixels.
+        step: Number of pixels of which the padded sides are multiples.
+    """
     scale = input_size / max(image)
     height, width = (max(1, round(n * scale)) for n in image)
     padded = (-(-height // step) * step, -(-width // step) * step)

@@ -93,6 +93,13 @@ class Reassemble(nn.Module):
     """Turns the tokens of one depth into a map of one level of the pyramid."""
 
     def __init__(self, width: int, channels: int, scale: float) -> None:
+        """Builds the layers with random weights.
+
+        Args:
+            width: Width of the tokens.
+            channels: Channels of the map.
+            scale: Size of the map relative to the grid of the patches.
+        """
         super().__init__()
         self.readout = nn.Linear(2 * width, width)
         self.project = nn.Conv2d(width, channels, 1)

@@ -58,6 +58,14 @@ class FusionBlock(nn.Module):
     """Adds a finer level to the result of the coarser ones, refines the sum and enlarges it."""
 
     def __init__(self, features: int, *, scale: int, separable: bool, has_skip: bool) -> None:
+        """Builds the layers with random weights.
+
+        Args:
+            features: Channels.
+            scale: Factor by which the result is enlarged.
+            separable: Whether the convolutions are depthwise-separable.
+            has_skip: Whether a finer level is added.
+        """
         super().__init__()
         self.scale = scale
         self.skip_unit = ResidualConvUnit(features, separable=separable) if has_skip else None
@@ -88,6 +96,13 @@ class FusionDecoder(nn.Module):
     """Turns a feature pyramid into one map of embeddings, which are not normalized yet."""
 
     def __init__(self, config: Decoder, channels: list[int], embed_dim: int) -> None:
+        """Builds the layers with random weights.
+
+        Args:
+            config: The decoder's numbers.
+            channels: Channels of each level of the pyramid, finest first.
+            embed_dim: Channels of the embedding.
+        """
         super().__init__()
         features, coarsest = config.features, len(channels) - 1
         self.project = nn.ModuleList(nn.Conv2d(c, features, 3, padding=1, bias=False) for c in channels)

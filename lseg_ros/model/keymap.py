@@ -44,7 +44,7 @@ _UNUSED = re.compile(
 
 
 def is_original(keys: Mapping[str, T]) -> bool:
-    """Whether a state dict has the original's names, with or without Lightning's prefix `net.`."""
+    """Returns whether a state dict has the original's names, with or without Lightning's prefix `net.`."""
     return any(key.removeprefix("net.").startswith("scratch.") for key in keys)
 
 

@@ -191,6 +191,11 @@ def encode_pyramid(encoder: nn.Module, images: Tensor, precision: torch.dtype) -
 def check_size(height: int, width: int, step: int) -> None:
     """Checks that an image's sides are positive multiples of a number of pixels.
 
+    Args:
+        height: Height in pixels.
+        width: Width in pixels.
+        step: The number of pixels.
+
     Raises:
         ValueError: They are not. The message names the nearest sizes that are.
     """

@@ -101,7 +101,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def _sha256_of_data(path: Path) -> str:
-    """SHA-256 of what follows the header of a safetensors file."""
+    """Returns the SHA-256 of everything after the header of a safetensors file."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         file.seek(8 + int.from_bytes(file.read(8), "little"))

@@ -65,7 +65,13 @@ class TextEncoder(nn.Module):
 
 
 def too_long(phrase: str, tokens: int, limit: int) -> ValueError:
-    """Returns the error for a phrase that has more tokens than an encoder reads."""
+    """Returns the error for a phrase that has more tokens than an encoder reads.
+
+    Args:
+        phrase: The phrase.
+        tokens: Number of its tokens.
+        limit: Most tokens that the encoder reads.
+    """
     return ValueError(
         f"the text {phrase[:40] + '...'!r} has {tokens} tokens and the text encoder reads at most {limit}; "
         "use a shorter one"

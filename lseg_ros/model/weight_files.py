@@ -46,7 +46,7 @@ def is_name(name_or_path: str | Path) -> bool:
 
 
 def is_hub_file(path: Path) -> bool:
-    """Whether these are the weights in a folder as the Hub has it."""
+    """Returns whether a file contains the weights in a folder with the Hub's layout."""
     return path.name == HUB_WEIGHTS and path.with_name(HUB_CONFIG).is_file()
 
 

@@ -9,7 +9,7 @@ class RateLimit:
     """Admits a limited number of images per second. Any thread may call it."""
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
-        """Starts; the first image is admitted.
+        """Starts a limit that admits the first image.
 
         Args:
             clock: Returns seconds. Tests use their own.

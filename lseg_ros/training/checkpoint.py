@@ -74,7 +74,7 @@ def load_state(path: Path, config: TrainConfig, processes: int, device: torch.de
 
 
 def _is_longer(before: dict[str, Any], now: dict[str, Any]) -> bool:
-    """Whether the second run begins exactly like the first and lasts longer."""
+    """Returns whether the second run begins exactly like the first one and lasts longer."""
     ends = [[*config["restarts"], config["steps"]] for config in (before, now)]
     return len(ends[0]) < len(ends[1]) and ends[0] == ends[1][: len(ends[0])]
 

@@ -38,7 +38,7 @@ class World:
         return values
 
     def same(self, value: int) -> bool:
-        """Whether all processes pass the same number. Every process must call it."""
+        """Returns whether all processes pass the same number. Every process must call it."""
         mine = torch.tensor([float(value), float(value) ** 2], dtype=torch.float64)
         mean, square = (self.total(mine) / self.size).tolist()
         return mean == value and square == value**2
