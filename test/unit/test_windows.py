@@ -47,12 +47,12 @@ def test_an_image_that_fits_one_window_is_seen_whole(size: tuple[int, int]) -> N
 
 
 def test_windows_cover_the_image_and_their_mean_is_taken_where_they_overlap() -> None:
-    encode, images = Pooled(), photo(28, 98)
+    encode, images = Pooled(), photo(28, 126)
     found = in_windows(encode, images, 56, 14)
-    assert encode.seen == [(28, 56)] * 3  # from 0, 28, and 42, which is moved back
+    assert encode.seen == [(28, 56)] * 3  # from 0, 42, and 70, which is moved back
     torch.testing.assert_close(found[:, :1], Pooled()(images)[:, :1])  # what depends on the place alone stays
-    windows = [1, 1, 1, 1, 1.5, 1.5, 2, 2, 2.5, 2.5, 2.5, 2.5, 3, 3]  # all three meet in cells 6 and 7
-    torch.testing.assert_close(found[0, 1], torch.tensor([windows] * 4))
+    windows = [*[1] * 6, 1.5, 1.5, 2, 2, *[2.5] * 4, *[3] * 4]
+    torch.testing.assert_close(found[0, 1], torch.tensor([windows] * 4, dtype=torch.float32))
 
 
 def test_windows_go_down_too() -> None:
