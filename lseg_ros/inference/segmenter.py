@@ -2,8 +2,8 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -249,7 +249,7 @@ class Segmenter:
         rivals = list(zip((x.words for x in self.labels.labels), self._competition.rows, strict=False))
         rivals += [((contrast,), self._phrases.rows([contrast])) for contrast in self.contrast]
         found = []
-        with self._exact(output):
+        with torch.inference_mode(), float32_products(self.device, tf32=False), self._said_if_full(*output[::-1]):
             for phrase in phrases:
                 others = [rows for words, rows in rivals if not reads_same(words, [phrase], self._net.text_encoder)]
                 found.append(match(self._net, image, self._phrases.rows([phrase]), others, output))
@@ -269,18 +269,8 @@ class Segmenter:
         """
         self._check_labels()
         names = (*self.labels.names, *self._phrases.hidden(self.labels))
-        with self._exact(output):
+        with torch.inference_mode(), float32_products(self.device, tf32=False):
             return pixel_shares(self._net, image, self._competition, names, (u, v), output)
-
-    @contextmanager
-    def _exact(self, output: Size) -> Iterator[None]:
-        """Computes in exact float32; `output`: the height and width of the result."""
-        with (
-            torch.inference_mode(),
-            float32_products(self.device, tf32=False),
-            self._said_if_full(output[1], output[0]),
-        ):
-            yield
 
     @cached_property
     def weights(self) -> str:

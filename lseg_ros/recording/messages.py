@@ -28,9 +28,9 @@ LABEL_SET = "lseg_ros/msg/LabelSet"
 
 # The fields of msg/*.msg and of vision_msgs, which are not installed everywhere. A test compares them with the files.
 DEFINITIONS = {
+    "lseg_ros/msg/Taught": "string weights\nbool alone\nuint32 dimensions\nfloat32[] toward\nfloat32[] against",
     "lseg_ros/msg/Label": "string name\nuint16 class_id\nstring[] prompts\nfloat32 threshold\nbool background\n"
     "std_msgs/ColorRGBA color\nstring score_topic\nlseg_ros/Taught taught",
-    "lseg_ros/msg/Taught": "string weights\nbool alone\nuint32 dimensions\nfloat32[] toward\nfloat32[] against",
     LABEL_SET: "std_msgs/Header header\nuint32 version\nlseg_ros/Label[] labels",
     FRAME_INFO: "std_msgs/Header header\nuint32 label_version\nbool rescored\nstring[] stages\nfloat32[] stage_ms",
     "vision_msgs/msg/VisionClass": "uint16 class_id\nstring class_name",

@@ -28,6 +28,7 @@ from lseg_ros import Segmenter
 from lseg_ros.cli import bag
 from lseg_ros.cli.main import main
 from lseg_ros.inference.labels import IdRules
+from lseg_ros.inference.lessons import Marks
 from lseg_ros.inference.render import color_mask, overlay
 from lseg_ros.model import weights
 from lseg_ros.model.weights import save_model
@@ -39,7 +40,7 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, Reader, StorageP
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore  # noqa: E402
 
 from lseg_ros.recording import partial  # noqa: E402
-from lseg_ros.recording.messages import DEFINITIONS, camera_names, typestore  # noqa: E402
+from lseg_ros.recording.messages import DEFINITIONS, camera_names, label_messages, typestore  # noqa: E402
 
 ROOT = Path(lseg_ros.__file__).parent.parent
 TYPES = get_typestore(Stores.LATEST)
@@ -200,8 +201,11 @@ def test_the_definitions_are_those_of_the_message_files() -> None:
 
 def test_the_messages_are_those_of_ros(lseg: Any, tmp_path: Path) -> None:
     pytest.importorskip("rclpy", reason="the interfaces are built only where ROS 2 is")
+    import lseg_ros.msg
     from ament_index_python.packages import get_package_share_directory
     from rclpy.serialization import deserialize_message, serialize_message
+
+    from lseg_ros.ros.label_msgs import label_spec
 
     record(tmp_path / "in.mcap", film(2))
     assert lseg("in.mcap", "out.mcap", "--topic", "/camera/image_raw", "--outputs", "mask,overlay").status == 0
@@ -221,6 +225,12 @@ def test_the_messages_are_those_of_ros(lseg: Any, tmp_path: Path) -> None:
             else:
                 assert (real.header.frame_id, real.header.stamp.nanosec % 1000) == ("camera", 7)
     assert kinds == {RAW, "lseg_ros/msg/FrameInfo", "lseg_ros/msg/LabelSet", "vision_msgs/msg/LabelInfo"}
+
+    labels = Segmenter(tiny_net(), "cpu")
+    labels.set_labels(["road", "sky"])
+    taught = labels.teach(labels.embed(RGB), "road", Marks([(5, 5)]))
+    real = deserialize_message(bytes(label_messages(taught, 0.0, 0)["labels"]), lseg_ros.msg.LabelSet)
+    assert label_spec(real.labels[0]).taught == taught.labels[0].taught is not None
 
     for name in DEFINITIONS:
         package, _, kind = name.split("/")

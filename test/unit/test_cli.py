@@ -16,6 +16,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from original import original_shapes, original_state
+from rounding import assert_same_mask
 from safetensors import safe_open
 from tiny import tiny_net
 
@@ -24,6 +25,8 @@ from lseg_ros import Segmenter, load_model
 from lseg_ros.cli.describe import megabytes
 from lseg_ros.cli.main import main
 from lseg_ros.cli.models import NUMBERS
+from lseg_ros.inference.label_file import label_file_text
+from lseg_ros.inference.lessons import Marks
 from lseg_ros.inference.render import overlay
 from lseg_ros.model import variants, weights
 from lseg_ros.model.variants import HUB_VARIANTS, VARIANTS, ClipText, Decoder, Variant, VitBackbone, to_json
@@ -184,6 +187,25 @@ def test_labels_from_a_file_and_a_threshold(lseg: Any, tiny: Path, tmp_path: Pat
     assert set(np.unique(mask)) == {1, 300, 65535}  # an id that 8 bits do not hold
     for line, class_id in (("road, paved", 1), ("sky", 300), ("(unknown)", 65535)):
         assert re.search(rf"^{re.escape(line)} +{class_id} +{(mask == class_id).mean():.1%}$", done.out, re.MULTILINE)
+
+
+def test_a_label_file_of_taught_labels(lseg: Any, tiny: Path, tmp_path: Path) -> None:
+    segmenter = Segmenter(load_model(tiny), "cpu")
+    segmenter.set_labels(["road", "sky"])
+    plain = segmenter.segment(RGB).mask
+    labels = segmenter.teach(segmenter.embed(RGB), "gravel", Marks(boxes=[(40, 20, 20, 20)]))
+    listed = tmp_path / "labels.yaml"
+    listed.write_text(label_file_text([label.spec() for label in labels.labels]))
+    photo, out = save(tmp_path / "a.png"), tmp_path / "o.png"
+    assert lseg("segment", photo, "--model", tiny, "--label-file", listed, "-o", out, "--device", "cpu").status == 0
+    mask = load(tmp_path / "o_mask.png")
+    assert_same_mask(mask, segmenter.segment(RGB).mask, np.zeros(mask.shape, bool))
+    assert (mask == 3).any() and (mask != plain).any()
+
+    other = tmp_path / "other.safetensors"
+    weights.save_model(tiny_net(seed=1), other, "none")
+    done = lseg("segment", photo, "--model", other, "--label-file", listed, "-o", out, "--device", "cpu")
+    assert done.status == 1 and "the label 'gravel' was taught with other weights than those in use" in done.err
 
 
 @pytest.mark.parametrize(("count", "bits"), [(254, np.uint8), (255, np.uint16)])
