@@ -29,7 +29,8 @@ class PixelShares(NamedTuple):
     Attributes:
         names: The labels in force, in their order. Contrast phrases follow if fewer than two labels compete.
         shares: Shares of the softmax, in [0, 1]. Their sum is 1.
-        cosines: Cosine of the pixel and the best phrase of each label, in [-1, 1].
+        cosines: Cosine of the pixel and the best phrase of each label, in [-1, 1]; of a label that was taught, the
+            product with its moved vector.
     """
 
     names: tuple[str, ...]
