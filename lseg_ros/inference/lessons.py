@@ -10,6 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 from lseg_ros.inference.labels import LabelError, LabelSet, LabelSpec
 from lseg_ros.inference.taught import Taught
 
+_LONGEST_NAME = 1000  # characters
+
 
 class Marks(NamedTuple):
     """Pixels of an image that mean one thing. Each point, box and mask is a mark.
@@ -94,11 +96,15 @@ def check_taught(labels: LabelSet, weights: str, width: int) -> None:
         width: D, of its vectors.
 
     Raises:
-        LabelError: It belongs to another one; names the label.
+        LabelError: It belongs to another one, or a label's name is too long; names the label.
     """
     for label in labels.labels:
         if label.taught is None:
             continue
+        if len(label.name) > _LONGEST_NAME:  # the text encoder's limit does not hold for what competes without words
+            raise LabelError(
+                f"the label {label.name[:40]!r} has {len(label.name)} characters; a taught one may have {_LONGEST_NAME}"
+            )
         if label.taught.weights != weights:
             raise LabelError(other_weights(label.name))
         if label.taught.toward.shape[1] != width:

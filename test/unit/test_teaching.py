@@ -136,6 +136,8 @@ def test_a_new_label_can_compete_without_words(segmenter: Segmenter, seen: Image
     labels = segmenter.set_labels(with_lesson(segmenter.labels, unreadable, lesson))
     assert labels.names == [*LABELS, unreadable]
     assert segmenter.score(seen).mask[30, 50] == 5
+    with pytest.raises(LabelError, match="has 1001 characters; a taught one may have 1000"):
+        segmenter.set_labels(with_lesson(segmenter.labels, "x" * 1001, lesson))
     words = [x.words for x in labels.labels]
     assert words == [("road",), ("grass",), ("sky",), ("car",), ()]
 
