@@ -17,6 +17,7 @@ from lseg_ros.model.net import LSegNet
 from lseg_ros.model.reader import CheckpointError
 from lseg_ros.model.variants import CnnBackbone, DeepLab, from_json, to_json
 from lseg_ros.training.closed_form import begin_as_classifier, fit_head
+from lseg_ros.training.initialise import initialise
 
 BACKBONE = CnnBackbone("mobilenetv2_035", taps=(1, 4), output_stride=16, pad_type="same", widened=(1,))
 TINY_DEEPLAB = replace(TINY, name="tiny_deeplab", backbone=BACKBONE, decoder=DeepLab(width=12, skip=6, features=8))
@@ -135,3 +136,22 @@ def test_what_has_no_classifier_is_refused(classifier_file: Path, tmp_path: Path
     other = LSegNet(TINY, HashText())
     with pytest.raises(ValueError, match="'classifier' is for variants with DeepLab's decoder, and tiny has another"):
         begin_as_classifier(other, classifier_file, {1: "road"}, {})
+
+
+def test_the_network_for_half_the_size_begins_with_weights_of_its_own(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    half_size = replace(TINY_DEEPLAB, backbone=replace(BACKBONE, half_size=True))
+    source, net = LSegNet(half_size, HashText()), LSegNet(half_size, HashText())
+    encoder, decoder = cast(Any, source.encoder), decoder_of(source)
+    context = {f"deeplab.{name}": value for name, value in decoder.context.state_dict().items()}
+    save_file({**encoder.cnn.state_dict(), **context}, tmp_path / "whole.safetensors")
+    context = {f"deeplab.{name}": value for name, value in cast(Any, decoder.half_context).state_dict().items()}
+    save_file({**encoder.half_size.state_dict(), **context}, tmp_path / "half.safetensors")
+
+    initialise(net, ["whole.safetensors"], None, tmp_path, "half.safetensors")
+    for part in ("encoder", "decoder.context", "decoder.half_context"):
+        torch.testing.assert_close(net.get_submodule(part).state_dict(), source.get_submodule(part).state_dict())
+    with pytest.raises(CheckpointError, match=r"whole\.safetensors lacks encoder\.half_size"):
+        initialise(net, ["whole.safetensors"], None, tmp_path)
+    with pytest.raises(ValueError, match="'half_init' is half.safetensors, and tiny_deeplab has no network for half"):
+        initialise(tiny_deeplab(), [], None, tmp_path, "half.safetensors")
