@@ -37,7 +37,7 @@ LABELS = ["person", "space suit", "flag", "rocket", "sky", "floor", "wall", "tre
 FAST = {
     ("openvino", "float32"): (0.999, 1e-4),
     ("onnxruntime", "float32"): (0.999, 1e-4),
-    ("openvino", "bfloat16"): (0.99, 0.025),
+    ("openvino", "bfloat16"): (0.99, 0.1),
 }
 
 
