@@ -206,8 +206,9 @@ class Camera:
         return next((seen for seen in (self._held, self.last()) if seen and seen.header.stamp == stamp), None)
 
     def why_no_image(self) -> str:
-        """Returns one sentence about why no image arrives."""
-        return self._input.why_silent()
+        """Returns one sentence about why there is no image that can be used."""
+        slow = self._watch.frame_in_work()
+        return self._why_slow(slow) if slow is not None else self._input.why_silent()
 
     @property
     def image_topic(self) -> str:

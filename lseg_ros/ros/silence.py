@@ -95,6 +95,13 @@ class SilenceWatch:
             return Silence(Cause.ALL_FAIL, failing)
         return None
 
+    def frame_in_work(self) -> Silence | None:
+        """Returns how long the frame that is now in work has taken, or None if there is none."""
+        with self._lock:
+            if self._work_since is None:
+                return None
+            return Silence(Cause.SLOW_FRAME, self._clock() - self._work_since)
+
     def to_report(self, after: float) -> Silence | None:
         """Returns a silence that should be logged now, or None.
 

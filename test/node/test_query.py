@@ -62,6 +62,20 @@ def test_no_image_yet(graph: Graph, lseg: Callable[..., None], monkeypatch: pyte
     assert answer.message.startswith("no image yet: nobody publishes /image and /image/compressed")
 
 
+def test_no_image_yet_since_one_is_in_work(
+    graph: Graph, lseg: Callable[..., None], segmenter: FakeSegmenter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(camera_module, "_FETCH_TIMEOUT", 0.3)
+    lseg()
+    graph.collect(Image, "lseg/mask")
+    segmenter.gate.clear()
+    graph.send(image(stripes(RED)))
+    graph.until(segmenter.entered.is_set, "the frame to be in flight")
+    answer = graph.call(Query, "lseg/query", Query.Request(phrases=["red"]))
+    segmenter.gate.set()
+    assert not answer.success and answer.message.startswith("no image yet: images arrive; the frame in work takes ")
+
+
 def test_an_image_that_is_too_old_is_not_used(graph: Graph, lseg: Callable[..., None]) -> None:
     lseg(cache_max_age=0.0)
     masks = graph.collect(Image, "lseg/mask")

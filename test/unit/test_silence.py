@@ -52,8 +52,9 @@ def test_a_slow_frame_is_not_nothing() -> None:
     for _ in range(12):
         clock.now += 1
         silence.arrived()
-    assert silence.silence(5) == Silence(Cause.SLOW_FRAME, 12)
+    assert silence.silence(5) == silence.frame_in_work() == Silence(Cause.SLOW_FRAME, 12)
     silence.end(True)
+    assert silence.frame_in_work() is None
     assert silence.silence(5) is None
     clock.now += 5
     assert silence.silence(5) == Silence(Cause.NOTHING_ARRIVES, 5)
