@@ -1,4 +1,4 @@
-"""How much a label is worth that was taught by a few pixels, in place of its words or beside them.
+"""Measures labels that were taught by a few pixels, in place of their words or in addition to them.
 
     python -m benchmarks.teaching ../shared/data/camvid [MODEL ...]
 
@@ -24,10 +24,10 @@ from lseg_ros.inference.labels import LabelSet, LabelSpec
 from lseg_ros.inference.lessons import Lesson, Marks, with_lesson
 
 DRAWS = 3
-PIXELS = 5  # that are marked of each label
-FRAMES = 4  # that they are drawn from
-STEP = 4  # of test frames; and of the pixels that are compared, along both sides
-ENOUGH = 10  # pixels of a label that a frame must have to show it
+PIXELS = 5  # marked pixels of each label
+FRAMES = 4  # frames that they are drawn from
+STEP = 4  # every fourth test frame, and every fourth pixel along both sides, is compared
+ENOUGH = 10  # least pixels of a label in a frame that shows it
 
 Vectors = dict[str, NDArray[np.float32]]
 
@@ -36,8 +36,8 @@ class Frame(NamedTuple):
     """A frame to segment.
 
     Attributes:
-        embedding: What the network makes of it.
-        target: [h,w] places of the true labels, of every fourth pixel.
+        embedding: The network's embedding of the frame.
+        target: [h,w] indices of the true labels, of every fourth pixel.
     """
 
     embedding: ImageEmbedding
@@ -54,7 +54,7 @@ def frames(segmenter: Segmenter, data: CamVid, step: int) -> list[Frame]:
 
 
 def draw(segmenter: Segmenter, train: CamVid, seed: int) -> Vectors:
-    """Marks pixels of each label at random; returns [PIXELS,D] of each, or fewer where some are alike."""
+    """Marks pixels of each label at random. Returns [PIXELS,D] of each, or fewer if some are similar."""
     rng = np.random.default_rng(seed)
     pixels: dict[int, list[tuple[int, int, int]]] = {place: [] for place in range(len(train.labels))}
     shown = dict.fromkeys(pixels, 0)
@@ -84,7 +84,7 @@ def draw(segmenter: Segmenter, train: CamVid, seed: int) -> Vectors:
 
 
 def taught(segmenter: Segmenter, names: Sequence[str], vectors: Vectors, *, alone: bool) -> list[LabelSpec]:
-    """The labels, of which those in `vectors` are taught them."""
+    """Returns the labels. Those in `vectors` are taught these."""
     labels = LabelSet()
     specs = [LabelSpec(name) for name in names]
     for name, rows in vectors.items():
@@ -95,7 +95,7 @@ def taught(segmenter: Segmenter, names: Sequence[str], vectors: Vectors, *, alon
 
 
 def measure(segmenter: Segmenter, specs: Sequence[str | LabelSpec], data: Sequence[Frame]) -> Metrics:
-    """Segments frames under these labels, whose ids are their places."""
+    """Segments frames under these labels, whose ids are their indices."""
     labels = segmenter.set_labels(specs)
     place_of = np.full(256, len(labels.labels), np.uint8)
     for place, label in enumerate(labels.labels):

@@ -1,4 +1,4 @@
-"""Small models of the library transformers, in folders in the layout of the Hub, with seeded random weights."""
+"""Small models of the library transformers in folders in the Hub's layout, with seeded random weights."""
 
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ def _seeded(make: Any, folder: Path) -> Any:
 
 
 def save_tips(folder: Path, width: int = WIDTH) -> Any:
-    """Writes a small TIPSv2 and a tokenizer of letters; returns the library's model."""
+    """Writes a small TIPSv2 and a tokenizer of letters. Returns the library's model."""
     from transformers import Tipsv2Config, Tipsv2Model, Tipsv2TextConfig, Tipsv2Tokenizer, Tipsv2VisionConfig
 
     vocabulary = {"<pad>": 0, "<unk>": 1, "\u2581": 2, **{letter: 3 + i for i, letter in enumerate(_LETTERS)}}
@@ -38,9 +38,9 @@ def save_siglip(folder: Path, patch: int = 16, pad: str = "<pad>") -> Any:
     """Writes a small SigLIP 2 and a tokenizer of letters, of the class that the Hub's folders name.
 
     Args:
-        folder: Where to.
+        folder: The folder to write.
         patch: Side of a patch.
-        pad: The token for padding; another one stands for the vocabulary of the first SigLIP.
+        pad: The token for padding. Another one stands for the vocabulary of the first SigLIP.
 
     Returns:
         The library's model.

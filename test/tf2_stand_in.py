@@ -1,4 +1,4 @@
-"""Stands in for tf2_ros where that is missing: transforms of single stamps, on a topic of their own."""
+"""Replaces tf2_ros if that is missing: transforms with single stamps, on a topic of their own."""
 
 from geometry_msgs.msg import TransformStamped
 from rclpy.node import Node

@@ -1,4 +1,4 @@
-"""Options that several commands take."""
+"""Options of several commands."""
 
 import argparse
 from pathlib import Path
@@ -23,7 +23,7 @@ WINDOW_HELP = (
 
 
 def add_segmenter_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the labels, the model and what runs it: all that `segmenter_of` reads."""
+    """Adds the labels, the model and its options: everything that `segmenter_of` reads."""
     labels = parser.add_mutually_exclusive_group(required=True)
     labels.add_argument("--labels", help='separated by commas, as in "dog, grass, other"')
     labels.add_argument("--label-file", type=user_path, help="YAML file with labels, as the node takes it")
@@ -34,7 +34,7 @@ def add_segmenter_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the model and what runs it: all that `unlabelled_segmenter_of` reads."""
+    """Adds the model and its options: everything that `unlabelled_segmenter_of` reads."""
     parser.add_argument("--model", default="lseg_mini", help="variant or weights file (default: lseg_mini)")
     parser.add_argument("--variant", help=VARIANT_HELP)
     parser.add_argument("--input-size", type=int, help="longest side in pixels that the network sees")
@@ -52,10 +52,15 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
 
 
 def segmenter_of(options: argparse.Namespace, device: str | None = None) -> "Segmenter":
-    """The segmenter with the labels in force; `device` in place of the one among the options.
+    """Builds the segmenter with the labels of the options.
+
+    Args:
+        options: The command's options.
+        device: A device that replaces that of the options.
 
     Raises:
-        ValueError, FileNotFoundError: an option cannot be used.
+        ValueError: An option cannot be used.
+        FileNotFoundError: A file does not exist.
     """
     from lseg_ros.inference.label_file import read_label_file
     from lseg_ros.inference.labels import IdRules, as_specs
@@ -63,7 +68,7 @@ def segmenter_of(options: argparse.Namespace, device: str | None = None) -> "Seg
     labels = read_label_file(options.label_file) if options.label_file else as_specs(options.labels.split(","))
     rules = IdRules()
     if max([len(labels), *(label.class_id or 0 for label in labels)]) >= rules.unknown_id:
-        rules = IdRules(max_id=65535, unknown_id=65535)  # and masks of 16 bits
+        rules = IdRules(max_id=65535, unknown_id=65535)  # masks have 16 bits then
     segmenter = unlabelled_segmenter_of(options, device, threshold=options.threshold, rules=rules)
     segmenter.set_labels(labels)
     return segmenter
@@ -72,7 +77,7 @@ def segmenter_of(options: argparse.Namespace, device: str | None = None) -> "Seg
 def unlabelled_segmenter_of(
     options: argparse.Namespace, device: str | None = None, *, threshold: float = 0.0, rules: "IdRules | None" = None
 ) -> "Segmenter":
-    """As `segmenter_of`, with no labels yet."""
+    """As `segmenter_of`, without labels."""
     if options.window is not None and getattr(options, "multiscale", False):
         raise ValueError("--multiscale has windows of its own; leave out --window")
     from lseg_ros import Segmenter, load_model
@@ -91,8 +96,8 @@ def unlabelled_segmenter_of(
 
 
 def user_path(text: str) -> Path:
-    """The type of options that name a file or folder. The shell leaves the ~ in --output=~/out.png to us."""
-    if not text:  # which Path takes for the current folder
+    """Parses an option that names a file or folder. It replaces ~, which the shell leaves in --output=~/out.png."""
+    if not text:  # Path would read it as the current folder
         raise argparse.ArgumentTypeError("the name is empty")
     try:
         return from_home(text)
@@ -101,7 +106,7 @@ def user_path(text: str) -> Path:
 
 
 def variant_option(text: str | None) -> str | Variant | None:
-    """A variant's name as it is, or the variant in a .json file; raises ValueError where the file is not one."""
+    """Returns the name of a variant, or the variant in a .json file; raises ValueError if the file has none."""
     if text is None or not text.lower().endswith(".json"):
         return text
     try:

@@ -1,4 +1,4 @@
-"""`lseg teach`: teaches a running node a label, by pixels of its last image."""
+"""The command `lseg teach`, which teaches a running node a label by pixels of its last image."""
 
 import argparse
 from typing import TYPE_CHECKING, Any
@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from lseg_ros.ros.client import RemoteNode
 
 _DESCRIPTION = f"""\
-Teaches a running node a label, by pixels of its last image. The label then competes with the vectors of these pixels
-too, beside its words. It is added if it is new. Calls add up.
+Teaches a running node a label, by pixels of its last image. The label then competes with its words and with the vectors
+of these pixels. It is added if it is new. Further calls add to the earlier ones.
 
   lseg teach gravel --at 320,400 350,410 --not 100,420
   lseg teach gravel --box 300,380,60,40 --alone
@@ -46,7 +46,7 @@ def add_to(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Teaches, and prints the node's answer; returns the exit status."""
+    """Teaches a label and prints the node's answer. Returns the exit status."""
     from lseg_ros.inference.lessons import Marks
 
     toward, against = Marks(options.at_marks, options.box_marks), Marks(options.not_marks, options.not_box_marks)

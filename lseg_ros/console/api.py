@@ -1,4 +1,4 @@
-"""What the page asks for by HTTP: labels, label files, queries, pixels."""
+"""The page's HTTP requests: labels, label files, queries, pixels, teaching."""
 
 import base64
 import json
@@ -29,19 +29,19 @@ from lseg_ros.ros.client.arrays import to_array
 
 HUB: web.AppKey[Hub] = web.AppKey("hub")
 _RATE: web.AppKey[Rate] = web.AppKey("rate")
-_BURST, _PER_SECOND = 30, 10  # POSTs of all pages together
+_BURST, _PER_SECOND = 30, 10  # most POSTs of all pages together
 _MOST_PHRASES = 8
-_LONGEST_TEXT = 1024  # characters of a name or phrase; the node has limits of its own
-_LARGEST_SIDE = 65536  # pixels of an image
+_LONGEST_TEXT = 1024  # most characters of a name or phrase; the node has its own limits
+_LARGEST_SIDE = 65536  # most pixels of an image's side
 _HEAT_SIDE = 640  # pixels of the longest side of a heat map
 
 
 class BadRequest(ValueError):
-    """A request that the page of this package never sends; one sentence."""
+    """The page of this package never sends such a request. The message is one sentence."""
 
 
 def add_routes(app: web.Application) -> None:
-    """Adds all of them to an application that has a hub."""
+    """Adds the routes to an application that has a hub."""
     app[_RATE] = Rate(_BURST, _PER_SECOND)
     app.router.add_get("/api/labels.yaml", _answer(_labels_yaml))
     app.router.add_get("/api/label_files", _answer(_label_files))
@@ -60,7 +60,7 @@ def add_routes(app: web.Application) -> None:
 def _answer(
     handler: Callable[[web.Request], Awaitable[web.Response]],
 ) -> Callable[[web.Request], Awaitable[web.Response]]:
-    """Makes errors into answers: a status and one sentence."""
+    """Turns errors into answers: a status and one sentence."""
     statuses: dict[type[Exception], int] = {
         BadRequest: 400,
         LabelError: 400,
@@ -88,10 +88,10 @@ async def _body(request: web.Request, **kinds: type) -> dict[str, Any]:
 
     Args:
         request: The request.
-        kinds: The keys that it must have, no more and no less, and the type of each value.
+        kinds: The required keys, no more and no less, and the type of each value.
 
     Raises:
-        BadRequest: It is something else.
+        BadRequest: The request is not of this form.
     """
     if request.content_type != "application/json":
         raise BadRequest("send JSON, with Content-Type: application/json")
@@ -132,7 +132,7 @@ async def _label_files(request: web.Request) -> web.Response:
 
 
 async def _read_labels(request: web.Request) -> web.Response:
-    """Labels of a file of the package, by name, or of the text of another one."""
+    """Returns the labels of a packaged file, by name, or of the text of another one."""
     body = await _body(request, name=str, text=str)
     if body["name"]:
         known = packaged_files()
@@ -151,7 +151,7 @@ async def _enable(request: web.Request) -> web.Response:
 
 
 async def _query(request: web.Request) -> web.Response:
-    """Where phrases are in the last image, each with a heat map, and that image where it is still kept."""
+    """Returns where phrases are in the last image, each with a heat map, and that image if it is still kept."""
     body = await _body(request, node=str, camera=str, phrases=list)
     phrases = body["phrases"]
     if not all(isinstance(p, str) and len(p) <= _LONGEST_TEXT for p in phrases) or len(phrases) > _MOST_PHRASES:
@@ -163,7 +163,7 @@ async def _query(request: web.Request) -> web.Response:
 
 
 def _picture(hub: Hub, key: StreamKey, header: Any) -> dict[str, Any]:
-    """Returns the stamp of an image, and that image where it is still kept."""
+    """Returns the stamp of an image, and the image if it is still kept."""
     stamp = header.stamp.sec, header.stamp.nanosec
     try:
         rgb = hub.image_at(key, stamp)
@@ -201,7 +201,7 @@ def _query_json(hub: Hub, key: StreamKey, phrases: list[str], found: Any) -> dic
 
 
 async def _probe(request: web.Request) -> web.Response:
-    """Which labels compete at a pixel of the last image."""
+    """Returns which labels compete at a pixel of the last image."""
     body = await _body(request, node=str, camera=str, u=int, v=int)
     if not all(0 <= body[name] < _LARGEST_SIDE for name in ("u", "v")):
         raise BadRequest(f"u and v must be from 0 to {_LARGEST_SIDE - 1}")
@@ -220,7 +220,7 @@ async def _probe(request: web.Request) -> web.Response:
 
 
 async def _hold(request: web.Request) -> web.Response:
-    """Has the node keep its last image for marks, and shows it."""
+    """Makes the node keep its last image for marks, and shows it."""
     body = await _body(request, node=str, camera=str)
     hub = request.app[HUB]
     found = await hub.call(lambda: hub.remote(body["node"]).teach("", camera=body["camera"]))
@@ -229,7 +229,7 @@ async def _hold(request: web.Request) -> web.Response:
 
 
 async def _teach(request: web.Request) -> web.Response:
-    """Teaches a label by marks on the image that `_hold` had kept."""
+    """Teaches a label by marks on the image that `_hold` has kept."""
     kinds = {"toward": dict, "against": dict, "stamp": list, "alone": bool}
     body = await _body(request, node=str, camera=str, label=str, **kinds)
     toward, against, stamp = _marks(body["toward"]), _marks(body["against"]), body["stamp"]

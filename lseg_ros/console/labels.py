@@ -1,4 +1,4 @@
-"""Labels as JSON for the page, and back; label files to load and to save."""
+"""Converts labels to JSON for the page and back, and loads and saves label files."""
 
 from dataclasses import replace
 from importlib import import_module
@@ -21,19 +21,19 @@ def label_set_json(message: Any) -> dict[str, Any]:
 
 
 def specs_from_json(entries: Any) -> list[LabelSpec]:
-    """Reads the labels that the page asks for.
+    """Reads the labels that the page requests.
 
     Args:
-        entries: JSON.
+        entries: JSON values.
 
     Raises:
-        LabelError: They cannot be used; says why.
+        LabelError: They cannot be used. The message says why.
     """
     return labels_from_entries(entries, "the request")
 
 
 def spec_json(spec: LabelSpec) -> dict[str, Any]:
-    """Returns a label for the page. What the node chooses is None."""
+    """Returns a label for the page. Values that the node chooses are None."""
     return {
         "name": spec.name,
         "class_id": spec.class_id,
@@ -46,7 +46,7 @@ def spec_json(spec: LabelSpec) -> dict[str, Any]:
 
 
 def _decimal(threshold: float) -> float:
-    return round(threshold, 6)  # a message has it as a float32
+    return round(threshold, 6)  # messages have float32
 
 
 def specs_from_upload(text: str) -> list[LabelSpec]:
@@ -56,7 +56,7 @@ def specs_from_upload(text: str) -> list[LabelSpec]:
         text: The file's text.
 
     Raises:
-        LabelError: It cannot be used; says why.
+        LabelError: They cannot be used. The message says why.
     """
     return labels_from_text(text, "the loaded file")
 
@@ -75,7 +75,7 @@ def label_set_yaml(message: Any) -> str:
 def packaged_files() -> dict[str, Path]:
     """Returns the label files that come with the package, by name."""
     folder = Path(lseg_ros.__file__).resolve().parents[1] / "config" / "labels"
-    if not folder.is_dir():  # installed
+    if not folder.is_dir():  # the package is installed
         share = import_module("ament_index_python.packages").get_package_share_directory("lseg_ros")
         folder = Path(share, "config", "labels")
     return {path.name: path for path in sorted(folder.glob("*.yaml"))}

@@ -1,4 +1,4 @@
-"""Questions about one image: where a phrase fits, and what competes at a pixel."""
+"""Answers questions about one image: where a phrase fits, and which labels compete at a pixel."""
 
 from collections.abc import Sequence
 
@@ -21,7 +21,7 @@ def match(net: LSegNet, image: ImageEmbedding, phrase: Tensor, rivals: Sequence[
 
     Args:
         net: The network.
-        image: Its embedding of the image.
+        image: The network's embedding of the image.
         phrase: [1,R], the phrase.
         rivals: [k,R] rows of each competitor.
         output: Height and width of the result.
@@ -45,15 +45,15 @@ def pixel_shares(
     pixel: tuple[int, int],
     output: Size,
 ) -> PixelShares:
-    """Shows what competes at one pixel.
+    """Returns the labels that compete at one pixel.
 
     Args:
         net: The network.
-        image: Its embedding of the image.
-        competition: What competes.
-        names: The name of each competitor.
+        image: The network's embedding of the image.
+        competition: The labels.
+        names: Name of each competitor.
         pixel: Column and row.
-        output: Height and width of what the pixel is of.
+        output: Height and width of the image that the pixel refers to.
 
     Returns:
         Shares and cosines at the pixel.

@@ -1,4 +1,4 @@
-"""The labels in force as numbers: what scoring an image needs of them."""
+"""The numbers of the labels in force that scoring an image needs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ class Competition:
     """Labels, and the hidden background that competes with them.
 
     Attributes:
-        text: [P,R] rows of all prompts, label by label, in the basis of the image encoder. They are unit rows, but for
-            labels that were taught.
-        counts: How many of the rows each label has, then each hidden background.
+        text: [P,R] rows of all prompts, label by label, in the basis of the image encoder. They have length 1, except
+            for labels that were taught.
+        counts: Number of rows of each label, then of each hidden background.
         labels: The labels.
-        rules: Which ids they may have.
-        threshold: Confidence in [0, 1] that labels need without a threshold of their own.
+        rules: The rules for class ids.
+        threshold: Least confidence in [0, 1] of labels without their own threshold.
     """
 
     text: Tensor
@@ -38,13 +38,13 @@ class Competition:
 
     @cached_property
     def ids(self) -> NDArray[Any]:
-        """The class id of each competitor, uint8 or uint16 as masks are; hidden background is unknown."""
+        """Class id of each competitor, uint8 or uint16 like masks. Hidden background has the unknown id."""
         ids = [label.class_id for label in self.labels.labels]
         ids += [self.rules.unknown_id] * (len(self.counts) - len(ids))
         return np.array(ids, np.uint8 if max(self.rules.max_id, self.rules.unknown_id) <= 255 else np.uint16)
 
     @cached_property
     def limits(self) -> NDArray[np.float32]:
-        """The confidence in [0, 1] that each competitor needs."""
+        """Least confidence of each competitor, in [0, 1]."""
         limits = [label.threshold or self.threshold for label in self.labels.labels]
         return np.array(limits + [0.0] * (len(self.counts) - len(limits)), np.float32)

@@ -31,7 +31,7 @@ def read_label_file(path: str | Path) -> list[LabelSpec]:
         Its labels.
 
     Raises:
-        LabelError: It cannot be used; the message names the file and says what is wrong with it.
+        LabelError: The file cannot be used. The message names it and says what is wrong.
     """
     try:
         path = from_home(path)
@@ -46,17 +46,17 @@ def labels_from_text(text: str, source: str) -> list[LabelSpec]:
 
     Args:
         text: YAML.
-        source: Where it is from, for error messages.
+        source: The text's origin, for messages.
 
     Returns:
         Its labels.
 
     Raises:
-        LabelError: It cannot be used; the message says where it is from and what is wrong with it.
+        LabelError: The text cannot be used. The message names its origin and says what is wrong.
     """
     try:
         content = yaml.safe_load(text)
-    # YAML takes 2024-02-30 for a date, and Python's own error says that it is none.
+    # YAML reads 2024-02-30 as a date, and Python's error says that there is no such date.
     except (ValueError, ArithmeticError, LookupError, RecursionError, yaml.YAMLError) as error:
         raise LabelError(f"{source} cannot be read: {' '.join(str(error).split())}") from error
     entries = content.get("labels") if isinstance(content, dict) else None
@@ -66,17 +66,17 @@ def labels_from_text(text: str, source: str) -> list[LabelSpec]:
 
 
 def labels_from_entries(entries: Any, source: str) -> list[LabelSpec]:
-    """Reads labels that are given as a list of texts and mappings.
+    """Reads labels from a list of texts and mappings.
 
     Args:
-        entries: What stands under `labels` in a label file.
-        source: Where it is from, for error messages.
+        entries: The value of `labels` in a label file.
+        source: The list's origin, for messages.
 
     Returns:
         The labels.
 
     Raises:
-        LabelError: It cannot be used; the message says where it is from and what is wrong with it.
+        LabelError: The list cannot be used. The message names its origin and says what is wrong.
     """
     if not isinstance(entries, list):
         raise LabelError(f"{source} needs a list of labels")
@@ -93,7 +93,7 @@ def _spec(entry: Any, source: str) -> LabelSpec:
         raise LabelError(
             f"the label {entry['name']!r} in {source} has the unknown key {unknown[0]!r}; known: {_known()}"
         )
-    entry = {key: value for key, value in entry.items() if value is not None}  # a key left empty is not given
+    entry = {key: value for key, value in entry.items() if value is not None}  # an empty key counts as missing
     try:
         return LabelSpec(
             name=entry["name"],
@@ -109,7 +109,7 @@ def _spec(entry: Any, source: str) -> LabelSpec:
 
 
 def _typed(value: Any, kind: type | tuple[type, ...], what: str) -> Any:
-    """Returns the value if it is None or of that kind; raises TypeError for others, such as YAML's `no` for a text."""
+    """Returns a value of a type, or None; raises TypeError for others, such as YAML's `no` for a text."""
     if value is None or (isinstance(value, kind) and (kind is bool or not isinstance(value, bool))):
         return value
     raise TypeError(f"{value!r} is not {what}")
@@ -125,7 +125,7 @@ def _color(value: Any) -> tuple[int, int, int] | None:
 
 
 def label_entry(spec: LabelSpec) -> dict[str, Any]:
-    """Returns a label as it stands in a label file, without what is not set."""
+    """Returns a label's entry in a label file, without values that are not set."""
     entry: dict[str, Any] = {"name": spec.name}
     if spec.class_id is not None and not spec.background:
         entry["class_id"] = spec.class_id

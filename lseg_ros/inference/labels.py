@@ -1,8 +1,8 @@
-"""What a label is, and which class id it gets.
+"""Labels and their class ids.
 
-Ids outlive label lists, because costmaps and maps hold old ids for a while. A surviving label keeps its id. The id of a
-removed label keeps its meaning for as long as any other is free, and only the same label gets it back. All of it is
-pure: `assign` makes the next set from the one in force, or raises and leaves everything as it was.
+Ids outlive label lists, because costmaps and maps keep old ids for a while. A label that stays keeps its id. The id of
+a removed label keeps its meaning as long as another id is free, and only the same label gets it back. All functions are
+pure: `assign` makes the next set from the one in force, or raises.
 """
 
 import unicodedata
@@ -21,16 +21,16 @@ class LabelError(ValueError):
 
 @dataclass(frozen=True)
 class LabelSpec:
-    """A label as asked for.
+    """A requested label.
 
     Attributes:
-        name: What consumers see.
-        class_id: The value of its pixels in the mask. None for an automatic one.
+        name: The name for consumers.
+        class_id: The value of its pixels in the mask; None for an automatic one.
         prompts: Phrases that stand for it. The best one counts. Empty: the name.
-        threshold: Confidence in [0, 1] below which its pixels are unknown. 0 for the segmenter's.
-        background: Whether it competes and its pixels are unknown.
-        color: RGB, 0 to 255. None for the palette's.
-        taught: What it was taught by pointing at pixels, if anything.
+        threshold: Confidence in [0, 1] below which its pixels are unknown; 0 for the segmenter's.
+        background: Whether it competes but its pixels are unknown.
+        color: RGB, 0 to 255; None for the palette's.
+        taught: What it was taught by marked pixels, if anything.
     """
 
     name: str
@@ -44,7 +44,7 @@ class LabelSpec:
 
 @dataclass(frozen=True)
 class Label:
-    """A label in force: as `LabelSpec`, with everything filled in. A background label has the unknown id."""
+    """A label in force: as `LabelSpec`, with all values filled in. A background label has the unknown id."""
 
     name: str
     class_id: int
@@ -56,17 +56,17 @@ class Label:
 
     @property
     def words(self) -> tuple[str, ...]:
-        """The prompts that compete: none where the label competes by what it was taught alone."""
+        """The prompts that compete. There are none if the label competes only by what it was taught."""
         return () if self.taught is not None and self.taught.alone else self.prompts
 
     def spec(self) -> LabelSpec:
-        """Returns what asks for this label again."""
+        """Returns a spec that requests this label again."""
         class_id = None if self.background else self.class_id
         prompts = () if self.prompts == (self.name,) else self.prompts
         return LabelSpec(self.name, class_id, prompts, self.threshold, self.background, self.color, self.taught)
 
     def message_fields(self) -> dict[str, Any]:
-        """Returns the fields of lseg_ros/msg/Label that are of plain types, without `score_topic`."""
+        """Returns the fields of lseg_ros/msg/Label that have plain types, without `score_topic`."""
         return {
             "name": self.name,
             "class_id": self.class_id,
@@ -83,7 +83,7 @@ class Retired:
     Attributes:
         name: Its name.
         class_id: The id that it had.
-        since: When it was removed, in seconds of the clock that `assign` is given.
+        since: When it was removed, in seconds of the clock of `assign`.
     """
 
     name: str
@@ -96,9 +96,9 @@ class LabelSet:
     """The labels in force.
 
     Attributes:
-        version: Counts up by one with every change.
-        labels: In the order in which they were given.
-        retired: Removed labels whose ids were not given away since, longest retired first.
+        version: Increases by one with every change.
+        labels: The labels in the order of the request.
+        retired: Removed labels whose ids were not used since, the one that was removed first at the front.
     """
 
     version: int = 0
@@ -111,7 +111,7 @@ class LabelSet:
         return [label.name for label in self.labels]
 
     def ids_and_names(self) -> list[tuple[int, str]]:
-        """Returns what vision_msgs/LabelInfo lists: retired ids that still mean a label, then the labels in force.
+        """Returns the content of vision_msgs/LabelInfo: retired ids that still mean a label, then the labels in force.
 
         Background labels are left out. A label that has become background is listed as retired, because masks with its
         id may still be on their way. A reader that keeps one id for each name keeps the last one, so retired ids come
@@ -121,13 +121,13 @@ class LabelSet:
         return retired + [(label.class_id, label.name) for label in self.labels if not label.background]
 
     def index(self, name: str) -> int:
-        """Returns the place of a label.
+        """Returns the index of a label.
 
         Args:
-            name: Its name.
+            name: The label's name.
 
         Raises:
-            ValueError: There is no such label; names those that exist.
+            ValueError: There is no such label. The message names those that exist.
         """
         for i, label in enumerate(self.labels):
             if label.name == name:
@@ -137,7 +137,7 @@ class LabelSet:
 
 @dataclass(frozen=True)
 class IdRules:
-    """Which class ids may be given.
+    """The rules for class ids.
 
     Attributes:
         max_id: The largest id that the mask can hold.
@@ -152,7 +152,7 @@ class IdRules:
 
 @dataclass
 class _Ids:
-    """The ids of one assignment in the making."""
+    """The ids of an unfinished assignment."""
 
     rules: IdRules
     before: dict[str, int]
@@ -160,7 +160,7 @@ class _Ids:
     used: set[int] = field(default_factory=set)
 
     def automatic(self, name: str) -> int:
-        """Returns a survivor's own id, the id that a retired label of this name had, else a free one."""
+        """Returns the id of a label that stays, else the id that a retired label of this name had, else a free one."""
         if name in self.before:
             return self.before[name]
         taken = self.used | set(self.before.values()) | {self.rules.unknown_id}
@@ -170,7 +170,7 @@ class _Ids:
         return self._free(taken)
 
     def _free(self, taken: set[int]) -> int:
-        """Returns the lowest id never used, else the one retired longest."""
+        """Returns the lowest id that was never used, else the one that was retired first."""
         for i in range(1, self.rules.max_id + 1):
             if i not in taken and i not in self.retired:
                 return i
@@ -215,16 +215,16 @@ def assign(
 
     Args:
         before: The set in force.
-        specs: What is asked for, from `as_specs`.
-        rules: Ids that may be given.
+        specs: The requested labels, from `as_specs`.
+        rules: The rules for ids.
         now: Seconds, from the same clock in every call.
-        force: Whether ids may move and be re-used within the quarantine.
+        force: Whether ids may move to other labels, and be used again within the quarantine.
 
     Returns:
         The set, one version later.
 
     Raises:
-        LabelError: The list is refused; the message names the label and the reason.
+        LabelError: The list is refused. The message names the label and the reason.
     """
     _check_text(specs)
     _check_ids(specs, rules)
@@ -258,7 +258,7 @@ def assign(
 
 
 def _claim(name: str, class_id: int, ids: _Ids, now: float, force: bool) -> None:
-    """Takes an id that the request names; raises LabelError where somebody may still rely on its old meaning."""
+    """Takes an id that the request names; raises LabelError if somebody may still rely on its old meaning."""
     owner = next((n for n, i in ids.before.items() if i == class_id and n != name), None)
     old = ids.before.get(name)
     if old is not None and old != class_id:
@@ -311,15 +311,15 @@ def _check_text(specs: Sequence[LabelSpec]) -> None:
 
 
 def listed(names: Collection[str], most: int = 50) -> str:
-    """Returns names for a log, in quotes, so that commas inside one can be told; of very many, only the first."""
+    """Returns names for a log, in quotes because names may contain commas. Of very many, only the first are listed."""
     shown = ", ".join(repr(name) for name in list(names)[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
 def split_phrase(names: Sequence[str]) -> str:
-    """Returns the phrase that was probably meant by a list of single characters, or an empty string.
+    """Returns the phrase that was probably meant by a list of single characters, or an empty text.
 
-    Command lines split a text into its letters where a list belongs: `{labels: path}` instead of `{labels: [path]}`.
+    Command lines split a text into its letters if a list is expected: `{labels: path}` instead of `{labels: [path]}`.
     """
     phrase = "".join(names)
     is_split = len(names) > 1 and all(len(name) == 1 for name in names) and phrase.isascii()

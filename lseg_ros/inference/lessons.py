@@ -1,4 +1,4 @@
-"""What is asked for when a label is taught by pointing, and what that makes of the labels. Needs no torch."""
+"""Requests that teach a label by marked pixels, and the labels that result from them. Needs no torch."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,16 +10,16 @@ from numpy.typing import ArrayLike, NDArray
 from lseg_ros.inference.labels import LabelError, LabelSet, LabelSpec
 from lseg_ros.inference.taught import Taught
 
-_LONGEST_NAME = 1000  # characters
+_LONGEST_NAME = 1000  # most characters of a taught label's name
 
 
 class Marks(NamedTuple):
-    """Pixels of an image that mean one thing. Each point, box and mask is a mark.
+    """Pixels of an image that mean the same thing. Each point, box and mask is one mark.
 
     Attributes:
         points: [n,2] of (u, v), column and row.
         boxes: (left, top, width, height) of each rectangle.
-        masks: [H,W] of bool for each area.
+        masks: A [H,W] bool array for each area.
     """
 
     points: ArrayLike = ()
@@ -28,19 +28,19 @@ class Marks(NamedTuple):
 
     @property
     def number(self) -> int:
-        """How many marks there are."""
+        """The number of marks."""
         return len(np.asarray(self.points)) + len(self.boxes) + len(self.masks)
 
 
 class Lesson(NamedTuple):
-    """What is to be changed of what a label was taught.
+    """A change of what a label was taught.
 
     Attributes:
-        weights: Checksum of the weights that made the vectors.
+        weights: Checksum of the weights that computed the vectors.
         toward: [n,D] unit rows of marks for the label.
         against: [m,D] unit rows of marks against it.
-        alone: Whether the label is to compete without its words.
-        forget: Whether what it was taught before is dropped.
+        alone: Whether the label competes without its words.
+        forget: Whether earlier lessons are dropped.
     """
 
     weights: str
@@ -51,18 +51,18 @@ class Lesson(NamedTuple):
 
 
 def with_lesson(labels: LabelSet, name: str, lesson: Lesson) -> list[LabelSpec]:
-    """Adds to what a label was taught; the label comes last in the list if it is new.
+    """Adds a lesson to a label. A new label becomes the last one in the list.
 
     Args:
         labels: The labels in force.
         name: The label's name.
-        lesson: What to change.
+        lesson: The lesson.
 
     Returns:
         The labels to set.
 
     Raises:
-        LabelError: The lesson cannot be used; says why.
+        LabelError: The lesson cannot be used. The message says why.
     """
     name = name.strip()
     specs = [label.spec() for label in labels.labels]
@@ -88,15 +88,15 @@ def with_lesson(labels: LabelSet, name: str, lesson: Lesson) -> list[LabelSpec]:
 
 
 def check_taught(labels: LabelSet, weights: str, width: int) -> None:
-    """Checks that what labels were taught belongs to a network.
+    """Checks that the lessons of labels belong to a network.
 
     Args:
         labels: The labels.
         weights: Checksum of the network's weights.
-        width: D, of its vectors.
+        width: D, the width of its vectors.
 
     Raises:
-        LabelError: It belongs to another one, or a label's name is too long; names the label.
+        LabelError: They belong to another network, or a label's name is too long. The message names the label.
     """
     for label in labels.labels:
         if label.taught is None:
@@ -115,7 +115,7 @@ def check_taught(labels: LabelSet, weights: str, width: int) -> None:
 
 
 def other_weights(name: str) -> str:
-    """Returns the sentence for a label that was taught under other weights."""
+    """Returns the message about a label that was taught with other weights."""
     return (
         f"the label {name!r} was taught with other weights than those in use, under which its vectors mean nothing; "
         "use the model it was taught with, or remove what it was taught and teach it again"

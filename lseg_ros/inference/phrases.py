@@ -1,4 +1,4 @@
-"""Phrases as vectors, each of them encoded once, and the rows of labels made of them."""
+"""Encodes phrases, each only once, and builds the rows of labels from them."""
 
 from collections.abc import Sequence
 
@@ -10,12 +10,12 @@ from lseg_ros.inference.reading import check_told_apart, reads_same
 from lseg_ros.inference.teaching import rows_of
 from lseg_ros.model.net import LSegNet
 
-_KEPT = 4096  # phrases
-_TOGETHER = 128  # phrases that are encoded at once; of a thousand the text encoder would take 700 MB for a moment
+_KEPT = 4096  # most phrases that are remembered
+_TOGETHER = 128  # phrases that are encoded at once; for a thousand the text encoder would briefly need 700 MB
 
 
 def checked_contrast(net: LSegNet, contrast: Sequence[str]) -> tuple[str, ...]:
-    """Returns the contrast phrases without space around them; raises ValueError where one cannot be used."""
+    """Returns the contrast phrases without blanks around them; raises ValueError if one cannot be used."""
     phrases = tuple(phrase.strip() for phrase in contrast)
     for phrase in phrases:
         if not phrase:
@@ -25,21 +25,21 @@ def checked_contrast(net: LSegNet, contrast: Sequence[str]) -> tuple[str, ...]:
 
 
 class Phrases:
-    """The text side of a network, with a memory."""
+    """The text side of a network. It remembers phrases."""
 
     def __init__(self, net: LSegNet, basis: Tensor, contrast: Sequence[str]) -> None:
-        """Remembers nothing yet.
+        """Starts without phrases.
 
         Args:
             net: The network.
-            basis: [D,R] of its image encoder, on the device of the result.
-            contrast: Phrases that compete as hidden background where fewer than two labels do.
+            basis: [D,R], the basis of its image encoder, on the device of the results.
+            contrast: Phrases that compete as hidden background if fewer than two labels do.
         """
         self._net, self._basis, self._contrast = net, basis, contrast
         self._rows: dict[str, Tensor] = {}
 
     def rows(self, phrases: Sequence[str]) -> Tensor:
-        """Returns [N,R] rows in the basis of the image encoder; encodes only phrases not met before."""
+        """Returns [N,R] rows in the basis of the image encoder. Only new phrases are encoded."""
         if not phrases:
             return self._basis.new_empty(0, self._basis.shape[1])
         if len(self._rows) > _KEPT:
@@ -59,7 +59,7 @@ class Phrases:
             raise LabelError(f"{phrase[:40]!r} cannot be used: {error}") from error
 
     def checked(self, phrases: Sequence[str]) -> list[str]:
-        """Returns the phrases without space around them; raises LabelError where one cannot be used."""
+        """Returns the phrases without blanks around them; raises LabelError if one cannot be used."""
         phrases = [spec.name for spec in as_specs(phrases)]
         check_phrases(phrases)
         for phrase in phrases:
@@ -67,21 +67,21 @@ class Phrases:
         return phrases
 
     def check_labels(self, labels: LabelSet) -> None:
-        """Raises LabelError where the text encoder cannot read a prompt, or cannot tell it from another label's."""
+        """Raises LabelError if the text encoder cannot read a prompt, or cannot distinguish it from another label's."""
         for label in labels.labels:
             for prompt in label.words:
                 self.check_length(prompt)
         check_told_apart(labels, self._net.text_encoder)
 
     def hidden(self, labels: LabelSet) -> list[str]:
-        """Returns the contrast phrases that compete: one label alone would win everywhere, with certainty."""
+        """Returns the contrast phrases that compete, because a single label would win everywhere with certainty."""
         if len(labels.labels) > 1:
             return []
         alone = [prompt for label in labels.labels for prompt in label.words]
         return [phrase for phrase in self._contrast if not reads_same((phrase,), alone, self._net.text_encoder)]
 
     def rivals(self, labels: LabelSet) -> list[Tensor]:
-        """Returns the [k,R] rows of each label, of words and of what it was taught, and of each hidden phrase."""
+        """Returns the [k,R] rows of each label, from its words and its lessons, and of each hidden phrase."""
         groups = [*(label.words for label in labels.labels), *((phrase,) for phrase in self.hidden(labels))]
         words = self.rows([prompt for group in groups for prompt in group]).split([len(group) for group in groups])
         taught = [label.taught for label in labels.labels]

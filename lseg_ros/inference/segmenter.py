@@ -1,4 +1,4 @@
-"""Segmenter: an RGB image and labels in, a `Segmentation` out."""
+"""`Segmenter` computes a `Segmentation` of an RGB image and labels."""
 
 import logging
 import time
@@ -43,7 +43,7 @@ logger = logging.getLogger(__name__)
 
 
 class Segmenter:
-    """Segments images with a network under a list of labels. Use one from one thread at a time."""
+    """Segments images with a network under a list of labels. Only one thread may use it at a time."""
 
     def __init__(
         self,
@@ -64,23 +64,24 @@ class Segmenter:
         """Prepares a network for images.
 
         Args:
-            net: The network. The segmenter takes it over and moves it to the device.
+            net: The network. The segmenter owns it from now on and moves it to the device.
             device: "auto" (a GPU if there is one), or a torch device.
-            precision: Of the image encoder. "auto" is float32 on a CPU and with onnxruntime, float16 on a GPU, and
-                int8 where `exported` holds that. "float32" is exact on a GPU too; "tf32" is not.
-            input_size: Longest side in pixels that the network sees. None for the variant's own.
-            window: Side in pixels of overlapping windows in which the network sees its input, which is as large as
-                `input_size` says. None: as a whole. For encoders that were trained with images of one size.
-            backend: What runs the image encoder: torch, onnxruntime, openvino, tensorrt, or "auto" for the fastest.
-            exported: File of `lseg export` for the backend to run. None: one is made of the network where needed.
-            output_size: Height and width of masks. None for the image's.
-            threshold: Confidence in [0, 1] below which a pixel is unknown, for labels without one of their own.
-            contrast: Phrases that compete as hidden background where fewer than two labels do.
-            rules: Which class ids may be given.
-            clock: Returns seconds; decides when a removed id may be asked for again.
+            precision: Precision of the image encoder. "auto" is float32 on a CPU and with onnxruntime, float16 on a
+                GPU, and int8 if `exported` is. "float32" is exact on a GPU too; "tf32" is not.
+            input_size: Longest side in pixels that the network sees; None for the variant's own.
+            window: Side in pixels of overlapping windows in which the network sees its input of `input_size`; None: as
+                a whole. For encoders that were trained with images of one size.
+            backend: The backend of the image encoder: torch, onnxruntime, openvino, tensorrt, or "auto" for the
+                fastest.
+            exported: The file of `lseg export` for the backend. None: one is exported from the network if needed.
+            output_size: Height and width of masks; None for the image's.
+            threshold: Confidence in [0, 1] below which a pixel is unknown, for labels without their own threshold.
+            contrast: Phrases that compete as hidden background if fewer than two labels do.
+            rules: The rules for class ids.
+            clock: Returns seconds. It decides when a removed id may be used again on request.
 
         Raises:
-            ValueError: An argument is out of range, or the device or the backend is not there.
+            ValueError: An argument is out of range, or the device or the backend is not available.
         """
         self.device = device_named(str(device))
         exported = None if exported is None else from_home(exported)
@@ -119,13 +120,13 @@ class Segmenter:
 
     @property
     def net(self) -> LSegNet:
-        """The network. On a GPU its weights may lie in main memory, and what runs has others."""
+        """The network. On a GPU its weights may be in main memory, because the computation uses others."""
         return self._net
 
     def plan(
         self, labels: Sequence[str | LabelSpec], class_ids: Sequence[int] | None = None, *, force: bool = False
     ) -> LabelSet:
-        """Returns what `set_labels` would put in force, and changes nothing. `commit` puts it in force.
+        """Returns the label set that `set_labels` would put in force, and changes nothing. `commit` puts it in force.
 
         Args:
             labels: As for `set_labels`.
@@ -159,10 +160,10 @@ class Segmenter:
         return planned
 
     def commit(self, planned: LabelSet) -> None:
-        """Puts in force what `plan` has returned; where that fails, the old labels stay in force.
+        """Puts a planned label set in force. If that fails, the old labels stay.
 
         Args:
-            planned: The label set that follows the one in force.
+            planned: The result of `plan`.
 
         Raises:
             ValueError: Other labels came into force since it was planned.
@@ -185,7 +186,7 @@ class Segmenter:
             rgb: [H,W,3] uint8 RGB.
 
         Raises:
-            ValueError: It is not such an array.
+            ValueError: `rgb` is not such an array.
         """
         check_rgb(rgb)
         sizes = geometry((rgb.shape[0], rgb.shape[1]), self.input_size, self._net.variant.size_step)
@@ -201,7 +202,7 @@ class Segmenter:
         return ImageEmbedding(coordinates, self._basis, sizes, clock.milliseconds)
 
     def score(self, image: ImageEmbedding) -> Segmentation:
-        """Scores an embedding under the labels in force; computed when something of it is asked for.
+        """Scores an embedding under the labels in force. Results are computed when they are first read.
 
         Raises:
             LabelError: No labels were set.
@@ -223,7 +224,7 @@ class Segmenter:
         return by_steps if scored is None else WinnersOfProgram(scored, by_steps)
 
     def _said_if_full(self, width: int, height: int) -> AbstractContextManager[None]:
-        """Returns what work on an image, or for a mask, of that size is done in."""
+        """Returns the context for work on an image or a mask of that size, which reports a full memory."""
         if self._frames is None:
             return nullcontext()
         return full_memory_said(self.device, f"{width}x{height} pixels", self._frames.clear)
@@ -231,12 +232,12 @@ class Segmenter:
     def query(self, image: ImageEmbedding, phrases: Sequence[str], output: Size) -> list[PhraseMatch]:
         """Scores phrases on an embedding, each alone against the labels in force and the contrast phrases.
 
-        A label or contrast phrase that is the same phrase does not compete with it. The labels stay as they are.
+        A label or contrast phrase that is the same as a phrase does not compete with it. The labels do not change.
 
         Args:
             image: An embedding of this segmenter.
-            phrases: At least one.
-            output: Height and width of what is returned.
+            phrases: At least one phrase.
+            output: Height and width of the results.
 
         Returns:
             A match for each phrase.
@@ -256,13 +257,13 @@ class Segmenter:
         return found
 
     def probe(self, image: ImageEmbedding, u: int, v: int, output: Size) -> PixelShares:
-        """Shows what competes at one pixel under the labels in force.
+        """Returns the labels that compete at one pixel under the labels in force.
 
         Args:
             image: An embedding of this segmenter.
             u: Column of the pixel.
             v: Row of the pixel.
-            output: Height and width of what the pixel is of.
+            output: Height and width of the image that `u` and `v` refer to.
 
         Raises:
             LabelError: There is no such pixel, or no labels were set.
@@ -278,7 +279,7 @@ class Segmenter:
         return image_side_sha256(self._net)
 
     def marked(self, image: ImageEmbedding, marks: Marks, output: Size) -> NDArray[np.float32]:
-        """Makes vectors of marked pixels, for a `Lesson`.
+        """Computes vectors of marked pixels, for a `Lesson`.
 
         Args:
             image: An embedding of this segmenter.
@@ -295,32 +296,32 @@ class Segmenter:
             return vectors_of(feature_map(image), marks, output)
 
     def teach(self, image: ImageEmbedding, label: str, toward: Marks, against: Marks | None = None) -> LabelSet:
-        """Teaches a label by marked pixels of an image, beside its words and what it was taught before.
+        """Teaches a label by marked pixels of an image, in addition to its words and what it was taught before.
 
-        `with_lesson` and `set_labels` do the same in two steps, and more.
+        `with_lesson` and `set_labels` do the same in two steps, with more options.
 
         Args:
             image: An embedding of this segmenter.
-            label: Its name. It is added to the labels if it is new.
-            toward: Pixels of the image that are of the label.
-            against: Pixels of the image that are not.
+            label: The label's name. The label is added if it is new.
+            toward: Pixels of the image that belong to the label.
+            against: Pixels of the image that do not.
 
         Returns:
-            The set now in force.
+            The label set now in force.
 
         Raises:
-            LabelError: A mark or the label cannot be used; the old labels stay in force.
+            LabelError: A mark or the label cannot be used. The old labels stay in force.
         """
         size = image.sizes.image
         own, other = self.marked(image, toward, size), self.marked(image, against or Marks(), size)
         return self.set_labels(with_lesson(self.labels, label, Lesson(self.weights, own, other)))
 
     def usage(self) -> dict[str, str]:
-        """Returns the backend, the device and its memory in use, as text by name; of a CPU, the process's own."""
+        """Returns the backend, the device and its memory in use (on a CPU the process's), as text by name."""
         return {"backend": self._backend.name, **memory_of(self.device)}
 
     def release(self) -> None:
-        """Gives the network and the device's memory back; the segmenter cannot be used afterwards."""
+        """Frees the network and the device's memory. The segmenter cannot be used afterwards."""
         self._net.to("cpu")
         self._encoder.to("cpu")
         del self._backend, self._encode, self._basis, self._phrases
@@ -335,8 +336,8 @@ class Segmenter:
     def segment_multiscale(self, rgb: NDArray[np.uint8]) -> Segmentation:
         """Segments an image by the original's evaluation: six scales, mirrored, in windows of 480 pixels.
 
-        It is about forty times slower than `segment`, and better at borders and small things. It is for measuring, not
-        for robots. Raises as `segment` does.
+        It takes about forty times as long as `segment`, and is better at borders and small things. It is for measuring,
+        not for robots. Raises as `segment` does.
         """
         check_rgb(rgb)
         self._check_labels()
@@ -352,7 +353,7 @@ class Segmenter:
     def embed_multiscale(self, rgb: NDArray[np.uint8]) -> ImageEmbedding:
         """Embeds an image by the passes of `segment_multiscale`, as the mean of their vectors.
 
-        Their length is up to 1. Raises ValueError as `embed` does.
+        The vectors have lengths up to 1. Raises ValueError as `embed` does.
         """
         check_rgb(rgb)
         height, width = rgb.shape[:2]
@@ -363,17 +364,18 @@ class Segmenter:
     def features_at(self, image: ImageEmbedding, points: ArrayLike) -> NDArray[np.float32]:
         """Returns vectors of single pixels in the space of the text, interpolated between the embedding's cells.
 
-        A vector's product with a row of `encode_text` is the cosine that `query` and the labels' scores begin with.
+        A vector's product with a row of `encode_text` is the cosine from which `query` and the labels' scores are
+        computed.
 
         Args:
             image: An embedding of this segmenter.
             points: [N,2] of (u, v), column and row in pixels of the image.
 
         Returns:
-            [N,D] float32, of a length up to 1.
+            [N,D] float32, of lengths up to 1.
 
         Raises:
-            ValueError: It is not such an array, or a point is outside of the image.
+            ValueError: `points` is not such an array, or a point is outside of the image.
         """
         with torch.inference_mode():
             return feature_map(image).at(points) @ image.basis.cpu().numpy().T
@@ -385,11 +387,11 @@ class Segmenter:
 
     @property
     def basis(self) -> NDArray[np.float32]:
-        """[D,R], which leads from coordinates to the space of `encode_text`."""
+        """[D,R] float32, leads from coordinates to the space of `encode_text`."""
         return self._basis.cpu().numpy()
 
     def encode_text(self, phrases: Sequence[str]) -> NDArray[np.float32]:
-        """Encodes N phrases as [N,D] float32 unit rows in the space of the pixels; the labels stay as they are.
+        """Encodes N phrases as [N,D] float32 unit rows in the space of the pixels. The labels do not change.
 
         Raises:
             LabelError: There is no phrase, or one cannot be used.

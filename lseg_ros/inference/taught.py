@@ -1,4 +1,4 @@
-"""What a label was taught by pointing at pixels, and how label files hold it."""
+"""What a label was taught by marked pixels, and its form in label files and messages."""
 
 import base64
 import binascii
@@ -15,17 +15,18 @@ MOST_MARKS = 32
 
 _KEYS = {"weights", "for", "against", "alone"}
 _FILE_TYPE = np.dtype("<f2")
-_LENGTH_ERROR = 0.01  # of a vector whose numbers were rounded to float16
+_LENGTH_ERROR = 0.01  # largest error of a vector's length after rounding to float16
 
 
 @dataclass(frozen=True, eq=False)
 class Taught:
     """Vectors of pixels that people have marked for a label and against it.
 
-    The numbers are rounded to float16, so that a label file holds exactly what is in force.
+    The numbers are rounded to float16, so that a label file has exactly the numbers in force.
 
     Attributes:
-        weights: SHA-256 of the image encoder's weights, in hexadecimal digits. Vectors mean nothing to other weights.
+        weights: SHA-256 of the image encoder's weights, in hexadecimal digits. Vectors have no meaning for other
+            weights.
         toward: [n,D] float32 unit rows, one for each mark of what the label is.
         against: [m,D] float32 unit rows, one for each mark of what the label is not.
         alone: Whether the label competes without its words.
@@ -40,7 +41,7 @@ class Taught:
         """Checks and rounds the numbers.
 
         Raises:
-            ValueError: They cannot be used; says why.
+            ValueError: They cannot be used. The message says why.
         """
         if not re.fullmatch(r"[0-9a-f]{64}", self.weights):
             raise ValueError(f"the checksum of the weights is {self.weights[:80]!r}; it must be 64 hexadecimal digits")
@@ -84,7 +85,7 @@ class Taught:
         }
 
     def entry(self) -> dict[str, Any]:
-        """Returns what a label file holds under `taught`: a text for each vector, base64 of float16."""
+        """Returns the value of `taught` in a label file: a text for each vector, base64 of float16."""
         found: dict[str, Any] = {"weights": self.weights}
         for key, vectors in (("for", self.toward), ("against", self.against)):
             if len(vectors):
@@ -93,7 +94,7 @@ class Taught:
 
 
 def nothing_taught_fields() -> dict[str, Any]:
-    """Returns the fields of lseg_ros/msg/Taught for a label that was taught nothing."""
+    """Returns the fields of lseg_ros/msg/Taught for a label without lessons."""
     empty = np.empty(0, np.float32)
     return {"weights": "", "alone": False, "dimensions": 0, "toward": empty, "against": empty}
 
@@ -105,10 +106,10 @@ def taught_from_message(message: Any) -> Taught | None:
         message: The message.
 
     Returns:
-        What was taught, or None where the message is empty.
+        What was taught, or None if the message is empty.
 
     Raises:
-        ValueError: It cannot be used; says why.
+        ValueError: The message cannot be used. The text says why.
     """
     toward, against = np.asarray(message.toward, np.float32), np.asarray(message.against, np.float32)
     if not (message.weights or message.alone or message.dimensions or toward.size or against.size):
@@ -123,16 +124,16 @@ def taught_from_message(message: Any) -> Taught | None:
 
 
 def taught_from_entry(entry: Any) -> Taught:
-    """Reads what a label file holds under `taught`.
+    """Reads the value of `taught` in a label file.
 
     Args:
-        entry: A mapping as `Taught.entry` makes it.
+        entry: A mapping as from `Taught.entry`.
 
     Returns:
         What was taught.
 
     Raises:
-        ValueError: It cannot be used; says why.
+        ValueError: The entry cannot be used. The message says why.
     """
     if not isinstance(entry, Mapping) or not isinstance(entry.get("weights"), str):
         raise ValueError("'taught' is not a mapping with 'weights'")
@@ -168,7 +169,7 @@ def _same_width(rows: Iterable[NDArray[np.float32]]) -> NDArray[np.float32]:
 
 
 def _checked(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Returns the vectors, rounded; raises ValueError where one is not of length 1."""
+    """Returns the vectors, rounded; raises ValueError if one does not have length 1."""
     rows = np.asarray(vectors)
     if rows.ndim != 2 or rows.dtype.kind != "f":
         raise ValueError(
@@ -177,7 +178,7 @@ def _checked(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     with np.errstate(over="ignore", invalid="ignore"):
         rows = rows.astype(np.float16).astype(np.float32)
         lengths = np.linalg.norm(rows, axis=1)
-    bad = ~(np.abs(lengths - 1) < _LENGTH_ERROR)  # also of NaN
+    bad = ~(np.abs(lengths - 1) < _LENGTH_ERROR)  # also true for NaN
     if len(rows) and bad.any():
         raise ValueError(f"a taught vector has the length {lengths[bad.argmax()]:.3g}; all must have length 1")
     return rows

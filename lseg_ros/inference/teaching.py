@@ -1,9 +1,9 @@
-"""Teaching a label by pointing: from marked pixels to vectors, and from vectors to what competes.
+"""Teaches a label by marked pixels: computes vectors of the pixels, and moves the label's rows with them.
 
-A pixel's cosine with the vector of a like pixel is far above its cosine with the right word. A taught label that simply
-took the mean of its marks would win almost everywhere beside labels that have words. So the marks do not replace a
-label's rows, they move them: just as far as it takes to win at the marks for the label and to lose at those against it,
-by a ridge regression on top of the words.
+The cosine of a pixel with the vector of a similar pixel is far higher than with the right word. If a label simply used
+the mean of its marks, it would win almost everywhere against labels with words. So the marks do not replace a label's
+rows but move them: just far enough to win at the marks for the label and to lose at those against it. A ridge
+regression on top of the words computes the move.
 """
 
 from collections.abc import Sequence
@@ -21,14 +21,14 @@ from lseg_ros.inference.preprocess import Size
 from lseg_ros.inference.taught import Taught
 
 # Both were chosen on CamVid's frames; docs/labels.md has the figures.
-_MARGIN = 0.1  # cosine by which a marked pixel is to be won or lost
-_RIDGE = 0.25  # of a mark's own product: the larger, the less a row is moved
-_ALIKE = 0.95  # cosine from which marks of one request share a vector
-_MOST_PIXELS = 4096  # of an area that its mean is taken of
+_MARGIN = 0.1  # cosine by which a label should win or lose at a marked pixel
+_RIDGE = 0.25  # relative to a mark's own product; the larger, the less a row moves
+_ALIKE = 0.95  # least cosine at which marks of one request share a vector
+_MOST_PIXELS = 4096  # most pixels of an area that its mean is computed from
 
 
 def vectors_of(grid: FeatureMap, marks: Marks, size: Size) -> NDArray[np.float32]:
-    """Makes vectors of marked pixels.
+    """Computes vectors of marked pixels.
 
     Args:
         grid: The vectors of the image.
@@ -49,7 +49,7 @@ def vectors_of(grid: FeatureMap, marks: Marks, size: Size) -> NDArray[np.float32
 
 
 def _points(points: ArrayLike, size: Size) -> NDArray[np.int64]:
-    """Returns [n,2] of (u, v); raises LabelError for points that are none of the picture."""
+    """Returns [n,2] of (u, v); raises LabelError for points outside of the picture."""
     found = np.asarray(points)
     if found.size == 0:
         return np.empty((0, 2), np.int64)
@@ -96,7 +96,7 @@ def _mean(grid: FeatureMap, pixels: NDArray[np.int64], size: Size) -> NDArray[np
 
 
 def _grouped(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Returns the mean of each group of vectors that are like its first one."""
+    """Returns the mean of each group of vectors that are similar to its first one."""
     groups: list[list[NDArray[np.float32]]] = []
     for vector in vectors:
         group = next((group for group in groups if float(group[0] @ vector) >= _ALIKE), None)
@@ -109,19 +109,19 @@ def _grouped(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def rows_of(words: Sequence[Tensor], taught: Sequence[Taught | None], basis: Tensor) -> list[Tensor]:
-    """Makes the rows that compete of words and of what was taught.
+    """Computes the rows of competitors from words and lessons.
 
     Args:
         words: [k,R] unit rows of the phrases of each competitor; none for one that competes without words.
         taught: What each was taught.
-        basis: [D,R], which leads from coordinates to the space of the vectors.
+        basis: [D,R], leads from coordinates to the space of the vectors.
 
     Returns:
-        [k,R] rows of each; a taught one's may be of any length, and one without words has a single row.
+        [k,R] rows of each. Those of a taught one may have any length, and one without words has a single row.
     """
     if not any(taught):
         return list(words)
-    # On the CPU in any case: the numbers are few, and float64 is not on every device.
+    # Always on the CPU, because the numbers are few and not every device has float64.
     own, device = [rows.cpu() for rows in words], basis.device
     basis = basis.cpu()
     lessons = [None if x is None else (_coordinates(x.toward, basis), _coordinates(x.against, basis)) for x in taught]
@@ -138,7 +138,7 @@ def _coordinates(vectors: NDArray[np.float32], basis: Tensor) -> Tensor:
 
 
 def _first(place: int, words: Sequence[Tensor], lessons: Sequence[_Lesson]) -> Tensor:
-    """Returns a competitor's words; for one without, the mean of its marks, as long as is level with the others."""
+    """Returns a competitor's words. Without words it is the mean of its marks, scaled to be level with the others."""
     lesson = lessons[place]
     if len(words[place]) or lesson is None:
         return words[place]

@@ -1,7 +1,7 @@
-"""Logits enlarged to the size of an image, and the best label at each of its pixels.
+"""Enlarges logits to the size of an image, and finds the best label at each of its pixels.
 
-There are two ways. On a CPU they are enlarged a strip at a time, so that labels x pixels are never in memory at once
-and each strip stays in the cache. On a GPU it is faster to enlarge them whole, as long as they fit.
+There are two ways. A CPU enlarges a strip at a time, so that labels x pixels are never in memory at once and each strip
+stays in the cache. A GPU is faster if it enlarges all at once, as long as the memory suffices.
 """
 
 from collections.abc import Iterator
@@ -16,21 +16,25 @@ from torch.nn import functional
 from lseg_ros.inference.preprocess import Geometry, Size
 from lseg_ros.model.decoder import upsample
 
-_ROWS, _COLUMNS = 96, 64  # enlarged by one product, at most
-_STRIP = {"cpu": 2**20, "cuda": 2**24}  # numbers: what stays in a processor's cache; what keeps a GPU busy
-# labels x pixels that a GPU enlarges whole: 1 GiB, or a sixteenth of a small GPU's memory; two of that size are in
-# memory at once. On an H200, 150 labels at 1280x720 (138 million) took 2.3 ms whole and 3.7 ms in strips; at 640x480,
-# 1.0 and 1.4 ms.
+_ROWS, _COLUMNS = 96, 64  # most rows and columns that one product enlarges
+_STRIP = {"cpu": 2**20, "cuda": 2**24}  # numbers in a strip: few enough for a CPU's cache, enough to keep a GPU busy
+# Largest labels x pixels that a GPU enlarges as a whole: 1 GiB, or a sixteenth of a small GPU's memory. Two tensors of
+# that size are in memory at once. On an H200, 150 labels at 1280x720 (138 million) took 2.3 ms as a whole and 3.7 ms in
+# strips; at 640x480, 1.0 and 1.4 ms.
 _WHOLE, _PART = 2**28, 16
 
-# Softmax is computed to base 2, for torch takes a third of the time over exp2 that it takes over exp.
+# Softmax is computed to base 2, because torch computes exp2 in a third of the time of exp.
 _LOG2_E = 1.4426950408889634
 
 
 class Block(NamedTuple):
-    """Rows start..stop of an interpolation matrix, without the columns where they are zero.
+    """Some rows of an interpolation matrix, without the columns where they are zero.
 
-    weights: [stop - start, n] of the n cells from `first` on.
+    Attributes:
+        start: The first row.
+        stop: The row after the last one.
+        first: The first cell with a weight.
+        weights: [stop - start, n], the weights of n cells from `first` on.
     """
 
     start: int
@@ -43,8 +47,10 @@ class Block(NamedTuple):
 class Best:
     """The best label at each pixel.
 
-    index: [H,W] uint8, or int32 for more than 256 labels; the first of equals. logit: [H,W] float32, the best one,
-    times log2(e). share: [H,W] float32 in (0, 1], what that is of the softmax over all labels.
+    Attributes:
+        index: [H,W] uint8, or int32 for more than 256 labels. Of equal labels it is the first one.
+        logit: [H,W] float32, the best logit times log2(e).
+        share: [H,W] float32 in (0, 1], its share of the softmax over all labels.
     """
 
     index: Tensor
@@ -53,7 +59,7 @@ class Best:
 
 
 def enlarged_whole(labels: int, output: Size, device: torch.device) -> bool:
-    """Whether this many labels are enlarged to `output` at once, and not in strips."""
+    """Returns whether this many labels are enlarged to `output` at once instead of in strips."""
     return labels * output[0] * output[1] <= _whole_limit(device)
 
 
@@ -65,7 +71,13 @@ def _whole_limit(device: torch.device) -> int:
 
 
 def best_labels(logits: Tensor, sizes: Geometry, output: Size) -> Best:
-    """[1,N,h,w] -> the best of N labels at each pixel of `output`; `strips` says how logits are enlarged."""
+    """Finds the best label at each pixel.
+
+    Args:
+        logits: [1,N,h,w] at decoder resolution. `strips` says how they are enlarged.
+        sizes: The sizes of the image.
+        output: Height and width of the result.
+    """
     if enlarged_whole(logits.shape[1], output, logits.device):
         return _best_of_whole(logits, sizes, output)
     return _best_by_strips(logits, sizes, output)
@@ -74,7 +86,7 @@ def best_labels(logits: Tensor, sizes: Geometry, output: Size) -> Best:
 def _best_of_whole(logits: Tensor, sizes: Geometry, output: Size) -> Best:
     x = whole(logits * _LOG2_E, sizes, output)
     top, index = x.max(0)
-    share = x.sub_(top).exp2_().sum(0).reciprocal_()  # x is of this function alone: the product above is new
+    share = x.sub_(top).exp2_().sum(0).reciprocal_()  # in place, because nobody else uses x
     return Best(index.to(torch.uint8 if len(x) <= 256 else torch.int32), top, share)
 
 
@@ -90,30 +102,40 @@ def _best_by_strips(logits: Tensor, sizes: Geometry, output: Size) -> Best:
         below = strip.sub_(top)
         powers = torch.empty_like(below) if powers is None else powers
         torch.sum(torch.exp2(below, out=powers[: stop - start]), 1, out=share[start:stop])
-        # Places counted from the end: that of the first label that is nowhere below the top is the largest of all, the
-        # others being pushed far down. Torch's own argmax takes as long as all the rest.
+        # Places count from the end, and labels below the top are pushed far down. So the largest place is that of the
+        # first label at the top. Torch's own argmax takes as long as everything else together.
         place = torch.add(from_end, below, alpha=1e30, out=below).amax(1)
         index[start:stop] = count - 1 - place
     return Best(index, best, share.reciprocal_())
 
 
 def shares(logits: Tensor, best: Best, sizes: Geometry, output: Size) -> Tensor:
-    """[1,N,h,w] of some of the labels, and the best of all -> [N,*output] float32, their shares of the softmax."""
+    """Computes shares of the softmax for some of the labels.
+
+    Args:
+        logits: [1,N,h,w] of these labels, at decoder resolution.
+        best: The best of all labels.
+        sizes: The sizes of the image.
+        output: Height and width of the result.
+
+    Returns:
+        [N,*output] float32.
+    """
     return (resized(logits * _LOG2_E, sizes, output) - best.logit).exp2_().mul_(best.share)
 
 
 def resized(logits: Tensor, sizes: Geometry, output: Size) -> Tensor:
-    """[1,N,h,w] -> [N,*output] float32, all at once; see `strips`."""
+    """Enlarges [1,N,h,w] to [N,*output] float32, all at once; see `strips`."""
     if enlarged_whole(logits.shape[1], output, logits.device):
         return whole(logits, sizes, output)
-    found = torch.empty((logits.shape[1], *output), device=logits.device)
+    result = torch.empty((logits.shape[1], *output), device=logits.device)
     for start, stop, strip in strips(logits, sizes, output):
-        found[:, start:stop] = strip.transpose(0, 1)
-    return found
+        result[:, start:stop] = strip.transpose(0, 1)
+    return result
 
 
 def at_pixel(values: Tensor, sizes: Geometry, output: Size, u: int, v: int) -> Tensor:
-    """[1,N,h,w] -> [N] float32 at column u and row v of what `strips` makes of all of it."""
+    """Computes the result of `strips` at column u and row v alone: [1,N,h,w] to [N] float32."""
     count, height, width = values.shape[1:]
     across, down = strip_matrices((count, height, width), sizes, output, values.device)
     column = next(block for block in across if block.start <= u < block.stop)
@@ -124,7 +146,7 @@ def at_pixel(values: Tensor, sizes: Geometry, output: Size, u: int, v: int) -> T
 
 
 def whole(logits: Tensor, sizes: Geometry, output: Size) -> Tensor:
-    """[1,N,h,w] -> [N,*output] float32, by the two interpolations that `strips` does as one."""
+    """Enlarges [1,N,h,w] to [N,*output] float32, by the two interpolations that `strips` combines."""
     x = upsample(logits.float(), sizes.padded)[:, :, : sizes.resized[0], : sizes.resized[1]]
     if sizes.resized != output:
         x = functional.interpolate(x, size=output, mode="bilinear", align_corners=False)
@@ -132,25 +154,25 @@ def whole(logits: Tensor, sizes: Geometry, output: Size) -> Tensor:
 
 
 def strips(logits: Tensor, sizes: Geometry, output: Size) -> Iterator[tuple[int, int, Tensor]]:
-    """Bilinear, to the network's input size (corners aligned), without its padding, to the output size.
+    """Enlarges logits a strip at a time: to the network's input size, without its padding, then to the output size.
 
-    Both steps are linear, and one after the other along each side, so that a product with one matrix for each side
-    does them together.
+    Both interpolations are bilinear; the first one aligns corners. They are linear and act on each side separately. So
+    a product with one matrix for each side does both.
 
     Args:
         logits: [1,N,h,w] at decoder resolution.
-        sizes: of the image.
-        output: height and width of the result.
+        sizes: The sizes of the image.
+        output: Height and width of the result.
 
     Yields:
-        The first row of a strip, the one after its last, and [rows,N,W] float32, which may be overwritten, and
-        will be by the next strip.
+        The first row of a strip, the row after its last one, and [rows,N,W] float32. The caller may overwrite it, and
+        the next strip will.
     """
     count, height, width = logits.shape[1:]
     cells = logits[0].float().transpose(0, 1).contiguous()
     across, blocks = strip_matrices((count, height, width), sizes, output, logits.device)
     rows = max(block.stop - block.start for block in blocks)
-    # Memory that is new to the process costs more than what is computed in it, so all strips use the same.
+    # All strips use the same memory, because fresh memory costs more time than the computation.
     wide = torch.empty((count * max(block.weights.shape[1] for block in blocks), output[1]), device=logits.device)
     strip = torch.empty((rows, count * output[1]), device=logits.device)
     for start, stop, first, down in blocks:
@@ -164,9 +186,9 @@ def strips(logits: Tensor, sizes: Geometry, output: Size) -> Iterator[tuple[int,
 def strip_matrices(
     shape: tuple[int, int, int], sizes: Geometry, output: Size, device: torch.device
 ) -> tuple[list[Block], list[Block]]:
-    """What `strips` multiplies logits of [N,h,w] with, along their width and along their height.
+    """Returns the matrices of `strips` for logits of [N,h,w], along their width and along their height.
 
-    They are kept for the shapes used last, and a CUDA graph needs them for as long as it is there: hold them with it.
+    They are cached for the shapes used last. A CUDA graph needs them as long as it exists, so keep them with it.
     """
     count, height, width = shape
     rows = max(1, min(_ROWS, _STRIP[device.type] // (count * output[1])))
@@ -176,14 +198,14 @@ def strip_matrices(
 
 @lru_cache(64)
 def _blocks(cells: int, padded: int, resized: int, output: int, rows: int, device: str) -> list[Block]:
-    """The interpolation of one side as blocks of `rows` rows of its matrix."""
+    """Returns the interpolation of one side as blocks of `rows` rows of its matrix."""
     matrix = upsample(torch.eye(cells, dtype=torch.float64)[None, None], (padded, cells))[:, :, :resized]
     if output != resized:
         matrix = functional.interpolate(matrix, size=(output, cells), mode="bilinear", align_corners=False)
-    found = []
+    blocks = []
     for start in range(0, output, rows):
         part = matrix[0, 0, start : start + rows]
         used = part.any(0).nonzero()
         first, last = int(used[0]), int(used[-1])
-        found.append(Block(start, start + len(part), first, part[:, first : last + 1].float().contiguous().to(device)))
-    return found
+        blocks.append(Block(start, start + len(part), first, part[:, first : last + 1].float().contiguous().to(device)))
+    return blocks

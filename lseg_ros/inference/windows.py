@@ -1,4 +1,4 @@
-"""Large images in overlapping windows, for encoders that were trained with images of one size."""
+"""Encodes large images in overlapping windows, for encoders that were trained with images of one size."""
 
 from collections.abc import Callable
 
@@ -9,20 +9,26 @@ from lseg_ros.inference.backends.base import Backend
 
 
 class Windows:
-    """Stands in for a backend: images that are larger than a window go through it in several passes."""
+    """Replaces a backend. Images that are larger than a window pass through it in several windows."""
 
     def __init__(self, backend: Backend, side: int, step: int) -> None:
-        """Makes windows for a backend; see `in_windows`."""
+        """Wraps a backend.
+
+        Args:
+            backend: The backend.
+            side: Side of a window in pixels, a multiple of `step`.
+            step: Number of which the sides of images are multiples, in pixels.
+        """
         self._backend, self._side, self._step = backend, side, step
 
     @property
     def name(self) -> str:
-        """The backend's."""
+        """The backend's name."""
         return self._backend.name
 
     @property
     def recordable(self) -> bool:
-        """The backend's."""
+        """Whether a call of the backend can become part of a CUDA graph."""
         return self._backend.recordable
 
     def __call__(self, images: Tensor) -> Tensor:
@@ -31,17 +37,17 @@ class Windows:
 
 
 def in_windows(encode: Callable[[Tensor], Tensor], images: Tensor, side: int, step: int) -> Tensor:
-    """Encodes images in square windows, or whole where they are no larger than a window.
+    """Encodes images in square windows, or as a whole if they are no larger than a window.
 
     Windows overlap by a quarter, as in the evaluation of TIPSv2's authors. The last one of a row or column is moved
-    back into the image. Where windows overlap, the result is the mean of what they give, so that unit vectors get a
-    length up to 1.
+    back into the image. Where windows overlap, the result is the mean of their vectors, so unit vectors get lengths up
+    to 1.
 
     Args:
-        encode: [1,3,h,w] -> [1,R,rows,columns], with the same number of cells in each step of pixels.
+        encode: Maps [1,3,h,w] to [1,R,rows,columns], with the same number of cells in each step of pixels.
         images: [1,3,H,W], both sides multiples of `step`.
-        side: Of a window, in pixels; a multiple of `step`.
-        step: In pixels.
+        side: Side of a window in pixels, a multiple of `step`.
+        step: Number of which the sides of images are multiples, in pixels.
 
     Returns:
         [1,R,rows,columns].
@@ -67,7 +73,7 @@ def in_windows(encode: Callable[[Tensor], Tensor], images: Tensor, side: int, st
 
 
 def _starts(length: int, side: int, step: int) -> list[int]:
-    """Returns where windows begin along a side of the image."""
+    """Returns the starts of the windows along a side of the image."""
     if length <= side:
         return [0]
     stride = max(step, side * 3 // 4 // step * step)
@@ -78,12 +84,12 @@ def check_window(side: int, step: int, input_size: int) -> None:
     """Checks the side of windows.
 
     Args:
-        side: Of a window, in pixels.
-        step: What the sides of images are multiples of, in pixels.
-        input_size: Longest side of images, in pixels.
+        side: Side of a window in pixels.
+        step: Number of which the sides of images are multiples, in pixels.
+        input_size: Longest side of images in pixels.
 
     Raises:
-        ValueError: It cannot be used.
+        ValueError: The side cannot be used.
     """
     if side < step or side % step:
         nearest = max(step, round(side / step) * step)

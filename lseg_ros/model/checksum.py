@@ -1,4 +1,4 @@
-"""A checksum of a network's image side, which says whether two networks put pixels into one space."""
+"""The checksum of a network's image side. If two networks have the same one, they put pixels into the same space."""
 
 import hashlib
 
@@ -8,7 +8,7 @@ from lseg_ros.model.net import LSegNet
 
 
 def image_side_sha256(net: LSegNet) -> str:
-    """Computes the SHA-256 of the weights that make vectors of pixels.
+    """Computes the SHA-256 of the weights that compute vectors of pixels.
 
     It does not depend on the kind of file that they come from. The text encoder and the head block do not count.
 

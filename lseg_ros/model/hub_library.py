@@ -1,6 +1,6 @@
-"""Reads models by the library transformers, out of folders in the layout of the Hub. Nothing is fetched.
+"""Reads models with the library transformers, from folders in the Hub's layout. Nothing is fetched.
 
-The library is imported only where such a model is loaded.
+The library is imported only when such a model is loaded.
 """
 
 from importlib.util import find_spec
@@ -16,7 +16,7 @@ def from_folder(folder: Path, what: str, model: str, tokenizer: str) -> tuple[An
     """Reads a model and its tokenizer.
 
     Args:
-        folder: In the layout of the Hub.
+        folder: A folder in the Hub's layout.
         what: Name of the model, for messages.
         model: The library's class of the model.
         tokenizer: The library's class of the tokenizer.
@@ -38,7 +38,7 @@ def from_folder(folder: Path, what: str, model: str, tokenizer: str) -> tuple[An
     try:
         found = model_class.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
         reader = tokenizer_class.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # whatever the library makes of files that are missing or damaged
+    except Exception as error:  # the library raises many classes for missing or damaged files
         reason = str(error).strip().split("\n")[0]
         raise CheckpointError(f"{folder} holds no {what} that can be read: {reason}; fetch it again") from error
     words = found.config.text_config.vocab_size

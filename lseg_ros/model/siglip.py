@@ -1,4 +1,4 @@
-"""SigLIP 2 (Google, 2025) by the library transformers: a vector for each patch of an image, and its text encoder."""
+"""SigLIP 2 (Google, 2025) with the library transformers: a vector for each patch of an image, and its text encoder."""
 
 import math
 from collections.abc import Sequence
@@ -15,12 +15,12 @@ from lseg_ros.model.text import TextEncoder, too_long
 
 
 class SiglipEncoder(nn.Module):
-    """Images -> a vector for each patch, in the space of the text.
+    """Computes a vector for each patch of an image, in the space of the text.
 
-    SigLIP was trained with one vector for an image: a learned query attends to all patches, and what it collects goes
-    through an MLP. Here each patch goes through that head alone, as if it were all that the query sees. Its attention
-    is then 1, so that what remains are the projections of the values and the MLP. This is what MaskCLIP (Zhou et al.,
-    ECCV 2022) does with the attention pooling of CLIP.
+    SigLIP was trained with one vector for an image: a learned query attends to all patches, and the result goes through
+    an MLP. Here each patch goes through that head alone, as if the query saw nothing else. Its attention is then 1, so
+    only the projections of the values and the MLP remain. MaskCLIP (Zhou et al., ECCV 2022) does the same with the
+    attention pooling of CLIP.
     """
 
     def __init__(self, vision: Any) -> None:
@@ -57,7 +57,7 @@ class SiglipEncoder(nn.Module):
 
 
 class SiglipText(TextEncoder):
-    """The text encoder of SigLIP 2. It reads lower case, and as many tokens of each phrase as it knows positions."""
+    """The text encoder of SigLIP 2. It reads lower case, and at most as many tokens as it has positions."""
 
     external = True
 
@@ -77,7 +77,7 @@ class SiglipText(TextEncoder):
         return tuple(self._tokenizer([phrase], add_special_tokens=False, truncation=False)["input_ids"][0])
 
     def _encode(self, phrases: Sequence[str]) -> Tensor:
-        """Returns [N,length] token ids: the phrase, the end, padding. What follows the end was seen in training too."""
+        """Returns [N,length] token ids: the phrase, the end, padding. In training the padding was visible, too."""
         ids = torch.full((len(phrases), self._length), self._tokenizer.pad_token_id)
         for row, phrase in zip(ids, phrases, strict=True):
             tokens = [*self.tokens(phrase), self._tokenizer.eos_token_id]
@@ -93,7 +93,7 @@ class SiglipText(TextEncoder):
 
 
 def load_siglip(folder: Path) -> tuple[SiglipEncoder, SiglipText, float]:
-    """Loads the two encoders, and what cosines are multiplied with, from a folder in the layout of the Hub.
+    """Loads the two encoders and the factor of cosines from a folder in the Hub's layout.
 
     Raises:
         CheckpointError: The library is missing, or the folder holds something else.

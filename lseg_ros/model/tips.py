@@ -1,4 +1,4 @@
-"""TIPSv2 (Google, 2026) by the library transformers: its image encoder's dense vectors, and its text encoder."""
+"""TIPSv2 (Google, 2026) with the library transformers: its image encoder's dense vectors, and its text encoder."""
 
 import math
 from collections.abc import Sequence
@@ -14,10 +14,10 @@ from lseg_ros.model.text import TextEncoder, too_long
 
 
 class TipsEncoder(nn.Module):
-    """Images -> a vector for each patch, as the authors read it for segmentation.
+    """Computes a vector for each patch of an image, as the authors do for segmentation.
 
-    In the last block each patch keeps to itself: what attention would mix from others is left out, and the values go
-    through its projection as they are.
+    In the last block each patch stays by itself: the attention to other patches is left out, and the values go through
+    its projection unchanged.
     """
 
     def __init__(self, vision: Any) -> None:
@@ -54,9 +54,9 @@ class TipsEncoder(nn.Module):
 
 
 def _antialiased(cells: int, stored: int, device: torch.device) -> Tensor:
-    """[cells,stored] weights of a bilinear interpolation with antialias, corners not aligned, as the library has it.
+    """Returns [cells,stored] weights of the library's bilinear interpolation, with antialias and corners not aligned.
 
-    It has no form in ONNX; a product has.
+    ONNX has no such interpolation, but it has the product with these weights.
     """
     index = torch.arange(cells, device=device, dtype=torch.float32)  # of whole numbers, an export makes float64
     scale = stored / torch.ones_like(index).sum()  # not a number but a tensor, which an export keeps for other sizes
@@ -67,7 +67,7 @@ def _antialiased(cells: int, stored: int, device: torch.device) -> Tensor:
 
 
 class TipsText(TextEncoder):
-    """The text encoder of TIPSv2; a phrase's vector is the mean over its tokens."""
+    """The text encoder of TIPSv2. A phrase's vector is the mean over its tokens."""
 
     external = True
 
@@ -83,7 +83,7 @@ class TipsText(TextEncoder):
         self._tokens([phrase])
 
     def tokens(self, phrase: str) -> tuple[int, ...]:
-        """Returns the tokens of a phrase; the tokenizer makes it lower case."""
+        """Returns the tokens of a phrase. The tokenizer converts it to lower case."""
         return tuple(self._tokens([phrase])[0])
 
     def _tokens(self, phrases: Sequence[str]) -> list[list[int]]:
@@ -94,7 +94,7 @@ class TipsText(TextEncoder):
         return found
 
     def forward(self, phrases: Sequence[str]) -> Tensor:
-        """N phrases -> [N,D] unit rows."""
+        """Encodes N phrases as [N,D] unit rows."""
         found = self._tokens(phrases)
         device = self.model.final_layer_norm.weight.device
         ids = torch.zeros(len(found), max(map(len, found), default=0), dtype=torch.long)
@@ -107,7 +107,7 @@ class TipsText(TextEncoder):
 
 
 def load_tips(folder: Path) -> tuple[TipsEncoder, TipsText]:
-    """Loads the two encoders from a folder in the layout of the Hub.
+    """Loads the two encoders from a folder in the Hub's layout.
 
     Raises:
         CheckpointError: The library is missing, or the folder holds something else.

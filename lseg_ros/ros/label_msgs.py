@@ -1,4 +1,4 @@
-"""Labels as messages, and back."""
+"""Converts labels to messages and back."""
 
 import re
 import unicodedata
@@ -18,11 +18,11 @@ from lseg_ros.inference.taught import Taught, nothing_taught_fields, taught_from
 if TYPE_CHECKING:
     from lseg_ros.srv import SetLabels
 
-_LONGEST_SLUG = 100  # characters; a topic's whole name may have 247
+_LONGEST_SLUG = 100  # most characters; a topic's full name may have 247
 
 
 def specs_from_request(request: "SetLabels.Request") -> list[LabelSpec]:
-    """Reads what a set_labels request asks for.
+    """Reads the labels of a set_labels request.
 
     Args:
         request: The request.
@@ -31,7 +31,7 @@ def specs_from_request(request: "SetLabels.Request") -> list[LabelSpec]:
         The labels.
 
     Raises:
-        LabelError: Not exactly one of the request's forms is used, or a label cannot be used.
+        LabelError: The request does not use exactly one of its forms, or a label cannot be used.
     """
     given = [name for name in ("labels", "full", "label_file") if len(getattr(request, name)) > 0]
     if len(given) != 1:
@@ -53,7 +53,7 @@ def label_spec(label: Any) -> LabelSpec:
         label: The message.
 
     Returns:
-        The label that it asks for.
+        The requested label.
 
     Raises:
         LabelError: Its color, or what it was taught, cannot be used.
@@ -78,7 +78,7 @@ def label_spec(label: Any) -> LabelSpec:
 
 
 def label_msg(spec: LabelSpec) -> lseg_msgs.Label:
-    """Returns a label to ask for, as in a set_labels request.
+    """Returns a requested label as a message, for a set_labels request.
 
     Args:
         spec: The label.
@@ -100,11 +100,11 @@ def label_msg(spec: LabelSpec) -> lseg_msgs.Label:
 
 
 def label_set_msg(labels: LabelSet, topics: Mapping[str, str], stamp: Time) -> lseg_msgs.LabelSet:
-    """Returns the labels in force.
+    """Returns the labels in force as a message.
 
     Args:
         labels: The labels.
-        topics: The full name of each label's score topic.
+        topics: Full name of each label's score topic.
         stamp: When they came into force.
     """
     message = lseg_msgs.LabelSet(version=labels.version)
@@ -132,7 +132,13 @@ def _color(color: Color) -> ColorRGBA:
 
 
 def label_info_msg(labels: LabelSet, threshold: float, stamp: Time) -> LabelInfo:
-    """Returns the ids and names for costmaps, as `LabelSet.ids_and_names` lists them."""
+    """Returns the ids and names for costmaps, from `LabelSet.ids_and_names`.
+
+    Args:
+        labels: The labels.
+        threshold: The threshold of the node, in [0, 1].
+        stamp: When they came into force.
+    """
     message = LabelInfo(threshold=threshold)
     message.header.stamp = stamp
     message.class_map = [VisionClass(class_id=class_id, class_name=name) for class_id, name in labels.ids_and_names()]
@@ -144,7 +150,7 @@ def slugs(labels: LabelSet, before: Mapping[str, str]) -> dict[str, str]:
 
     Args:
         labels: The labels.
-        before: The parts that labels have; they keep them.
+        before: The parts that labels have already and keep.
     """
     found = {name: before[name] for name in labels.names if name in before}
     for label in labels.labels:

@@ -20,13 +20,13 @@ Size = tuple[int, int] | None
 
 
 def _parameter(default: Any, description: str, **rest: Any) -> Any:
-    """Declares a parameter; the rest is as in `Entry`."""
+    """Declares a parameter. The other arguments are those of `Entry`."""
     return field(metadata={"default": default, "description": description, **rest})
 
 
 @dataclass(frozen=True)
 class NodeParams:
-    """The values of all parameters at one moment. Sizes are (height, width), or None where the list is empty."""
+    """The values of all parameters at one moment. Sizes are (height, width), or None for an empty list."""
 
     autostart: bool = _parameter(
         True,
@@ -192,7 +192,7 @@ class NodeParams:
 
     @property
     def max_id(self) -> int:
-        """The largest id that the mask's encoding holds."""
+        """The largest id that the mask's encoding can hold."""
         return MASK_ENCODINGS[self.mask_encoding][0]
 
 

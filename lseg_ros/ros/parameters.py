@@ -1,4 +1,4 @@
-"""The node's parameters are declared, checked and read here, as `lseg_ros.ros.parameter_table` has them."""
+"""Declares, checks and reads the node's parameters, which `lseg_ros.ros.parameter_table` lists."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,11 @@ from lseg_ros.ros.parameter_table import ENTRIES, LARGEST_SIDE, MASK_ENCODINGS, 
 
 
 def declare(node: Node) -> NodeParams:
-    """Declares all parameters and returns their values; raises ParameterError naming all that are wrong."""
+    """Declares all parameters and returns their values.
+
+    Raises:
+        ParameterError: Some values cannot be used. The message names all of them.
+    """
     wrong = []
     for entry in TABLE:
         try:
@@ -27,7 +31,7 @@ def declare(node: Node) -> NodeParams:
 
 
 def read(node: Node) -> NodeParams:
-    """The values that declared parameters have now."""
+    """Returns the current values of the declared parameters."""
     values = _values(node)
     for name, value in values.items():
         if isinstance(ENTRIES[name].default, list):
@@ -40,7 +44,7 @@ def read(node: Node) -> NodeParams:
 
 
 def with_decimals(parameters: Sequence[Parameter]) -> list[Parameter]:
-    """Returns changes with a decimal for each whole number that was given where a decimal belongs."""
+    """Returns changes in which whole numbers are decimal where the parameter is."""
     return [
         Parameter(p.name, value=float(p.value)) if _is_decimal(p.name) and type(p.value) is int else p
         for p in parameters
@@ -52,12 +56,12 @@ def _is_decimal(name: str) -> bool:
 
 
 def problems_of_change(node: Node, parameters: Sequence[Parameter], *, configured: bool) -> list[str]:
-    """Returns why these changes are refused together, one sentence each.
+    """Returns one sentence for each reason to refuse these changes together.
 
     Args:
         node: A node that has declared all parameters.
-        parameters: The changes, with decimals where they belong.
-        configured: Whether the node is past `configure`, so that some parameters are fixed.
+        parameters: The changes, from `with_decimals`.
+        configured: Whether the node is configured, so that some parameters are fixed.
     """
     unknown = unknown_parameters(node, [p.name for p in parameters])
     deleted = [p.name for p in parameters if p.name in ENTRIES and p.type_ == Parameter.Type.NOT_SET]
@@ -76,7 +80,7 @@ def problems_of_change(node: Node, parameters: Sequence[Parameter], *, configure
 
 
 def problems(values: Mapping[str, Any]) -> list[str]:
-    """What is wrong with the values of all parameters, one sentence each."""
+    """Returns one sentence for each value that cannot be used."""
     wrong = [sentence for entry in TABLE if (sentence := _problem(entry, values[entry.name]))]
     return wrong or _contradictions(values)
 

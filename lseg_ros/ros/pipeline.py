@@ -1,4 +1,4 @@
-"""What exists from configure to cleanup: the segmenter, the worker that alone uses it, the cameras, the labels."""
+"""Everything that exists from configure to cleanup: the segmenter, its worker, the cameras, the labels."""
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
@@ -28,33 +28,33 @@ from lseg_ros.ros.worker import Worker, WorkerStopped
 
 Result = TypeVar("Result")
 _ACK_TIMEOUT = Duration(seconds=0, nanoseconds=300_000_000)
-_STOP_TIMEOUT = 10.0  # seconds for the frame in flight
+_STOP_TIMEOUT = 10.0  # most seconds to wait for the current frame
 
 
 class Pipeline:
-    """Images in, masks out, under labels that all cameras share.
+    """Segments the images of all cameras under shared labels.
 
-    Everything that touches the model happens on the worker's thread, where label changes and frames follow one another.
-    That is why no frame mixes two label sets.
+    Only the worker's thread uses the model. Label changes and frames follow one another there, so no frame mixes two
+    label sets.
     """
 
     def __init__(self, node: Node, segmenter: SegmenterLike, params: NodeParams, first: LabelChange) -> None:
-        """Creates the topics, and puts the first labels in force.
+        """Creates the topics and puts the first labels in force.
 
         Args:
             node: The node that has the topics.
-            segmenter: What segments the images; it may bring a history of labels and their ids.
+            segmenter: Segments the images. It may already have a history of labels and their ids.
             params: The node's parameters.
             first: The first labels.
 
         Raises:
-            ValueError: Labels or overrides of quality of service that cannot be used; nothing is left behind.
+            ValueError: The labels or QoS overrides cannot be used. All topics were removed.
         """
         self._node, self.segmenter, self.params = node, segmenter, params
         self.label_set, self.label_file = lseg_msgs.LabelSet(), ""
         self.cameras: list[Camera] = []
         self._active = self._enabled = False
-        # Plain publishers: a lifecycle node's own drop what is published while it is inactive.
+        # Plain publishers, because lifecycle publishers drop messages while the node is inactive.
         self._labels_publisher = node.create_publisher(lseg_msgs.LabelSet, "~/labels", qos.LATCHED)
         self._label_info = LabelInfoTopic(node)
         self.features = FeatureBasis(node, segmenter.basis, params.checkpoint or params.model)
@@ -71,7 +71,12 @@ class Pipeline:
     # The executor's thread
 
     def run(self, *, active: bool, enabled: bool) -> None:
-        """Starts or stops taking images; a stop waits for the frame in flight."""
+        """Starts or stops taking images. A stop waits for the current frame.
+
+        Args:
+            active: Whether the node is active.
+            enabled: Whether segmentation is switched on.
+        """
         stopping = self._active and self._enabled and not (active and enabled)
         self._active, self._enabled = active, enabled
         self.poll()
@@ -82,7 +87,7 @@ class Pipeline:
                 self._node.get_logger().warning(f"the frame in flight takes longer than {_STOP_TIMEOUT:g} s")
 
     def poll(self) -> None:
-        """Called several times a second."""
+        """Lets the cameras subscribe or unsubscribe. Called several times a second."""
         for camera in self.cameras:
             camera.poll(active=self._active, enabled=self._enabled)
 
@@ -91,7 +96,7 @@ class Pipeline:
 
         Args:
             node_name: The node's name.
-            shown: Values of the node to show with each camera's.
+            shown: The node's values to show with each camera's.
         """
         model, version = self.params.model, self.segmenter.labels.version
         shown = {**shown, "model": model, "label_version": version, **self.segmenter.usage()}
@@ -113,11 +118,11 @@ class Pipeline:
 
     @property
     def input_topics(self) -> set[str]:
-        """The full names of the topics that the cameras subscribe to while somebody listens."""
+        """Full names of the topics that the cameras subscribe to while somebody listens."""
         return {topic for camera in self.cameras for topic in camera.input_topics}
 
     def set_params(self, params: NodeParams) -> None:
-        """Puts changed live parameters in force, but for labels and threshold, which are the worker's to change."""
+        """Puts changed live parameters in force, except for labels and threshold, which only the worker changes."""
         score_labels = self.params.score_labels
         self.params = params
         for camera in self.cameras:
@@ -126,12 +131,15 @@ class Pipeline:
             self._check_score_labels()
 
     def change(self, change: LabelChange) -> "Future[lseg_msgs.LabelSet]":
-        """Puts labels, a threshold or both in force before the next frame, all or nothing.
+        """Puts labels, a threshold or both in force before the next frame, all or none.
 
-        The last images are scored again under them.
+        The last images are then scored again.
+
+        Args:
+            change: The change.
 
         Returns:
-            The set that is then in force, or the LabelError that says why the change is refused.
+            A future of the label set in force afterwards, or of the LabelError that says why it is refused.
         """
         return self.submit(partial(self._change, change))
 
@@ -142,15 +150,15 @@ class Pipeline:
 
         Args:
             camera: The camera.
-            seen: Its image; None where nothing is marked.
-            request: What to teach.
+            seen: Its image; None if nothing is marked.
+            request: The request.
 
         Returns:
-            The set before and the set that is then in force, or the LabelError that says why it is refused.
+            A future of the sets before and after, or of the LabelError that says why it is refused.
         """
 
         def job() -> tuple[lseg_msgs.LabelSet, lseg_msgs.LabelSet]:
-            # In one job: labels that change meanwhile would be put back.
+            # In one job, because otherwise labels that change meanwhile would be put back.
             before = self.label_set
             specs = with_lesson(self.segmenter.labels, request.label, camera.lesson(seen, request))
             return before, self._change(LabelChange(specs))
@@ -158,11 +166,11 @@ class Pipeline:
         return self.submit(job)
 
     def submit(self, job: Callable[[], Result]) -> "Future[Result]":
-        """Runs a job on the worker, before the next frame."""
+        """Runs a job on the worker before the next frame."""
         return self._worker.submit(job)
 
     def close(self) -> None:
-        """Ends the worker after what is in flight, and removes the topics and the model."""
+        """Ends the worker after its current work, and removes the topics and the model."""
         if not self._worker.stop(_STOP_TIMEOUT):
             self._node.get_logger().warning(f"the frame in flight takes longer than {_STOP_TIMEOUT:g} s; leaving it")
         for camera in self.cameras:
@@ -174,7 +182,7 @@ class Pipeline:
     # The worker's thread
 
     def _change(self, change: LabelChange) -> lseg_msgs.LabelSet:
-        # What can fail comes before what cannot be taken back.
+        # Steps that can fail come before steps that cannot be undone.
         if change.specs is not None:
             planned = self.segmenter.plan(change.specs, force=change.force)
             try:
@@ -196,7 +204,7 @@ class Pipeline:
         return self.label_set
 
     def _check_score_labels(self) -> None:
-        """Warns of names in `score_labels` that no label has: their channels are left out."""
+        """Warns about names in `score_labels` that no label has. Their channels are left out."""
         names = self.segmenter.labels.names
         for name in self.params.score_labels:
             if name not in names:
@@ -206,7 +214,7 @@ class Pipeline:
                 )
 
     def _announce(self) -> None:
-        """Latches the labels in force, and gives readers a moment to take them before any mask that needs them."""
+        """Publishes the labels in force, and gives readers a moment to receive them before any mask that needs them."""
         stamp = self._node.get_clock().now().to_msg()
         labels = self.segmenter.labels
         self.label_set = label_set_msg(labels, self.cameras[0].outputs.score_topics, stamp)

@@ -27,43 +27,43 @@ Result = TypeVar("Result")
 
 
 class NotNow(RuntimeError):
-    """What was asked for needs another state of the node, or an image; one sentence."""
+    """A request needs another state of the node, or an image. The message is one sentence."""
 
 
 class Segmentation(Protocol):
-    """What the services need of the node."""
+    """The part of the node that the services use."""
 
     @property
     def state(self) -> str:
-        """The state of the node's life: unconfigured, inactive, active or shut down."""
+        """The lifecycle state: unconfigured, inactive, active or shut down."""
 
     @property
     def pipeline(self) -> Pipeline | None:
-        """What segments, from configure to cleanup."""
+        """The running segmentation, from configure to cleanup; None otherwise."""
 
     def enable(self, enabled: bool) -> None:
-        """Takes images, once the node is active, or takes none."""
+        """Switches segmentation on or off. Images are taken only while the node is active."""
 
     def labels_changed(self) -> None:
-        """Makes the parameters follow the labels in force."""
+        """Writes the labels in force into the parameters."""
 
 
 class Services:
-    """Answers requests. Every callback is on the executor's thread and waits without blocking it."""
+    """Answers requests. Every callback runs on the executor's thread and waits without blocking it."""
 
     def __init__(self, node: Node, segmentation: Segmentation, cameras: Sequence[str]) -> None:
         """Creates the services.
 
         Args:
-            node: The node that has them.
-            segmentation: What they talk to.
-            cameras: The names of the cameras; empty where there is one.
+            node: The node that has the services.
+            segmentation: The node's segmentation.
+            cameras: Names of the cameras; empty for a single one.
         """
         self._node, self._segmentation = node, segmentation
         self._told_how_to_keep_labels = False
 
         def create(kind: type, name: str, callback: Callable, *, waits: bool = False) -> None:
-            # Of its own, where a change or an image is awaited: images and parameters go on meanwhile.
+            # A callback that waits for a change or an image has its own group, so that images and parameters go on.
             group = MutuallyExclusiveCallbackGroup() if waits else None
             node.create_service(kind, name, callback, qos_profile=qos.SERVICE, callback_group=group)
 
@@ -82,7 +82,7 @@ class Services:
         try:
             pipeline = self._ready()
             specs = specs_from_request(request)
-            # The set that this request made: another one may be in force by the time this goes on.
+            # The answer has the set of this request. By now another one may be in force.
             change = pipeline.change(LabelChange(specs, request.label_file, force=request.force))
             response.label_set = await self._done(change)
             response.success, response.message = True, f"{len(specs)} labels in force{question}"
@@ -95,7 +95,7 @@ class Services:
         return response
 
     def _say_how_to_keep_labels(self) -> None:
-        """Says, once, what a node that is started again does not know."""
+        """Logs once that labels set by service are lost when the node ends."""
         if not self._told_how_to_keep_labels:
             self._told_how_to_keep_labels = True
             self._node.get_logger().info(
@@ -137,7 +137,7 @@ class Services:
             pipeline = self._ready(active=True)
             source = pipeline.cameras[camera]
             seen = await self._last_image(source)
-            # In one job, so that the version is that of the labels that competed.
+            # In one job, so that the version belongs to the labels that competed.
             found, version = await self._done(
                 pipeline.submit(lambda: (source.probe(seen, request.u, request.v), pipeline.label_set.version))
             )
@@ -171,7 +171,7 @@ class Services:
         return response
 
     async def _image_of(self, camera: Camera, stamp: Time) -> Seen:
-        """Returns the image of a stamp, or the last one for stamp 0; raises NotNow where there is none."""
+        """Returns the image of a stamp, or the last one for stamp 0; raises NotNow if there is none."""
         if stamp == Time():
             return await self._last_image(camera)
         seen = camera.at(stamp)
@@ -182,7 +182,7 @@ class Services:
         return seen
 
     async def _last_image(self, camera: Camera) -> Seen:
-        """Returns the last image, or fetches one; raises NotNow where none comes."""
+        """Returns the last image, or fetches one; raises NotNow if none comes."""
         seen = camera.last() or await self._done(camera.fetch())
         if seen is None:
             raise NotNow(f"no image yet: {camera.why_no_image()}")
@@ -202,7 +202,7 @@ class Services:
         return response
 
     def _ready(self, *, active: bool = False) -> Pipeline:
-        """Returns the pipeline, or raises NotNow saying which transition it takes."""
+        """Returns the pipeline, or raises NotNow, which says which transition is needed."""
         state, pipeline = self._segmentation.state, self._segmentation.pipeline
         if state == "shut down":
             raise NotNow("the node is shut down; start it again")
@@ -218,13 +218,13 @@ class Services:
         return lseg_msgs.LabelSet() if pipeline is None else pipeline.label_set
 
     def _refusal(self, error: Exception, what: str) -> str:
-        """Returns the sentence for the caller; what is no fault of the caller's is logged too."""
+        """Returns the message for the caller, and logs errors that the caller has not caused."""
         if not isinstance(error, (LabelError, NotNow, WorkerStopped)):
             self._node.get_logger().error(f"{what} failed: {type(error).__name__}: {error}")
         return " ".join(str(error).split())
 
     async def _done(self, running: "WorkerFuture[Result]") -> Result:
-        """Waits without blocking the executor; returns or raises what the worker's job does."""
+        """Waits without blocking the executor. Returns the result of the worker's job, or raises its error."""
         executor = self._node.executor
         done: Future = Future(executor=executor)
 
@@ -239,6 +239,6 @@ class Services:
 
 
 def _question(texts: Sequence[str], field: str) -> str:
-    """Returns the end of an answer, where a phrase seems to have been split into its letters."""
+    """Returns the end of an answer if a phrase seems to have been split into its letters, else an empty text."""
     phrase = split_phrase(list(texts))
     return f"; each of them is one letter: did you mean {{{field}: [{phrase}]}}, with brackets?" if phrase else ""

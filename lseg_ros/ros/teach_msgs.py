@@ -1,4 +1,4 @@
-"""Requests of ~/teach."""
+"""Reads requests of ~/teach."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,19 +15,19 @@ from lseg_ros.inference.lessons import Marks
 if TYPE_CHECKING:
     from lseg_ros.srv import Teach
 
-_MOST = {"points": 256, "boxes": 32, "masks": 8}  # in each of toward and against
+_MOST = {"points": 256, "boxes": 32, "masks": 8}  # most marks in each of toward and against
 
 
 @dataclass(frozen=True)
 class TeachRequest:
-    """What a request of ~/teach asks for.
+    """A request of ~/teach.
 
     Attributes:
         label: The label's name.
-        toward: Pixels that are of it.
-        against: Pixels that are not.
-        alone: Whether it is to compete without its words.
-        forget: Whether what it was taught before is dropped.
+        toward: Pixels that belong to the label.
+        against: Pixels that do not.
+        alone: Whether the label competes without its words.
+        forget: Whether earlier lessons are dropped.
     """
 
     label: str
@@ -38,7 +38,7 @@ class TeachRequest:
 
     @property
     def marks(self) -> bool:
-        """Whether pixels are marked."""
+        """Whether any pixels are marked."""
         return self.toward.number + self.against.number > 0
 
 
@@ -49,7 +49,7 @@ def teach_request(request: "Teach.Request") -> TeachRequest:
         request: The request.
 
     Returns:
-        What it asks for.
+        Its content.
 
     Raises:
         LabelError: It has too many marks, or a mask cannot be read.

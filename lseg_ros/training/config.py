@@ -32,7 +32,12 @@ _CROP = Rule(lambda value: is_whole(value, 1) and value % SIZE_STEP == 0, f"a mu
 
 @dataclass(frozen=True)
 class SourceConfig:
-    """One data set of a run. weight: how often a batch is drawn from it. data: as `open_dataset` takes it."""
+    """One data set of a run.
+
+    Attributes:
+        data: The entries that describe it, as for `open_dataset`.
+        weight: Relative number of samples that are drawn from it.
+    """
 
     data: dict[str, Any]
     weight: float = 1.0
@@ -40,7 +45,13 @@ class SourceConfig:
 
 @dataclass(frozen=True)
 class ValidationConfig:
-    """data: as `open_dataset` takes it. every: steps. images: how many at most, evenly spread; 0 for all."""
+    """The validation of a run.
+
+    Attributes:
+        data: The entries that describe the data set, as for `open_dataset`.
+        every: Number of steps between two validations.
+        images: Number of images to measure, evenly spread; 0 for all.
+    """
 
     data: dict[str, Any]
     every: int
@@ -49,7 +60,12 @@ class ValidationConfig:
 
 @dataclass(frozen=True)
 class Run:
-    """A run that another one begins with. name: of its file, without the suffix."""
+    """A run that another run starts from.
+
+    Attributes:
+        name: Name of its file, without the suffix.
+        config: Its configuration.
+    """
 
     name: str
     config: "TrainConfig"
@@ -57,7 +73,7 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """What `config/train/*.yaml` holds. The table in docs/training.md is made from these fields.
+    """The content of `config/train/*.yaml`. The table in docs/training.md is made from these fields.
 
     `read_config` makes and checks it. A run has either `steps` or `epochs`, and either `base_lr` or both `lr` and
     `backbone_lr`.
@@ -214,9 +230,9 @@ class TrainConfig:
 
     @property
     def rates(self) -> tuple[float, float]:
-        """Learning rates of the image encoder and of what is new, the decoder and any head block.
+        """Learning rates of the image encoder and of the new parts: the decoder and any head block.
 
-        From `base_lr` as in the original: base_lr / 16 * batch, and ten times that.
+        With `base_lr` they are as in the original: base_lr / 16 * batch, and ten times that.
         """
         if self.base_lr:
             encoder = self.base_lr / 16 * self.batch

@@ -17,15 +17,18 @@ _VALIDATION = {"data", "every", "images"}
 
 
 def read_config(path: Path, after: tuple[Path, ...] = ()) -> TrainConfig:
-    """Reads a training run; raises ConfigError naming the file, the entry, its value and what it may be.
+    """Reads a training run.
 
-    `base` names another configuration beside it, whose entries hold where this one has none of the same name; null
-    takes one away. `words` names a file beside it with more phrases for labels, or several: where two have a label, the
-    later one's phrases hold. `init` may name configurations beside it, which are read as runs.
+    `base` names another configuration beside it, whose entries are used where this one has none of the same name; null
+    removes one. `words` names a file beside it with more phrases for labels, or several files. If two of them have a
+    label, the later one counts. `init` may name configurations beside it, which are read as runs.
 
     Args:
-        path: of the YAML file.
-        after: the configurations whose `init` led here, the outermost first.
+        path: The YAML file.
+        after: The configurations whose `init` led here, the outermost first.
+
+    Raises:
+        ConfigError: The file cannot be used. The message names the file, the entry, its value and the allowed values.
     """
     raw = {key: value for key, value in _with_base(path).items() if value is not None}
     known = {f.name: f for f in fields(TrainConfig)}
@@ -60,7 +63,7 @@ def read_config(path: Path, after: tuple[Path, ...] = ()) -> TrainConfig:
 
 
 def _init(name: str, above: tuple[Path, ...]) -> str | Run:
-    """What an entry of `init` stands for in the last of the files `above`."""
+    """Returns the meaning of an entry of `init` in the last of the files `above`."""
     if not name.endswith(".yaml"):
         return name
     path = above[-1].parent / from_home(name)
@@ -70,7 +73,11 @@ def _init(name: str, above: tuple[Path, ...]) -> str | Run:
 
 
 def read_words(path: Path) -> dict[str, list[str]]:
-    """Reads phrases for labels, each label itself first; raises ConfigError naming what is wrong."""
+    """Reads phrases for labels, the label itself first.
+
+    Raises:
+        ConfigError: The file cannot be used. The message says why.
+    """
     words = read_mapping(path)
     for label, phrases in words.items():
         good = isinstance(phrases, list) and phrases and all(isinstance(p, str) and p.strip() for p in phrases)
@@ -97,7 +104,7 @@ def _with_base(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
 
 
 def _merged(base: dict[Any, Any], over: dict[Any, Any]) -> dict[Any, Any]:
-    """Both, down to the entries of mappings in mappings; where both have one, that of `over`; null takes it away."""
+    """Merges two mappings, and mappings within them. If both have an entry, that of `over` counts; null removes it."""
     merged = dict(base)
     for key, value in over.items():
         if value is None:
@@ -110,7 +117,7 @@ def _merged(base: dict[Any, Any], over: dict[Any, Any]) -> dict[Any, Any]:
 
 
 def _yaml_note(value: Any) -> str:
-    """Says why a text that looks like a number is none."""
+    """Explains why a text that looks like a number is none."""
     try:
         float(value)
     except (TypeError, ValueError):

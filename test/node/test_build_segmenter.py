@@ -1,4 +1,4 @@
-"""What the node makes of its parameters."""
+"""The segmenter that the node builds from its parameters."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""docs/examples/feature_map.py, beside the node: from images, depth and TF to an answer."""
+"""docs/examples/feature_map.py with the node: from images, depth and TF to an answer."""
 
 import importlib.util
 import sys
@@ -27,7 +27,7 @@ _ASK_AGAIN = 5 * 10**9  # nanoseconds
 
 @pytest.fixture
 def example(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The example, with tf2_ros, or with what stands in for it."""
+    """The example, with tf2_ros or its replacement."""
     if importlib.util.find_spec("tf2_ros") is None:
         monkeypatch.setitem(sys.modules, "tf2_ros", tf2_stand_in)
     spec = importlib.util.spec_from_file_location("feature_map", PATH)
@@ -46,7 +46,7 @@ class Camera:
         self.info = graph.client.create_publisher(CameraInfo, "camera_info", 10)
 
     def place(self, x: float, stamp: int) -> None:
-        """Says where in the map the camera is, one meter above its ground."""
+        """Sets the camera's place in the map, one meter above its ground."""
         where = TransformStamped(child_frame_id="camera_optical")
         where.header.frame_id, where.header.stamp = "map", image(stripes(RED), stamp).header.stamp
         where.transform.translation.x, where.transform.translation.z = x, 1.0
@@ -85,7 +85,7 @@ def found_in(cloud: PointCloud2) -> NDArray[np.float32]:
 
 
 def ask(graph: Graph, fusing: Any, words: str) -> NDArray[np.float32]:
-    """Asks until an answer comes: the node may not see the client yet, and then its first answer is lost."""
+    """Asks until an answer comes. The node may not see the client yet, and then its first answer is lost."""
     clouds: list[PointCloud2] = graph.collect(PointCloud2, "feature_map/found")
     questions = graph.client.create_publisher(String, "feature_map/ask", 10)
     graph.until(lambda: fusing.found.get_subscription_count() and questions.get_subscription_count(), "the example")
@@ -154,7 +154,7 @@ def test_before_anything_was_seen_it_says_so(graph: Graph, fusing: Any, logged: 
 
 
 def test_cells_meet_pixels_of_a_depth_image_of_another_size(example: ModuleType) -> None:
-    """A cell's center, between the image's pixels, is at the same place of the picture in both."""
+    """A cell's center, between the image's pixels, is at the same place in both pictures."""
     v = example.pixels_of_cells(4, 0.25, 0.0, 16, 16)
     assert v.tolist() == [0, 4, 8, 12]
     assert example.pixels_of_cells(4, 0.25, -0.375, 16, 16).tolist() == [2, 6, 10, 14]  # 1.5 and so on, to even ones

@@ -1,4 +1,4 @@
-"""~/teach: a label is taught by pixels of the last image."""
+"""~/teach: pixels of the last image teach a label."""
 
 from array import array
 from collections.abc import Callable
@@ -22,7 +22,7 @@ GRAY = (90, 90, 80)
 
 @pytest.fixture
 def masks(graph: Graph, lseg: Callable[..., None]) -> list[Any]:
-    """A node with red and green that has seen red, green and a gray that it takes for one of them."""
+    """A node with red and green that has seen red, green and a gray, which it takes for one of them."""
     lseg(labels=["red", "green"], cache_max_age=3600.0)
     found = graph.collect(Image, "lseg/mask")
     graph.send(image(stripes(RED, GREEN, GRAY), stamp=1))

@@ -1,4 +1,4 @@
-"""Models of the library transformers, as all of this package uses them; with small random weights."""
+"""Models of the library transformers in all parts of this package, with small random weights."""
 
 import copy
 import os

@@ -44,7 +44,7 @@ def test_text_is_the_librarys(small: tuple[Path, Any]) -> None:
 
 
 def test_capitals_are_read_as_in_training(small: tuple[Path, Any]) -> None:
-    """The tokenizer that the Hub's folders name keeps them, and knows none here."""
+    """The tokenizer that the Hub's folders name keeps capitals, and this vocabulary has none."""
     net = load_model(small[0])
     named = transformers.AutoTokenizer.from_pretrained(small[0])
     assert named("A Cat")["input_ids"] != named("a cat")["input_ids"]

@@ -1,4 +1,4 @@
-"""Teaching a label by pointing: marks become vectors, and vectors compete."""
+"""Teaching a label: marks become vectors, and vectors compete."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -50,7 +50,7 @@ def untaught(segmenter: Segmenter) -> None:
 
 
 def loser(segmenter: Segmenter, seen: ImageEmbedding, u: int, v: int) -> str:
-    """The label that is second at a pixel."""
+    """Returns the label that is second at a pixel."""
     shares = segmenter.probe(seen, u, v, (60, 100))
     return sorted(zip(shares.shares, shares.names, strict=True))[-2][1]
 
@@ -176,7 +176,10 @@ def test_one_taught_label_competes_with_the_contrast(segmenter: Segmenter, seen:
 
 
 def test_rows_by_hand() -> None:
-    """One mark, orthogonal words: the row moves along the mark, by the gap and the margin, less the ridge's part."""
+    """With one mark and orthogonal words, the row moves along the mark.
+
+    It moves by the gap and the margin, less the ridge's part.
+    """
     basis = torch.eye(4)
     words = [torch.eye(4)[:1], torch.eye(4)[1:2]]
     mark = functional.normalize(torch.tensor([[0.0, 0.8, 0.6, 0.0]]), dim=1)

@@ -24,7 +24,7 @@ RGB = np.random.default_rng(0).integers(0, 256, (60, 100, 3), dtype=np.uint8)
 
 
 class Pooled:
-    """A stand-in for a network: one cell for 7 pixels, its mean; and the number of the window as a second channel."""
+    """Replaces a network: one cell for 7 pixels with their mean, and the number of the window as a second channel."""
 
     def __init__(self) -> None:
         self.seen: list[tuple[int, ...]] = []

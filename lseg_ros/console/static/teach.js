@@ -1,4 +1,4 @@
-// Teaching a label by marking pixels of an image that stands still.
+// Teaches a label by marked pixels of a still image.
 
 import { find, make, say } from "./dom.js";
 import { post } from "./connection.js";
@@ -93,7 +93,7 @@ export class Teach {
   }
 }
 
-// A plus for the label and a minus against it, so that they differ by more than a color.
+// Draws a plus for the label and a minus against it, so that they differ in more than the color.
 export function drawMark(context, { toward, point, box }, size) {
   const path = new Path2D();
   const [u, v] = point ?? [box[0] + box[2] / 2, box[1] + box[3] / 2];
@@ -113,7 +113,7 @@ export function drawMark(context, { toward, point, box }, size) {
   context.restore();
 }
 
-// What a label was taught, in the list of labels.
+// Shows what a label was taught, in the list of labels.
 export function taughtRow(taught, forget) {
   const count = (vectors) => vectors?.length ?? 0;
   const button = make("button", { type: "button", textContent: "Forget" });
