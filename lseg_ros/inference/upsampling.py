@@ -59,7 +59,13 @@ class Best:
 
 
 def enlarged_whole(labels: int, output: Size, device: torch.device) -> bool:
-    """Returns whether this many labels are enlarged to `output` at once instead of in strips."""
+    """Returns whether labels are enlarged at once instead of in strips.
+
+    Args:
+        labels: Number of labels.
+        output: Height and width of the result.
+        device: The device that computes.
+    """
     return labels * output[0] * output[1] <= _whole_limit(device)
 
 
@@ -125,7 +131,16 @@ def shares(logits: Tensor, best: Best, sizes: Geometry, output: Size) -> Tensor:
 
 
 def resized(logits: Tensor, sizes: Geometry, output: Size) -> Tensor:
-    """Enlarges [1,N,h,w] to [N,*output] float32, all at once; see `strips`."""
+    """Enlarges logits all at once; see `strips`.
+
+    Args:
+        logits: [1,N,h,w] at decoder resolution.
+        sizes: The sizes of the image.
+        output: Height and width of the result.
+
+    Returns:
+        [N,*output] float32.
+    """
     if enlarged_whole(logits.shape[1], output, logits.device):
         return whole(logits, sizes, output)
     result = torch.empty((logits.shape[1], *output), device=logits.device)
@@ -135,7 +150,18 @@ def resized(logits: Tensor, sizes: Geometry, output: Size) -> Tensor:
 
 
 def at_pixel(values: Tensor, sizes: Geometry, output: Size, u: int, v: int) -> Tensor:
-    """Computes the result of `strips` at column u and row v alone: [1,N,h,w] to [N] float32."""
+    """Computes the result of `strips` at one pixel alone.
+
+    Args:
+        values: [1,N,h,w] at decoder resolution.
+        sizes: The sizes of the image.
+        output: Height and width of the whole result.
+        u: Column of the pixel.
+        v: Row of the pixel.
+
+    Returns:
+        [N] float32.
+    """
     count, height, width = values.shape[1:]
     across, down = strip_matrices((count, height, width), sizes, output, values.device)
     column = next(block for block in across if block.start <= u < block.stop)
@@ -146,7 +172,16 @@ def at_pixel(values: Tensor, sizes: Geometry, output: Size, u: int, v: int) -> T
 
 
 def whole(logits: Tensor, sizes: Geometry, output: Size) -> Tensor:
-    """Enlarges [1,N,h,w] to [N,*output] float32, by the two interpolations that `strips` combines."""
+    """Enlarges logits by the two interpolations that `strips` combines.
+
+    Args:
+        logits: [1,N,h,w] at decoder resolution.
+        sizes: The sizes of the image.
+        output: Height and width of the result.
+
+    Returns:
+        [N,*output] float32.
+    """
     x = upsample(logits.float(), sizes.padded)[:, :, : sizes.resized[0], : sizes.resized[1]]
     if sizes.resized != output:
         x = functional.interpolate(x, size=output, mode="bilinear", align_corners=False)
@@ -186,9 +221,15 @@ def strips(logits: Tensor, sizes: Geometry, output: Size) -> Iterator[tuple[int,
 def strip_matrices(
     shape: tuple[int, int, int], sizes: Geometry, output: Size, device: torch.device
 ) -> tuple[list[Block], list[Block]]:
-    """Returns the matrices of `strips` for logits of [N,h,w], along their width and along their height.
+    """Returns the matrices of `strips`, along the width and along the height.
 
     They are cached for the shapes used last. A CUDA graph needs them as long as it exists, so keep them with it.
+
+    Args:
+        shape: (N, h, w) of the logits.
+        sizes: The sizes of the image.
+        output: Height and width of the result.
+        device: The device of the logits.
     """
     count, height, width = shape
     rows = max(1, min(_ROWS, _STRIP[device.type] // (count * output[1])))

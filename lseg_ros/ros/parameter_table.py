@@ -26,7 +26,10 @@ def _parameter(default: Any, description: str, **rest: Any) -> Any:
 
 @dataclass(frozen=True)
 class NodeParams:
-    """The values of all parameters at one moment. Sizes are (height, width), or None for an empty list."""
+    """The values of all parameters at one moment, each with its description.
+
+    Sizes are (height, width), or None for an empty list.
+    """
 
     autostart: bool = _parameter(
         True,
