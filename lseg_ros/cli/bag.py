@@ -71,7 +71,7 @@ class _Worker:
 def run(options: argparse.Namespace) -> int:
     """Segments this process's share of the frames. The first process joins all shares. Returns the exit status."""
     if find_spec("rosbags") is None:
-        raise ValueError("bags need the library rosbags; run: pip install 'lseg_ros[bag]'")
+        raise ValueError("bags need the library rosbags; run in the folder of lseg_ros: pip install '.[bag]'")
     from lseg_ros.model.weight_files import weights_path
     from lseg_ros.recording.bags import Recording
     from lseg_ros.recording.partial import PartialBag

@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
 
     missing = [name for name in ("jinja2", "matplotlib") if find_spec(name) is None]
     if options.out and missing:
-        raise ValueError(f"--out needs {' and '.join(missing)}; run: pip install 'lseg_ros[train]'")
+        raise ValueError(f"--out needs {' and '.join(missing)}; run in the folder of lseg_ros: pip install '.[train]'")
     config = read_eval_config(options.config)
     data = open_dataset(config.data, options.data, str(options.config))
     if options.out:

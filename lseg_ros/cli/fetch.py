@@ -42,7 +42,9 @@ def run(options: argparse.Namespace) -> int:
     if not places:
         raise ValueError("there is no home folder to put the weights into; set LSEG_WEIGHTS to a folder")
     if find_spec("transformers") is None:
-        raise ValueError("models of the Hub need the library transformers; run: pip install 'lseg_ros[hub]'")
+        raise ValueError(
+            "models of the Hub need the library transformers; run in the folder of lseg_ros: pip install '.[hub]'"
+        )
     folder = places[0].parent
     print(f"{variant.name}: {backbone.repository}, about {megabytes(backbone.size)}, licence {backbone.licence}")
     print(f"into {folder}", flush=True)

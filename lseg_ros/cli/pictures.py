@@ -104,7 +104,7 @@ def _video(path: Path) -> PictureSource:
 
 def _recording(path: Path, topics: Sequence[str], stack: ExitStack) -> PictureSource:
     if find_spec("rosbags") is None:
-        raise ValueError("recordings need the library rosbags; run: pip install 'lseg_ros[bag]'")
+        raise ValueError("recordings need the library rosbags; run in the folder of lseg_ros: pip install '.[bag]'")
     from lseg_ros.images.messages import ImageError
     from lseg_ros.recording.bags import Recording
     from lseg_ros.recording.messages import camera_names, read_image

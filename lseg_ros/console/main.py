@@ -78,7 +78,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ImportError as error:
         if error.name != "aiohttp":
             raise
-        print("lseg_console needs aiohttp: pip install 'lseg_ros[console]', or run `make env`", file=sys.stderr)
+        print(
+            "lseg_console needs aiohttp; in the folder of lseg_ros, run: pip install '.[console]', or `make env`",
+            file=sys.stderr,
+        )
         return 1
     except Exception as error:
         from lseg_ros.ros.client import ClientError

@@ -28,13 +28,17 @@ def from_folder(folder: Path, what: str, model: str, tokenizer: str) -> tuple[An
         CheckpointError: The library is missing or too old, or the folder holds something else.
     """
     if find_spec("transformers") is None:
-        raise CheckpointError(f"{what} needs the library transformers; run: pip install 'lseg_ros[hub]'")
+        raise CheckpointError(
+            f"{what} needs the library transformers; run in the folder of lseg_ros: pip install '.[hub]'"
+        )
     import transformers
 
     try:
         model_class, tokenizer_class = getattr(transformers, model), getattr(transformers, tokenizer)
     except AttributeError as error:
-        raise CheckpointError(f"{what} needs transformers 5.14 or newer; run: pip install 'lseg_ros[hub]'") from error
+        raise CheckpointError(
+            f"{what} needs transformers 5.14 or newer; run in the folder of lseg_ros: pip install '.[hub]'"
+        ) from error
     try:
         found = model_class.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
         reader = tokenizer_class.from_pretrained(folder, local_files_only=True)

@@ -49,7 +49,9 @@ class RunLog:
         try:
             from matplotlib.figure import Figure
         except ImportError:
-            logger.warning("there are no plots, because matplotlib is not installed; run: pip install lseg_ros[train]")
+            logger.warning(
+                "no plots, because matplotlib is not installed; run in the folder of lseg_ros: pip install '.[train]'"
+            )
             return
         lines = read_log(self.path)
         for name, keys, file in (("loss", ["loss"], "loss.png"), ("", ["mean_iou", "pixel_accuracy"], "miou.png")):
@@ -81,6 +83,8 @@ def _open_board(folder: Path, step: int) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        logger.warning("TensorBoard gets no curves, because it is not installed; run: pip install lseg_ros[train]")
+        logger.warning(
+            "no TensorBoard, because it is not installed; run in the folder of lseg_ros: pip install '.[train]'"
+        )
         return None
     return SummaryWriter(str(folder), purge_step=step + 1)

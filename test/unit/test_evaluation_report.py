@@ -275,5 +275,5 @@ def test_a_missing_extra_is_named(
     monkeypatch.setattr(sys, "meta_path", [])
     monkeypatch.setattr(sys, "path", [])
     assert main(arguments(folder, "--out", str(tmp_path / "out"))) == 1
-    expected = "lseg: --out needs jinja2 and matplotlib; run: pip install 'lseg_ros[train]'\n"
+    expected = "lseg: --out needs jinja2 and matplotlib; run in the folder of lseg_ros: pip install '.[train]'\n"
     assert capsys.readouterr().err == expected and not (tmp_path / "out").exists()

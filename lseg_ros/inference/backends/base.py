@@ -105,7 +105,9 @@ def library(name: str, extra: str) -> Any:
                 import_module(top).disable_telemetry_events()
             return module
     except ImportError as error:
-        raise BackendError(f"{top} does not import ({error}); install it: pip install 'lseg_ros[{extra}]'") from error
+        raise BackendError(
+            f"{top} does not import ({error}); in the folder of lseg_ros, run: pip install '.[{extra}]'"
+        ) from error
 
 
 @contextmanager
