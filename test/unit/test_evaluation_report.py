@@ -271,9 +271,7 @@ def test_a_missing_extra_is_named(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("matplotlib", "jinja2"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    monkeypatch.setattr(sys, "meta_path", [])
-    monkeypatch.setattr(sys, "path", [])
+        monkeypatch.setitem(sys.modules, name, None)
     assert main(arguments(folder, "--out", str(tmp_path / "out"))) == 1
     expected = "lseg: --out needs jinja2 and matplotlib; run in the folder of lseg_ros: pip install '.[train]'\n"
     assert capsys.readouterr().err == expected and not (tmp_path / "out").exists()
