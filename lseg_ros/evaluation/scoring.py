@@ -14,7 +14,7 @@ from lseg_ros.inference.labels import LabelSpec
 from lseg_ros.inference.numerics import float32_products
 from lseg_ros.inference.preprocess import Geometry
 from lseg_ros.inference.segmenter import Segmenter
-from lseg_ros.inference.upsampling import Best, best_labels
+from lseg_ros.inference.winners import Best, best_labels
 from lseg_ros.model.net import LSegNet
 
 

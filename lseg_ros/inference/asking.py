@@ -12,7 +12,8 @@ from lseg_ros.inference.labels import LabelError
 from lseg_ros.inference.postprocess import best_prompt
 from lseg_ros.inference.preprocess import Size
 from lseg_ros.inference.protocol import PhraseMatch, PixelShares
-from lseg_ros.inference.upsampling import at_pixel, best_labels, resized, shares
+from lseg_ros.inference.upsampling import at_pixel, resized
+from lseg_ros.inference.winners import best_labels, shares
 from lseg_ros.model.net import LSegNet
 
 

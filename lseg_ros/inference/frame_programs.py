@@ -24,7 +24,8 @@ from lseg_ros.inference.postprocess import confidence_bytes
 from lseg_ros.inference.preprocess import Geometry, Size, empty_input, fill_input
 from lseg_ros.inference.programs import Programs
 from lseg_ros.inference.stage_times import StageClock
-from lseg_ros.inference.upsampling import Best, best_labels, enlarged_whole, strip_matrices
+from lseg_ros.inference.upsampling import enlarged_whole, strip_matrices
+from lseg_ros.inference.winners import Best, best_labels
 from lseg_ros.model.variants import Variant
 
 _NEVER = -1e4  # the logit of an unused place: it wins nowhere and adds nothing to a softmax

@@ -17,7 +17,7 @@ from lseg_ros.inference.postprocess import WinnersOfLogits
 from lseg_ros.inference.preprocess import Geometry, Size
 from lseg_ros.inference.programs import Programs
 from lseg_ros.inference.stage_times import StageClock
-from lseg_ros.inference.upsampling import Best
+from lseg_ros.inference.winners import Best
 from lseg_ros.model.net import LSegNet
 
 logger = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from lseg_ros.inference.competition import Competition
 from lseg_ros.inference.cuda_graphs import to_host
 from lseg_ros.inference.labels import IdRules, LabelSet
 from lseg_ros.inference.preprocess import Geometry, Size
-from lseg_ros.inference.upsampling import Best, best_labels, shares
+from lseg_ros.inference.winners import Best, best_labels, shares
 
 
 def best_prompt(logits: Tensor, counts: Sequence[int]) -> Tensor:

@@ -1,11 +1,10 @@
-"""Enlarges logits to the size of an image, and finds the best label at each of its pixels.
+"""Enlarges logits to the size of an image.
 
 There are two ways. A CPU enlarges a strip at a time, so that labels x pixels are never in memory at once and each strip
 stays in the cache. A GPU is faster if it enlarges all at once, as long as the memory suffices.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -22,9 +21,6 @@ _STRIP = {"cpu": 2**20, "cuda": 2**24}  # numbers in a strip: few enough for a C
 # that size are in memory at once. On an H200, 150 labels at 1280x720 (138 million) took 2.3 ms as a whole and 3.7 ms in
 # strips; at 640x480, 1.0 and 1.4 ms.
 _WHOLE, _PART = 2**28, 16
-
-# Softmax is computed to base 2, because torch computes exp2 in a third of the time of exp.
-_LOG2_E = 1.4426950408889634
 
 
 class Block(NamedTuple):
@@ -43,21 +39,6 @@ class Block(NamedTuple):
     weights: Tensor
 
 
-@dataclass(frozen=True)
-class Best:
-    """The best label at each pixel.
-
-    Attributes:
-        index: [H,W] uint8, or int32 for more than 256 labels. Of equal labels it is the first one.
-        logit: [H,W] float32, the best logit times log2(e).
-        share: [H,W] float32 in (0, 1], its share of the softmax over all labels.
-    """
-
-    index: Tensor
-    logit: Tensor
-    share: Tensor
-
-
 def enlarged_whole(labels: int, output: Size, device: torch.device) -> bool:
     """Returns whether labels are enlarged at once instead of in strips.
 
@@ -74,60 +55,6 @@ def _whole_limit(device: torch.device) -> int:
     if device.type != "cuda":
         return 0
     return min(_WHOLE, torch.cuda.get_device_properties(device).total_memory // (4 * _PART))
-
-
-def best_labels(logits: Tensor, sizes: Geometry, output: Size) -> Best:
-    """Finds the best label at each pixel.
-
-    Args:
-        logits: [1,N,h,w] at decoder resolution. `strips` says how they are enlarged.
-        sizes: The sizes of the image.
-        output: Height and width of the result.
-    """
-    if enlarged_whole(logits.shape[1], output, logits.device):
-        return _best_of_whole(logits, sizes, output)
-    return _best_by_strips(logits, sizes, output)
-
-
-def _best_of_whole(logits: Tensor, sizes: Geometry, output: Size) -> Best:
-    x = whole(logits * _LOG2_E, sizes, output)
-    top, index = x.max(0)
-    share = x.sub_(top).exp2_().sum(0).reciprocal_()  # in place, because nobody else uses x
-    return Best(index.to(torch.uint8 if len(x) <= 256 else torch.int32), top, share)
-
-
-def _best_by_strips(logits: Tensor, sizes: Geometry, output: Size) -> Best:
-    count, device = logits.shape[1], logits.device
-    index = torch.empty(output, dtype=torch.uint8 if count <= 256 else torch.int32, device=device)
-    best = torch.empty(output, device=device)
-    share = torch.empty(output, device=device)
-    from_end = torch.arange(count - 1, -1, -1, device=device)[:, None]
-    powers: Tensor | None = None
-    for start, stop, strip in strips(logits * _LOG2_E, sizes, output):
-        top = torch.amax(strip, 1, keepdim=True, out=best[start:stop, None])
-        below = strip.sub_(top)
-        powers = torch.empty_like(below) if powers is None else powers
-        torch.sum(torch.exp2(below, out=powers[: stop - start]), 1, out=share[start:stop])
-        # Places count from the end, and labels below the top are pushed far down. So the largest place is that of the
-        # first label at the top. Torch's own argmax takes as long as everything else together.
-        place = torch.add(from_end, below, alpha=1e30, out=below).amax(1)
-        index[start:stop] = count - 1 - place
-    return Best(index, best, share.reciprocal_())
-
-
-def shares(logits: Tensor, best: Best, sizes: Geometry, output: Size) -> Tensor:
-    """Computes shares of the softmax for some of the labels.
-
-    Args:
-        logits: [1,N,h,w] of these labels, at decoder resolution.
-        best: The best of all labels.
-        sizes: The sizes of the image.
-        output: Height and width of the result.
-
-    Returns:
-        [N,*output] float32.
-    """
-    return (resized(logits * _LOG2_E, sizes, output) - best.logit).exp2_().mul_(best.share)
 
 
 def resized(logits: Tensor, sizes: Geometry, output: Size) -> Tensor:
@@ -233,13 +160,22 @@ def strip_matrices(
     """
     count, height, width = shape
     rows = max(1, min(_ROWS, _STRIP[device.type] // (count * output[1])))
-    across = _blocks(width, sizes.padded[1], sizes.resized[1], output[1], _COLUMNS, str(device))
-    return across, _blocks(height, sizes.padded[0], sizes.resized[0], output[0], rows, str(device))
+    across = interpolation(width, sizes.padded[1], sizes.resized[1], output[1], _COLUMNS, str(device))
+    return across, interpolation(height, sizes.padded[0], sizes.resized[0], output[0], rows, str(device))
 
 
 @lru_cache(64)
-def _blocks(cells: int, padded: int, resized: int, output: int, rows: int, device: str) -> list[Block]:
-    """Returns the interpolation of one side as blocks of `rows` rows of its matrix."""
+def interpolation(cells: int, padded: int, resized: int, output: int, rows: int, device: str = "cpu") -> list[Block]:
+    """Returns the interpolation of one side as blocks of its matrix. The caller must not change them.
+
+    Args:
+        cells: Cells of the logits along that side.
+        padded: Pixels of the network's input there.
+        resized: How many of these belong to the image.
+        output: Pixels of the result.
+        rows: Rows of a block; the last one may have fewer.
+        device: Where the weights lie.
+    """
     matrix = upsample(torch.eye(cells, dtype=torch.float64)[None, None], (padded, cells))[:, :, :resized]
     if output != resized:
         matrix = functional.interpolate(matrix, size=(output, cells), mode="bilinear", align_corners=False)

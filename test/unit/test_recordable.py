@@ -18,7 +18,7 @@ from lseg_ros.inference.cuda_graphs import Body, Recorder
 from lseg_ros.inference.gpu_frames import GpuFrames
 from lseg_ros.inference.labels import LabelSpec
 from lseg_ros.inference.preprocess import geometry
-from lseg_ros.inference.upsampling import best_labels
+from lseg_ros.inference.winners import best_labels
 from lseg_ros.model.deployed import DeployedEncoderDecoder
 from lseg_ros.model.fused_encoder_decoder import FusedEncoderDecoder
 from lseg_ros.model.net import LSegNet
