@@ -21,6 +21,7 @@ _LOOK_EVERY = 0.05  # seconds between two looks at the graph
 _LOOK_FOR_END = 0.5  # seconds between two checks that the session's thread still runs
 _GONE_AFTER = 1.0  # seconds without a server until a call gives up
 _ASK_AGAIN_AFTER = 5.0  # seconds
+_ENDED = "the connection to ROS is closed"
 
 
 class Session:
@@ -55,6 +56,7 @@ class Session:
             start_parameter_services=False,
         )
         self._closed = False
+        self._closing = threading.Lock()  # no job is passed to an executor that has ended
         self._clients: dict[tuple[type, str], Any] = {}
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self.node)
@@ -80,9 +82,10 @@ class Session:
 
     def close(self) -> None:
         """Ends the thread and removes the node with its subscriptions and clients."""
-        if self._closed:
-            return
-        self._closed = True
+        with self._closing:
+            if self._closed:
+                return
+            self._closed = True
         self._executor.shutdown()
         self._thread.join()
         self.node.destroy_node()
@@ -105,10 +108,13 @@ class Session:
             except BaseException as error:
                 done.set_exception(error)
 
-        self._executor.create_task(task)
+        with self._closing:
+            if self._closed:
+                raise ClientError(_ENDED)
+            self._executor.create_task(task)
         while not wait([done], _LOOK_FOR_END).done:
             if not self._thread.is_alive():
-                raise ClientError("the connection to ROS is closed")
+                raise ClientError(_ENDED)
         return done.result()
 
     def until(self, look: Callable[[], Result], timeout: float) -> Result | None:
