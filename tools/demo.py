@@ -77,11 +77,6 @@ SHOWN = {
     "coffee": {"cup", "mug", "table", "wooden table"},
 }
 MOST_WRONG = 0.05  # largest share of a photo for one label that it does not show
-# Known errors of the model, and the largest share of the photo for each.
-KNOWN_WRONG = {
-    ("cat", "person"): 0.3,  # the background, which is out of focus
-    ("coffee", "wall"): 0.08,  # the far edge of the table
-}
 MOST = 0.98  # largest share of a photo for one label
 
 
@@ -300,7 +295,7 @@ def check(before: Run, after: Run) -> list[str]:
                 problems.append(f"{label!r} covers {share:.0%} of the {photo} photo {run.when} the change")
     for photo, frame in before.photos.items():
         for label, share in shares(ids_of(frame), before.labels).items():
-            if label not in SHOWN[photo] and share > KNOWN_WRONG.get((photo, label), MOST_WRONG):
+            if label not in SHOWN[photo] and share > MOST_WRONG:
                 problems.append(f"{label!r} covers {share:.0%} of the {photo} photo, which does not show it")
     for photo, frame in before.photos.items():
         if np.array_equal(ids_of(frame), ids_of(after.photos[photo])):

@@ -210,7 +210,7 @@ LSEG_MINI = Variant(
     embed_dim=384,
     templates=("{}", "a photo of a {}", "a picture of the {}", "there is a {} in the scene"),
     text_projection=True,
-    weights=("lseg_mini.safetensors", "0822c62b8ca32d7e16a1f7cc60ab84b11b361890ae33e9d0eafb1d90d2fa25ec"),
+    weights=("lseg_mini.safetensors", "06496bf2b26f9b07e97ab7eef3a89d1f90860599d57dd9444c6925ad4437dc57"),
 )
 LSEG_MINI_STREET = replace(
     LSEG_MINI,

@@ -175,7 +175,7 @@ def test_info_says_what_a_folder_holds(folder: Path, capsys: pytest.CaptureFixtu
 
 def test_without_the_library(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(CheckpointError, match=r"lseg_ros\[hub\]"):
+    with pytest.raises(CheckpointError, match=r"pip install '\.\[hub\]'"):
         hub.load_from_hub(folder, None)
 
 
