@@ -44,7 +44,7 @@ def test_a_table_is_printed_on_any_terminal(tiny: Path, tmp_path: Path, encoding
         tiny,
     ]
     path = os.pathsep.join(
-        (*map(str, (Path(__file__).parents[2], Path(__file__).parents[1])), os.environ["PYTHONPATH"])
+        (*map(str, (Path(__file__).parents[2], Path(__file__).parents[1])), os.environ.get("PYTHONPATH", ""))
     )
     environment = os.environ | {"PYTHONIOENCODING": encoding, "PYTHONPATH": path}
     done = subprocess.run(command, env=environment, capture_output=True)
