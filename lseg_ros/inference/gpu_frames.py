@@ -42,6 +42,7 @@ class GpuFrames:
         """
         self._net, self._encode, self._recorder, self._tf32, self._capture = net, encode, recorder, tf32, capture
         self._images: Programs[ImageProgram] = Programs(_IMAGES)
+        self._further: tuple[Geometry, ImageProgram] | None = None  # the last size for which there was no room
         self._said: set[str] = set()
 
     def embed(self, rgb: NDArray[np.uint8], sizes: Geometry) -> tuple[Tensor, StageClock]:
@@ -57,7 +58,9 @@ class GpuFrames:
         program = self._image_program(sizes)
         if program is None:
             self._say_once(f"images of more than {_IMAGES} sizes come in turn; the further ones run step by step")
-            program = self._new_image_program(sizes, _Steps(self._recorder.device))
+            if self._further is None or self._further[0] != sizes:
+                self._further = sizes, self._new_image_program(sizes, _Steps(self._recorder.device))
+            program = self._further[1]
         clock = StageClock(self._recorder.device)
         with float32_products(self._recorder.device, tf32=self._tf32):
             return program(rgb, clock), clock
@@ -102,6 +105,7 @@ class GpuFrames:
         if self._recorder.device.type == "cuda":
             torch.cuda.synchronize(self._recorder.device)  # a graph must not be freed while it runs
         self._images.clear()
+        self._further = None
         self._recorder.forget()
 
     def _image_program(self, sizes: Geometry) -> ImageProgram | None:

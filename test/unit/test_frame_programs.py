@@ -193,6 +193,11 @@ def test_a_bounded_number_of_sizes_is_kept(monkeypatch: pytest.MonkeyPatch, capl
             agree(plain, by_programs, rgb)
     assert len(recorder.recorded) == 6, "two sizes, three programs each"
     assert caplog.text.count("images of more than 2 sizes come in turn") == 1
+    frames = by_programs._frames
+    assert frames is not None and frames._further is not None
+    further = frames._further
+    by_programs.embed(RGB[:, :50])
+    assert frames._further is further, "a further size is prepared once while its images come"
 
 
 def test_programs_in_use_are_not_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
