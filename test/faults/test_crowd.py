@@ -11,6 +11,7 @@ from lseg_ros.msg import Label
 from lseg_ros.srv import GetLabels, SetLabels
 from processes import Start, stop
 from rcl_interfaces.srv import GetParameters
+from rclpy.qos import QoSProfile
 
 WORDS = ["sky", "tree", "wall", "floor", "road", "grass", "person", "cat", "car", "cup", "table", "door", "window"]
 BAD = [
@@ -33,7 +34,10 @@ def test_every_client_of_a_crowd_is_answered(
 ) -> None:
     count, turns = (200, 3) if full else (40, 1)
     node = start_node()
-    clients: list[Any] = [graph.client.create_client(SetLabels, "set_labels") for _ in range(count)]
+    # With Fast DDS a client's queue gets the answers to all clients, and drops those that it cannot hold. All clients
+    # are in one slow process here.
+    queue = QoSProfile(depth=1000)
+    clients: list[Any] = [graph.client.create_client(SetLabels, "set_labels", qos_profile=queue) for _ in range(count)]
     graph.until(lambda: all(client.service_is_ready() for client in clients), "the service")
     graph.ask(GetLabels, "get_labels", GetLabels.Request())  # by a later client, so the node sees all of them now
     onlooker.wait_for_node()

@@ -13,6 +13,7 @@ from rclpy.context import Context
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 
+from lseg_ros.ros import qos
 from lseg_ros.ros.client.errors import ClientError, NoAnswer, NotFound
 from lseg_ros.ros.startup import StartError, initialise
 
@@ -187,5 +188,6 @@ class Session:
     def _client(self, kind: type, name: str) -> Any:
         # Clients are kept, because a server has to discover a new one first.
         if (kind, name) not in self._clients:
-            self._clients[kind, name] = self.node.create_client(kind, name)
+            # The queue of a client gets the answers to other clients, too, and drops what it cannot hold.
+            self._clients[kind, name] = self.node.create_client(kind, name, qos_profile=qos.SERVICE)
         return self._clients[kind, name]
