@@ -22,6 +22,7 @@ from lseg_ros.model.deeplab import DeepLabDecoder
 from lseg_ros.model.net import LSegNet
 from lseg_ros.model.reader import read_weights
 from lseg_ros.model.weights import load_model, save_model
+from lseg_ros.training.closed_form import ridge
 from lseg_ros.training.initialise import initialise
 
 NETWORK = "weights/mnv2_100_deeplab_coco_voc.safetensors"
@@ -55,7 +56,6 @@ UNCLEAR = ["truck", "plant", "seat", "stool", "bench", "ottoman", "desk", "anima
 UNCLEAR += ["computer", "laptop", "screen"]
 
 BACKGROUND = 40.0  # weight of all labels of class 0 together, where any other label has 1
-RIDGE = 0.01
 SCALE = 2.0  # size of what is added, relative to the features of the first encoder; 1 to 4 were tried
 
 
@@ -66,27 +66,15 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help=f"folder that holds {NETWORK} and {PHOTOS}")
     parser.add_argument("--out", type=Path, required=True, help="the file to write")
     options = parser.parse_args()
-    net = mean_of([load_model(path) for path in options.weights])
-    licence = net.licence
-    initialise(net, [], None, options.data, NETWORK)
+    net = load_model(options.weights[0])
+    initialise(net, [str(path.resolve()) for path in options.weights], None, options.data, NETWORK)
     with torch.no_grad():
         added = fit(net, read_weights(options.data / NETWORK)[0])
         scale = SCALE * relative_size(net, added, sorted((options.data / PHOTOS).glob("*5.jpg"))[:10])
         decoder = cast(Any, net.decoder)
         decoder.half_reduce.weight.copy_(scale * added[:, :-1, None, None])
         decoder.reduce.bias.add_(scale * added[:, -1])
-    save_model(net, options.out, licence, torch.float16)
-
-
-def mean_of(nets: list[LSegNet]) -> LSegNet:
-    """Returns the first network with the mean of all weights."""
-    states = [net.state_dict() for net in nets]
-    mean = {
-        name: torch.stack([state[name] for state in states]).mean(0) if value.is_floating_point() else value
-        for name, value in states[0].items()
-    }
-    nets[0].load_state_dict(mean)
-    return nets[0]
+    save_model(net, options.out, net.licence, torch.float16)
 
 
 def fit(net: LSegNet, state: dict[str, Tensor]) -> Tensor:
@@ -104,13 +92,11 @@ def fit(net: LSegNet, state: dict[str, Tensor]) -> Tensor:
     words = yaml.safe_load(WORDS.read_text(encoding="utf-8"))
     labels = [label for label in words if label not in known and label not in UNCLEAR] + list(known)
     places = torch.tensor([known.get(label, 0) for label in labels])
-    weights = torch.where(places == 0, BACKGROUND / (places == 0).sum(), 1.0).double()[:, None]
+    weights = torch.where(places == 0, BACKGROUND / (places == 0).sum(), 1.0).double()
     wanted = classifier.double()[places]
-    wanted = wanted - (weights * wanted).sum(0) / weights.sum()  # a softmax does not see what all labels have
+    wanted = wanted - weights @ wanted / weights.sum()  # a softmax does not see what all labels have
     rows = net.encode_text(labels).double() @ net.decoder.head.weight[:, :, 0, 0].double()
-    gram = rows.T @ (weights * rows)
-    gram += RIDGE * gram.trace() / len(gram) * torch.eye(len(gram), dtype=gram.dtype)
-    return torch.linalg.solve(gram, rows.T @ (weights * wanted)).float()
+    return ridge(rows, wanted, weights).float()
 
 
 def relative_size(net: LSegNet, added: Tensor, photos: list[Path]) -> float:

@@ -64,10 +64,7 @@ def fit_head(decoder: DeepLabDecoder, classifier: Tensor, texts: list[Tensor]) -
     scores = (classifier - classifier.mean(0)).double()
     rows = torch.cat(texts).double()
     of = torch.arange(len(texts)).repeat_interleave(torch.tensor([len(text) for text in texts]))
-    weighted = rows.T * torch.cat([_shares(len(text)) for text in texts])
-    gram = weighted @ rows
-    gram += _RIDGE * gram.trace() / len(gram) * torch.eye(len(gram), dtype=gram.dtype)
-    embedding = torch.linalg.solve(gram, weighted @ scores[of])  # [D,width + 1]
+    embedding = ridge(rows, scores[of], torch.cat([_shares(len(text)) for text in texts]))  # [D,width + 1]
     left, values, right = torch.linalg.svd(embedding[:, :-1], full_matrices=False)
     kept = min(decoder.reduce.out_channels, len(values))
     # Only directions of embeddings count, so their scale is free. This one suits the learning rates of both parts.
@@ -80,6 +77,23 @@ def fit_head(decoder: DeepLabDecoder, classifier: Tensor, texts: list[Tensor]) -
     assert decoder.reduce.bias is not None and decoder.head.bias is not None
     decoder.reduce.bias.zero_()
     decoder.head.bias.copy_(embedding[:, -1] * scale)
+
+
+def ridge(rows: Tensor, wanted: Tensor, weights: Tensor) -> Tensor:
+    """Solves a weighted ridge regression.
+
+    Args:
+        rows: [n,F] float64.
+        wanted: [n,C] float64, what the products with the rows should be.
+        weights: [n] float64, how much each row counts.
+
+    Returns:
+        [F,C] float64.
+    """
+    weighted = rows.T * weights
+    gram = weighted @ rows
+    gram += _RIDGE * gram.trace() / len(gram) * torch.eye(len(gram), dtype=gram.dtype)
+    return torch.linalg.solve(gram, weighted @ wanted)
 
 
 def _shares(count: int) -> Tensor:
