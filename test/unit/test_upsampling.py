@@ -123,7 +123,7 @@ def test_tiles_compare_few_labels(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def counted(cells: Tensor, windows: Tensor) -> Tensor:
         found = may_win(cells, windows)
-        compared.extend(found.sum(0).tolist())
+        compared.extend(found.sum(1).tolist())
         return found
 
     monkeypatch.setattr(winners, "_may_win", counted)
@@ -132,6 +132,31 @@ def test_tiles_compare_few_labels(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(winners, "_FEW", 1000)
     for one, other in zip(vars(pruned).values(), vars(best_labels(logits, sizes, (120, 160))).values(), strict=True):
         assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_an_edge_between_two_labels_leaves_two_to_compare(
+    monkeypatch: pytest.MonkeyPatch, layout: torch.memory_format
+) -> None:
+    """Both are far above all others. Where they meet, the others are as far below the better one as elsewhere."""
+    logits, sizes = case((120, 160), 160, 120)
+    logits = (logits / 100).contiguous(memory_format=layout)
+    logits[:, 7, :, :20] += 10
+    logits[:, 8] += 5
+    compared: list[int] = []
+    may_win = winners._may_win
+
+    def counted(cells: Tensor, windows: Tensor) -> Tensor:
+        found = may_win(cells, windows)
+        compared.extend(found.sum(1).tolist())
+        return found
+
+    monkeypatch.setattr(winners, "_may_win", counted)
+    best = best_labels(logits, sizes, (120, 160))
+    assert set(compared) == {1, 2}
+    expected = plain(logits.double(), sizes, (120, 160))
+    assert (best.index == expected.argmax(0)).float().mean() > 0.999
+    torch.testing.assert_close(best.share, expected.softmax(0).amax(0).float(), rtol=0, atol=1e-5)
 
 
 def test_of_equal_labels_in_tiles_the_first_wins() -> None:
