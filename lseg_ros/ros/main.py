@@ -15,6 +15,7 @@ from rclpy.signals import (
     install_signal_handlers,
     uninstall_signal_handlers,
 )
+from rclpy.task import Future
 
 from lseg_ros.inference.protocol import SegmenterLike
 from lseg_ros.ros.logs import loggable
@@ -23,6 +24,7 @@ from lseg_ros.ros.parameter_files import files_for_others
 from lseg_ros.ros.parameter_table import DEFAULT_MODEL, TABLE, NodeParams
 from lseg_ros.ros.parameters import read
 from lseg_ros.ros.remaps import remaps_without_effect
+from lseg_ros.ros.standstill import StandstillWatch
 from lseg_ros.ros.startup import initialise
 from lseg_ros.ros.usage import parse_no_arguments
 
@@ -84,6 +86,18 @@ def _build_only(node: LsegNode) -> int:
     return 0
 
 
+def _spin(node: LsegNode) -> float | None:
+    """Runs the node. Returns for how many seconds the process stood still, or None after a signal.
+
+    Fast DDS does not survive a standstill: even subscriptions made afterwards get nothing from some of the others,
+    and some of the others do not see the node's topics any more. A new participant is seen by all.
+    """
+    stood_still: Future = Future()
+    with StandstillWatch(stood_still.set_result):
+        rclpy.spin_until_future_complete(node, stood_still)
+    return stood_still.result() if stood_still.done() else None
+
+
 def main(args: list[str] | None = None) -> int:
     """Runs the node until SIGINT or SIGTERM. Returns the exit status."""
     parse_no_arguments(
@@ -118,7 +132,20 @@ def main(args: list[str] | None = None) -> int:
             for sentence in remaps_without_effect(sys.argv if args is None else args, node, node.pipeline.input_topics):
                 node.get_logger().warning(sentence)
         install_signal_handlers()
-        rclpy.spin(node)
+        while (seconds := _spin(node)) is not None:
+            node.get_logger().warning(
+                f"the process stood still for {seconds:.0f} s, and others may have given it up: joining the network "
+                "again as a new participant; labels and parameters stay"
+            )
+            uninstall_signal_handlers()
+            kept, old, node = node.keep(), node, None
+            old.close()
+            rclpy.shutdown()
+            initialise(args, signal_handler_options=SignalHandlerOptions.NO)
+            node = LsegNode(build_segmenter, parameter_overrides=kept.parameters)
+            if not node.resume(kept):
+                return 1
+            install_signal_handlers()
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     except (ValueError, FileNotFoundError) as error:

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable
 from concurrent.futures import TimeoutError as FutureTimeoutError  # before Python 3.11 not the built-in one
-from typing import Any
+from typing import Any, NamedTuple
 
 from diagnostic_msgs.msg import DiagnosticArray, KeyValue
 from rcl_interfaces.msg import SetParametersResult
@@ -23,13 +23,29 @@ from lseg_ros.ros.logs import forward_logs
 from lseg_ros.ros.managed import ConfigureWatch
 from lseg_ros.ros.neighbors import Neighbors
 from lseg_ros.ros.parameter_table import NodeParams
-from lseg_ros.ros.parameters import declare, problems_of_change, read, with_decimals
+from lseg_ros.ros.parameters import changed_parameters, declare, problems_of_change, read, with_decimals
 from lseg_ros.ros.pipeline import Pipeline
 from lseg_ros.ros.services import Services
 
 _CHANGE_TIMEOUT = 60.0  # most seconds to wait until a parameter change is in force
 _POLL_PERIOD = 0.1  # seconds; polling is needed because Humble has no event for a new subscriber
 _DIAGNOSTICS_PERIOD = 1.0
+
+
+class Kept(NamedTuple):
+    """What stays of a node that another one continues.
+
+    Attributes:
+        parameters: The parameters that were changed since the start.
+        memory: The labels, once the node is closed.
+        state: The lifecycle state.
+        enabled: Whether segmentation is switched on.
+    """
+
+    parameters: list[Parameter]
+    memory: LabelMemory
+    state: str
+    enabled: bool
 
 
 class LsegNode(LifecycleNode):
@@ -78,6 +94,20 @@ class LsegNode(LifecycleNode):
             return True
         steps = (self.trigger_configure, self.trigger_activate)
         return all(step() == TransitionCallbackReturn.SUCCESS for step in steps)
+
+    def keep(self) -> Kept:
+        """Returns what a new node needs to continue. Close this one before `resume` of the new one."""
+        return Kept(changed_parameters(self), self._memory, self._state, self._enabled)
+
+    def resume(self, kept: Kept) -> bool:
+        """Continues another node, instead of `start`. False if that failed; `failure` has the reason.
+
+        Args:
+            kept: From the other node. Its parameters were given to this one at the start.
+        """
+        self._memory, self._enabled = kept.memory, kept.enabled
+        steps = {"inactive": (self.trigger_configure,), "active": (self.trigger_configure, self.trigger_activate)}
+        return all(step() == TransitionCallbackReturn.SUCCESS for step in steps.get(kept.state, ()))
 
     def close(self) -> None:
         """Ends all work after the current frame, and destroys the node."""

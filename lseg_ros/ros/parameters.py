@@ -7,7 +7,14 @@ from typing import Any
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from lseg_ros.ros.given_parameters import Entry, ParameterError, declare_given, fitted, unknown_parameters
+from lseg_ros.ros.given_parameters import (
+    Entry,
+    ParameterError,
+    declare_given,
+    fitted,
+    given_parameters,
+    unknown_parameters,
+)
 from lseg_ros.ros.parameter_table import ENTRIES, LARGEST_SIDE, MASK_ENCODINGS, SIZES, TABLE, NodeParams
 
 
@@ -117,6 +124,17 @@ def _contradictions(values: Mapping[str, Any]) -> list[str]:
     if len(cameras) > 1 and values["camera_info_topic"].startswith("/"):
         wrong.append("parameter 'camera_info_topic' is one topic for several cameras; give a relative name")
     return wrong
+
+
+def changed_parameters(node: Node) -> list[Parameter]:
+    """Returns the parameters whose values are not those of the start.
+
+    Args:
+        node: A node that has declared all parameters.
+    """
+    given = given_parameters(node)
+    first = {entry.name: given[entry.name].value if entry.name in given else entry.default for entry in TABLE}
+    return [parameter for name in first if (parameter := node.get_parameter(name)).value != first[name]]
 
 
 def _values(node: Node) -> dict[str, Any]:
