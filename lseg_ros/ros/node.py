@@ -106,7 +106,11 @@ class LsegNode(LifecycleNode):
             kept: From the other node. Its parameters were given to this one at the start.
         """
         self._memory, self._enabled = kept.memory, kept.enabled
-        steps = {"inactive": (self.trigger_configure,), "active": (self.trigger_configure, self.trigger_activate)}
+        steps = {
+            "inactive": (self.trigger_configure,),
+            "active": (self.trigger_configure, self.trigger_activate),
+            "shut down": (self.trigger_shutdown,),
+        }
         return all(step() == TransitionCallbackReturn.SUCCESS for step in steps.get(kept.state, ()))
 
     def close(self) -> None:

@@ -40,12 +40,14 @@ def test_labels_parameters_and_switch_stay(graph: Graph, lseg: Callable[..., Non
         node.close()
 
 
-@pytest.mark.parametrize("state", ["unconfigured", "inactive"])
+@pytest.mark.parametrize("state", ["unconfigured", "inactive", "shut down"])
 def test_the_state_stays(graph: Graph, lseg: Callable[..., None], state: str) -> None:
     lseg(autostart=False)
     assert graph.node is not None
     if state == "inactive":
         graph.node.trigger_configure()
+    elif state == "shut down":
+        graph.node.trigger_shutdown()
     node = resumed(graph)
     try:
         assert node.state == state
