@@ -138,8 +138,8 @@ def main(args: list[str] | None = None) -> int:
                 "again as a new participant; labels and parameters stay"
             )
             uninstall_signal_handlers()
-            kept, old, node = node.keep(), node, None
-            old.close()
+            kept = node.keep()
+            node.close()
             rclpy.shutdown()
             initialise(args, signal_handler_options=SignalHandlerOptions.NO)
             node = LsegNode(build_segmenter, parameter_overrides=kept.parameters)
