@@ -1,4 +1,4 @@
-"""Times many labels on a CPU: whole frames with few and with many, and two ways to find the best label at each pixel."""
+"""Times many labels on a CPU: whole frames, and two ways to find the best label at each pixel."""
 
 import argparse
 import copy

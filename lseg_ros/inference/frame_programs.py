@@ -93,11 +93,7 @@ class ImageProgram:
         self._holds = ref(coordinates)
         clock.mark("encode")
         if not self._seen:
-            if not bool(torch.isfinite(coordinates).all()):
-                raise BackendError(
-                    "numbers in this network are too large for its precision (float16 ends at 65504); "
-                    "set precision to tf32, bfloat16 or float32"
-                )
+            check_range(coordinates)
             self._seen = True
         return coordinates
 
@@ -113,6 +109,19 @@ class ImageProgram:
 
     def _embed(self) -> None:
         self.coordinates.copy_(self._encode(self._images))
+
+
+def check_range(coordinates: Tensor) -> None:
+    """Checks that the numbers of an image are in the range of the network's precision.
+
+    Raises:
+        BackendError: They are not.
+    """
+    if not bool(torch.isfinite(coordinates).all()):
+        raise BackendError(
+            "numbers in this network are too large for its precision (float16 ends at 65504); "
+            "set precision to tf32, bfloat16 or float32"
+        )
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lseg_ros.inference.competition import Competition
-from lseg_ros.inference.cuda_graphs import Body, Recorder
-from lseg_ros.inference.frame_programs import ImageProgram, Places, Scored, ScoreProgram
+from lseg_ros.inference.cuda_graphs import Recorder
+from lseg_ros.inference.frame_programs import ImageProgram, Places, Scored, ScoreProgram, check_range
 from lseg_ros.inference.numerics import float32_products
 from lseg_ros.inference.postprocess import WinnersOfLogits
-from lseg_ros.inference.preprocess import Geometry, Size
-from lseg_ros.inference.programs import Programs
+from lseg_ros.inference.preprocess import Geometry, Size, to_input
+from lseg_ros.inference.programs import Programs, Uses
 from lseg_ros.inference.stage_times import StageClock
 from lseg_ros.inference.winners import Best
 from lseg_ros.model.net import LSegNet
@@ -23,6 +23,7 @@ from lseg_ros.model.net import LSegNet
 logger = logging.getLogger(__name__)
 
 _IMAGES = 4  # most image sizes whose programs are kept
+_OFTEN = 3  # images of a size from which on it has a program; making one takes as long as many images without
 
 
 class GpuFrames:
@@ -31,7 +32,7 @@ class GpuFrames:
     def __init__(
         self, net: LSegNet, encode: Callable[[Tensor], Tensor], recorder: Recorder, *, tf32: bool, capture: bool
     ) -> None:
-        """Prepares the programs. They are built at the first image of a size.
+        """Prepares the programs. One is built as soon as a few images of a size have come.
 
         Args:
             net: The network. Its variant gives the normalization, its head block changes logits.
@@ -42,7 +43,8 @@ class GpuFrames:
         """
         self._net, self._encode, self._recorder, self._tf32, self._capture = net, encode, recorder, tf32, capture
         self._images: Programs[ImageProgram] = Programs(_IMAGES)
-        self._further: tuple[Geometry, ImageProgram] | None = None  # the last size for which there was no room
+        self._uses = Uses(_OFTEN)
+        self._finite = False  # whether numbers were in range, in an image that was encoded step by step
         self._said: set[str] = set()
 
     def embed(self, rgb: NDArray[np.uint8], sizes: Geometry) -> tuple[Tensor, StageClock]:
@@ -55,15 +57,22 @@ class GpuFrames:
         Returns:
             [1,R,h,w] float32, and a clock with the time of each stage.
         """
-        program = self._image_program(sizes)
-        if program is None:
-            self._say_once(f"images of more than {_IMAGES} sizes come in turn; the further ones run step by step")
-            if self._further is None or self._further[0] != sizes:
-                self._further = sizes, self._new_image_program(sizes, _Steps(self._recorder.device))
-            program = self._further[1]
+        wanted = self._uses.often(sizes) or self._images.find(sizes) is not None
+        program = self._image_program(sizes) if wanted else None
         clock = StageClock(self._recorder.device)
         with float32_products(self._recorder.device, tf32=self._tf32):
-            return program(rgb, clock), clock
+            return (self._by_steps(rgb, sizes, clock) if program is None else program(rgb, clock)), clock
+
+    def _by_steps(self, rgb: NDArray[np.uint8], sizes: Geometry, clock: StageClock) -> Tensor:
+        """Encodes an image without a program, as `ImageProgram` does."""
+        images = to_input(rgb, sizes, self._net.variant, self._recorder.device)
+        clock.mark("preprocess")
+        coordinates = self._encode(images).clone()
+        clock.mark("encode")
+        if not self._finite:
+            check_range(coordinates)
+            self._finite = True
+        return coordinates
 
     def score(self, coordinates: Tensor, sizes: Geometry, competition: Competition, output: Size) -> Scored | None:
         """Scores an image.
@@ -82,7 +91,7 @@ class GpuFrames:
         if not places.possible:
             self._say_once(f"{sum(competition.counts)} prompts are too many for a CUDA graph; they run step by step")
             return None
-        image = self._image_program(sizes)
+        image = self._images.find(sizes)
         if image is None:
             return None
         ids = competition.ids.dtype
@@ -105,37 +114,27 @@ class GpuFrames:
         if self._recorder.device.type == "cuda":
             torch.cuda.synchronize(self._recorder.device)  # a graph must not be freed while it runs
         self._images.clear()
-        self._further = None
         self._recorder.forget()
 
     def _image_program(self, sizes: Geometry) -> ImageProgram | None:
         """Returns the program for a size, or None if there is no room for another one."""
 
         def make() -> ImageProgram:
-            return self._new_image_program(sizes, self._recorder)
+            with float32_products(self._recorder.device, tf32=self._tf32, search=True):
+                return ImageProgram(sizes, self._net.variant, self._encode, self._recorder, self._capture)
 
         program = self._images.get(sizes, make)
         if program is not None and self._capture and not program.captured and self._recorder.worth_another_try():
             self._images.drop(sizes)
             program = self._images.get(sizes, make)
+        if program is None:
+            self._say_once(f"images of more than {_IMAGES} sizes come in turn; the further ones run step by step")
         return program
-
-    def _new_image_program(self, sizes: Geometry, recorder: Recorder) -> ImageProgram:
-        with float32_products(self._recorder.device, tf32=self._tf32, search=recorder is self._recorder):
-            return ImageProgram(sizes, self._net.variant, self._encode, recorder, self._capture)
 
     def _say_once(self, sentence: str) -> None:
         if sentence not in self._said:
             self._said.add(sentence)
             logger.warning("%s", sentence)
-
-
-class _Steps(Recorder):
-    """A recorder that records nothing."""
-
-    def record(self, body: Body, what: str) -> tuple[Body, bool]:
-        """Returns the function unchanged."""
-        return body, False
 
 
 class WinnersOfProgram:

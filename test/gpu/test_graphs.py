@@ -29,6 +29,12 @@ LABELS = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def programs_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first image of a size has a program."""
+    monkeypatch.setattr("lseg_ros.inference.gpu_frames._OFTEN", 1)
+
+
 class Counted(Recorder):
     """Notes which functions were recorded, and whether that worked."""
 
@@ -297,3 +303,13 @@ def test_multiscale_runs_on_the_card(cuda: torch.device) -> None:
         segmenter.set_labels(["road", "grass", "sky"])
     masks = [segmenter.segment_multiscale(RGB).mask for segmenter in (plain, fast)]
     assert np.mean(masks[0] == masks[1]) > 0.995
+
+
+def test_a_size_is_recorded_at_its_third_image(cuda: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lseg_ros.inference.gpu_frames._OFTEN", 3)
+    plain, fast, recorder = pair(tiny_net(), cuda)
+    for segmenter in (plain, fast):
+        segmenter.set_labels(["road", "grass", "sky"])
+    for count in (0, 0, 3, 3):
+        agree(plain, fast, RGB)
+        assert len(recorder.recorded) == count

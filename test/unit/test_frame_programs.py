@@ -18,7 +18,7 @@ from lseg_ros.inference.cuda_graphs import Body, Recorder
 from lseg_ros.inference.frame_programs import padded
 from lseg_ros.inference.gpu_frames import GpuFrames
 from lseg_ros.inference.labels import IdRules, LabelSpec
-from lseg_ros.inference.programs import Programs
+from lseg_ros.inference.programs import Programs, Uses
 from lseg_ros.model.net import LSegNet
 from lseg_ros.model.variants import HeadBlock
 
@@ -34,6 +34,12 @@ LABELS: list[LabelSpec] = [
     LabelSpec("grass", prompts=("grass", "lawn")),
     LabelSpec("x", background=True),
 ]
+
+
+@pytest.fixture(autouse=True)
+def programs_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first image of a size has a program."""
+    monkeypatch.setattr(gpu_frames, "_OFTEN", 1)
 
 
 def vit() -> LSegNet:
@@ -193,11 +199,56 @@ def test_a_bounded_number_of_sizes_is_kept(monkeypatch: pytest.MonkeyPatch, capl
             agree(plain, by_programs, rgb)
     assert len(recorder.recorded) == 6, "two sizes, three programs each"
     assert caplog.text.count("images of more than 2 sizes come in turn") == 1
-    frames = by_programs._frames
-    assert frames is not None and frames._further is not None
-    further = frames._further
-    by_programs.embed(RGB[:, :50])
-    assert frames._further is further, "a further size is prepared once while its images come"
+
+
+@pytest.mark.parametrize("sizes", ["one after the other", "in turn"])
+def test_a_size_has_a_program_from_its_third_image_on(monkeypatch: pytest.MonkeyPatch, *, sizes: str) -> None:
+    monkeypatch.setattr(gpu_frames, "_OFTEN", 3)
+    recorder = Counted()
+    plain, by_programs = pair(tiny_net(), recorder)
+    for segmenter in (plain, by_programs):
+        segmenter.set_labels(["road", "grass"])
+    images = [RGB, RGB, WIDE, WIDE] if sizes == "one after the other" else [RGB, WIDE, RGB, WIDE]
+    for rgb in (*images, RGB[:40], RGB[:, :50]):
+        agree(plain, by_programs, rgb)
+    assert recorder.recorded == []
+    agree(plain, by_programs, WIDE)
+    assert [what.split()[0] for what in recorder.recorded] == ["preprocessing", "encoder", "scoring"]
+    by_programs._frames._uses = Uses(3)  # type: ignore[union-attr]  # as after a pause
+    monkeypatch.setattr(GpuFrames, "_by_steps", None)  # not called
+    agree(plain, by_programs, WIDE)
+    assert len(recorder.recorded) == 3
+
+
+def test_further_sizes_in_turn_are_encoded_once_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu_frames, "_IMAGES", 1)
+    encoded: list[int] = []
+    _, by_programs = pair(tiny_net())
+    encode = by_programs._backend
+    by_programs._frames = GpuFrames(
+        by_programs._net,
+        lambda x: (encoded.append(1), encode(x))[1],  # type: ignore[func-returns-value]
+        Recorder(CPU),
+        tf32=False,
+        capture=True,
+    )
+    by_programs.embed(RGB)
+    encoded.clear()
+    for _ in range(3):
+        for rgb in (RGB, WIDE, RGB[:40]):
+            by_programs.embed(rgb)
+    assert len(encoded) == 9
+
+
+def test_uses_are_counted_while_they_follow_each_other() -> None:
+    now = [0.0]
+    uses = Uses(3, lambda: now[0])
+    assert [uses.often(key) for key in "abababb"] == [False, False, False, False, True, True, True]
+    now[0] += programs._IN_USE
+    assert [uses.often("a") for _ in range(3)] == [False, False, True], "after a pause they start anew"
+    for key in range(programs._COUNTED):
+        uses.often(key)
+    assert not uses.often("a") and len(uses._counts) == programs._COUNTED
 
 
 def test_programs_in_use_are_not_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,7 +264,9 @@ def test_programs_in_use_are_not_replaced(monkeypatch: pytest.MonkeyPatch) -> No
     assert kept.get("a", lambda: "new") == "new"
 
 
-def test_numbers_that_get_too_large_are_named() -> None:
+@pytest.mark.parametrize("often", [1, 9])
+def test_numbers_that_get_too_large_are_named(monkeypatch: pytest.MonkeyPatch, *, often: int) -> None:
+    monkeypatch.setattr(gpu_frames, "_OFTEN", often)
     _, by_programs = pair(tiny_net())
     encode = by_programs._backend
     frames = GpuFrames(by_programs._net, lambda x: encode(x) * torch.inf, Recorder(CPU), tf32=False, capture=True)

@@ -44,6 +44,12 @@ FORBIDDEN = (
 CALLS = ("item", "tolist", "cpu", "numpy", "tensor", "as_tensor", "from_numpy", "__bool__", "__float__", "__int__")
 
 
+@pytest.fixture(autouse=True)
+def programs_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first image of a size has a program."""
+    monkeypatch.setattr("lseg_ros.inference.gpu_frames._OFTEN", 1)
+
+
 class ForbidsCalls(TorchFunctionMode):
     """Raises if Python reads numbers of a tensor or makes a tensor of Python's numbers."""
 
