@@ -11,8 +11,9 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from threading import Lock
+from threading import RLock
 from typing import Any
+from weakref import finalize
 
 import numpy as np
 import torch
@@ -24,7 +25,11 @@ logger = logging.getLogger(__name__)
 _AGAIN = 10.0  # seconds until recording is tried again after too little memory
 _ALMOST_NOTHING = 2**28  # bytes; with less free memory, an unclear error counts as too little memory
 _WARM_UP = 3  # runs before recording, in which libraries choose their algorithms and allocate their memory
-_recording = Lock()  # a process records one graph at a time
+# A process records one graph at a time. Meanwhile nobody may wait for the whole card, which breaks the recording.
+_recording = RLock()
+# Host memory of buffers that are gone. PyTorch marks in the streams that used it when it is free again. A mark in the
+# stream of recordings would become part of a graph that another thread records. So it is kept until none is recorded.
+_retired: list[Tensor] = []
 # Graphs whose recording failed. They are kept, because PyTorch's allocator may still ask them for their memory.
 _unfinished: list[torch.cuda.CUDAGraph] = []
 # The stream of all recordings, by the GPU's number. There is only one, because cuBLAS keeps tens of MB per stream.
@@ -91,10 +96,11 @@ class Recorder:
                 aside.synchronize()
                 if self._pool is None:
                     self._pool = torch.cuda.graph_pool_handle()
+                _retired.clear()
                 graph = torch.cuda.CUDAGraph()
                 _unfinished.append(graph)
                 # thread_local: other threads may allocate memory meanwhile without breaking the recording.
-                with torch.cuda.graph(graph, self._pool, aside, capture_error_mode="thread_local"):
+                with _no_garbage(), torch.cuda.graph(graph, self._pool, aside, capture_error_mode="thread_local"):
                     body()
                 _unfinished.remove(graph)
             finally:
@@ -115,6 +121,19 @@ class Recorder:
         self._pool = None
 
 
+@contextmanager
+def _no_garbage() -> Iterator[None]:
+    """Deletes unreachable objects before the block and none within: to free a graph's memory is no part of another."""
+    gc.collect()
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 def _root(error: BaseException) -> BaseException:
     """Returns the first of a chain of errors, because the end of a failed recording raises another one."""
     while error.__context__ is not None:
@@ -130,7 +149,15 @@ def buffer(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> 
         dtype: The type.
         device: The device that copies. For a CPU it is plain memory.
     """
-    return torch.empty(shape, dtype=dtype, pin_memory=device.type == "cuda")
+    memory = torch.empty(shape, dtype=dtype, pin_memory=device.type == "cuda")
+    return retiring(memory) if device.type == "cuda" else memory
+
+
+def retiring(memory: Tensor) -> Tensor:
+    """Returns a view of memory that outlives the view, until no graph is recorded."""
+    view = memory.view(memory.shape)
+    finalize(view, _retired.append, memory).atexit = False
+    return view
 
 
 def to_host(x: Tensor) -> NDArray[Any]:
@@ -144,10 +171,19 @@ def to_host(x: Tensor) -> NDArray[Any]:
 
 
 def free_cached(device: torch.device) -> None:
-    """Frees the memory that PyTorch keeps for later."""
-    gc.collect()
+    """Frees the memory that PyTorch keeps for later. Waits while a graph is recorded."""
+    with _recording:
+        gc.collect()
+        _retired.clear()
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def wait_for(device: torch.device) -> None:
+    """Waits until a GPU has done all its work. Waits while a graph is recorded."""
     if device.type == "cuda":
-        torch.cuda.empty_cache()
+        with _recording:
+            torch.cuda.synchronize(device)
 
 
 @contextmanager

@@ -5,12 +5,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from lseg_ros.inference.competition import Competition
-from lseg_ros.inference.cuda_graphs import Recorder
+from lseg_ros.inference.cuda_graphs import Recorder, wait_for
 from lseg_ros.inference.frame_programs import ImageProgram, Places, Scored, ScoreProgram, check_range
 from lseg_ros.inference.numerics import float32_products
 from lseg_ros.inference.postprocess import WinnersOfLogits
@@ -111,8 +110,7 @@ class GpuFrames:
 
     def clear(self) -> None:
         """Frees the programs. They are built again when they are needed."""
-        if self._recorder.device.type == "cuda":
-            torch.cuda.synchronize(self._recorder.device)  # a graph must not be freed while it runs
+        wait_for(self._recorder.device)  # a graph must not be freed while it runs
         self._images.clear()
         self._recorder.forget()
 

@@ -1,10 +1,22 @@
 """What happens if recording fails or a GPU's memory is full, tested without a GPU."""
 
+import gc
+import threading
+
 import pytest
 import torch
 
 from lseg_ros.inference import cuda_graphs
-from lseg_ros.inference.cuda_graphs import Body, Recorder, full_memory_said, is_out_of_memory, to_host
+from lseg_ros.inference.cuda_graphs import (
+    Body,
+    Recorder,
+    free_cached,
+    full_memory_said,
+    is_out_of_memory,
+    retiring,
+    to_host,
+    wait_for,
+)
 
 CUDA = torch.device("cuda")  # a name is all that is needed of it here
 FULL = torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nMuch advice follows.")
@@ -102,3 +114,37 @@ def test_on_a_cpu_nothing_is_recorded() -> None:
 
     assert Recorder(torch.device("cpu")).record(body, "x") == (body, False)
     assert to_host(torch.ones(2)).tolist() == [1, 1]
+
+
+def test_host_memory_outlives_its_buffer_until_nothing_is_recorded() -> None:
+    memory = torch.zeros(4)
+    address = memory.data_ptr()
+    buffer = retiring(memory)
+    del memory
+    assert not cuda_graphs._retired
+    del buffer
+    assert [kept.data_ptr() for kept in cuda_graphs._retired] == [address]
+    free_cached(torch.device("cpu"))
+    assert not cuda_graphs._retired
+
+
+@pytest.mark.parametrize("call", [free_cached, wait_for])
+def test_what_breaks_a_recording_waits_for_its_end(monkeypatch: pytest.MonkeyPatch, call: object) -> None:
+    done = threading.Event()
+    for name in ("empty_cache", "synchronize"):
+        monkeypatch.setattr(torch.cuda, name, lambda *device: done.set())
+    thread = threading.Thread(target=call, args=(CUDA,))  # type: ignore[arg-type]
+    with cuda_graphs._recording:
+        thread.start()
+        thread.join(0.2)
+        assert thread.is_alive() and not done.is_set()
+    thread.join(60)
+    assert done.is_set()
+
+
+def test_no_garbage_is_collected_while_recording() -> None:
+    assert gc.isenabled()
+    with pytest.raises(ValueError, match="inside"), cuda_graphs._no_garbage():
+        assert not gc.isenabled()
+        raise ValueError("inside")
+    assert gc.isenabled()

@@ -5,7 +5,6 @@ import json
 import logging
 import platform
 import time
-from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,6 +25,7 @@ from lseg_ros.inference.backends.onnx_files import (
     size_of,
     weights_key,
 )
+from lseg_ros.inference.cuda_graphs import wait_for
 from lseg_ros.inference.numerics import AUTO_ON_GPU, float32_products
 
 logger = logging.getLogger(__name__)
@@ -272,13 +272,12 @@ def _fastest(request: Request, images: Tensor) -> Backend:
 
 def _measure(backend: Backend, images: Tensor) -> float:
     """Returns the median time of a run in seconds."""
-    wait: Callable[[], object] = torch.cuda.synchronize if images.device.type == "cuda" else lambda: None
     taken: list[float] = []
     while len(taken) < 1 or (sum(taken) < _MEASURE and len(taken) < _RUNS):
-        wait()
+        wait_for(images.device)
         start = time.perf_counter()
         backend(images)
-        wait()
+        wait_for(images.device)
         taken.append(time.perf_counter() - start)
     return sorted(taken)[len(taken) // 2]
 
