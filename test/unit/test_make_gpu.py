@@ -2,6 +2,8 @@
 
 import copy
 import json
+import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -9,11 +11,13 @@ from typing import Any
 
 import pytest
 import torch
+from gpu_parts import adds, breaks, dies, hangs, is_left_out_late
 
 from benchmarks import report
-from benchmarks.gpu import LeftOut
+from benchmarks.gpu import LeftOut, parts
 from benchmarks.gpu import __main__ as gpu
 from benchmarks.gpu import results as written
+from benchmarks.gpu.apart import Apart
 from benchmarks.inputs import _drawn, photos
 from benchmarks.targets import targets
 from lseg_ros.inference.numerics import AUTO_ON_GPU
@@ -83,28 +87,42 @@ def test_it_needs_little_more_than_the_network() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_parts_that_cannot_run_are_named_and_the_others_run(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_part_that_fails_leaves_the_others(capsys: pytest.CaptureFixture[str]) -> None:
     results: dict[str, Any] = {"gpu": {"left_out": [], "failed": []}}
+    process = Apart()
+    try:
+        for part in (adds, adds, is_left_out_late, adds, breaks, adds, dies, adds):
+            gpu._run(part.__name__, part, results, 100, process)
+        gpu._run("hangs", hangs, results, gpu.LEAST, process)
+        gpu._run("adds", adds, results, 100, process)
+        gpu._run("late", adds, results, gpu.LEAST / 2, process)
+    finally:
+        process.close()
+    found = results["gpu"]
+    assert found["failed"] == [
+        "breaks: RuntimeError: no such kernel",
+        "dies: its process ended with status 3",
+        f"hangs: not done after {gpu.LEAST:.0f} s",
+    ]
+    assert found["left_out"] == [
+        "is_left_out_late: rclpy is not installed",
+        f"late: {gpu.BUDGET:.0f} s are over",
+    ]
+    assert found["half"] == found["other half"] == 1, "what a part has measured before is kept"
+    one, same, still, second, third, fourth = found["processes"]
+    assert one == same == still and len({one, second, third, fourth}) == 4 and os.getpid() not in found["processes"]
+    assert "is_left_out_late is left out: rclpy is not installed" in capsys.readouterr().out
 
-    def missing(results: dict[str, Any]) -> None:
-        raise LeftOut("rclpy is not installed")
 
-    def broken(results: dict[str, Any]) -> None:
-        raise RuntimeError("no such kernel\nand more")
-
-    assert gpu._run("node", missing, results, 0.0) == "rclpy is not installed"
-    assert gpu._run("speed", broken, results, 0.0) is not None
-    assert gpu._run("late", missing, results, gpu.BUDGET + 1) == f"{gpu.BUDGET:.0f} s are over"
-    assert gpu._run("fine", lambda results: results.update(done=True), results, 0.0) is None and results["done"]
-    assert results["gpu"]["left_out"][0] == "node: rclpy is not installed" and len(results["gpu"]["left_out"]) == 2
-    assert results["gpu"]["failed"] == ["speed: RuntimeError: no such kernel"]
-    assert "node is left out: rclpy is not installed" in capsys.readouterr().out
+def test_all_parts_can_be_sent_to_another_process() -> None:
+    assert pickle.loads(pickle.dumps(parts.PARTS)) == parts.PARTS and set(gpu.LONGER) <= set(parts.PARTS)
+    assert parts.TESTS < gpu.LONGER["tests"] < gpu.BUDGET < 300
 
 
 def test_without_pytest_the_tests_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpu, "find_spec", lambda name: None)
+    monkeypatch.setattr(parts, "find_spec", lambda name: None)
     with pytest.raises(LeftOut, match="pytest is not installed"):
-        gpu.run_tests({"gpu": {}})
+        parts.tests({"gpu": {}})
 
 
 def test_results_come_into_readme_and_documents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
