@@ -8,11 +8,9 @@ import sys
 import time
 from collections.abc import Callable
 from importlib.util import find_spec
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from benchmarks.__main__ import measure
@@ -194,10 +192,3 @@ def _memory_mb() -> dict[str, float]:
         "host": pages * os.sysconf("SC_PAGE_SIZE"),
     }
     return {name: round(number / 2**20, 1) for name, number in numbers.items()}
-
-
-def growth(held: list[dict[str, float]], what: str) -> float:
-    """Returns by how many MB at most the last third of the readings exceeds the second one."""
-    values = [reading[what] for reading in held]
-    third = len(values) // 3
-    return round(max(chain(values[2 * third :])) - float(np.max(values[third : 2 * third])), 1)
