@@ -39,7 +39,7 @@ test-python:
 		&& env -u PYTHONPATH PATH="$$folder/bin:$$PATH" $(PYTEST) test/unit
 
 faults: env
-	@. ./env.sh && pytest test/faults --full
+	@. ./env.sh && pytest test/faults --full -o faulthandler_timeout=7200
 
 lint: env
 	@. ./env.sh && { failed=; $(LINT); test -z "$$failed"; }
