@@ -28,6 +28,32 @@ class Context(nn.Module):
         return relu(self.concat_projection(torch.cat([pooled.expand_as(local), local], dim=1)))
 
 
+class Evidence(nn.Module):
+    """What a DeepLab network for a few classes adds to features of another network."""
+
+    def __init__(self, channels: int, config: DeepLab) -> None:
+        """Builds the layers with random weights. At first they add nothing.
+
+        Args:
+            channels: Channels of the network's deepest map.
+            config: The widths.
+
+        Raises:
+            ValueError: `config` has no classes.
+        """
+        super().__init__()
+        if config.half_classes < 1:
+            raise ValueError(f"half_classes is {config.half_classes}; with half_size it is 1 or more")
+        self.context = Context(channels, config.width)
+        self.classifier = nn.Conv2d(config.width, config.half_classes, 1)  # each class against none of them
+        self.project = nn.Conv2d(config.half_classes, config.features, 1, bias=False)
+        nn.init.zeros_(self.project.weight)
+
+    def forward(self, deep: Tensor) -> Tensor:
+        """Maps [B,channels,h,w] to [B,features,4h,4w]."""
+        return self.project(functional.relu(_enlarged(self.classifier(self.context(deep)), 4)))
+
+
 class DeepLabDecoder(nn.Module):
     """Turns maps of a CNN into one map of embeddings, which are not normalized yet.
 
@@ -36,7 +62,8 @@ class DeepLabDecoder(nn.Module):
     channels then adds details at stride 4.
 
     A fourth map, of the image at half its size, adds to the features at stride 8. It comes from a network that was
-    trained for other classes.
+    trained for other classes. What adds is evidence for one of these classes. Evidence against all of them adds
+    nothing, because that network overlooks small things.
     """
 
     def __init__(self, config: DeepLab, channels: list[int], embed_dim: int) -> None:
@@ -60,11 +87,9 @@ class DeepLabDecoder(nn.Module):
         self.project = nn.Conv2d(fine, config.features, 1)
         self.unit = ResidualConvUnit(config.features, separable=True)
         self.head = nn.Conv2d(config.features, embed_dim, 1)
-        self.half_context = Context(half[0], width) if half else None
-        self.half_reduce = nn.Conv2d(width, config.features, 1, bias=False) if half else None
+        self.evidence = Evidence(half[0], config) if half else None
         # So the pretrained parts before it have the same effect at first as in their own network.
-        added = [self.project.weight, self.project.bias, self.unit.bn2.weight]
-        for weight in added if self.half_reduce is None else [*added, self.half_reduce.weight]:
+        for weight in (self.project.weight, self.project.bias, self.unit.bn2.weight):
             assert weight is not None
             nn.init.zeros_(weight)
 
@@ -80,8 +105,8 @@ class DeepLabDecoder(nn.Module):
         """Runs all that is not linear, to [B,features,h,w]."""
         fine, deep, wide, *half = pyramid
         x = self.reduce(self.classified(deep, wide))
-        if self.half_context is not None and self.half_reduce is not None:
-            x = x + _enlarged(self.half_reduce(self.half_context(half[0])), 4)
+        if self.evidence is not None:
+            x = x + self.evidence(half[0])
         return self.unit(_enlarged(x, 2) + self.project(fine))
 
     def enlarge(self, x: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ class CnnBackbone:
         widened: `out_indices` of stages whose last block also gives the wide map inside it. For networks of inverted
             residual blocks.
         half_size: Whether a second network of this kind sees the image at half its size. It costs a quarter of the
-            first, and its deepest map comes last.
+            first. Its deepest map comes last, and the decoder's `half_classes` are what it finds.
     """
 
     name: str
@@ -102,11 +102,13 @@ class DeepLab:
         width: Channels inside it.
         skip: Channels that it takes from the finest map.
         features: Channels in front of the embedding.
+        half_classes: Number of classes that the backbone's network for half the size finds. 0 where it has none.
     """
 
     width: int
     skip: int
     features: int
+    half_classes: int = 0
 
 
 @dataclass(frozen=True)
@@ -205,12 +207,12 @@ LSEG_MINI = Variant(
     backbone=CnnBackbone(
         "mobilenetv2_100", taps=(1, 4), output_stride=16, pad_type="same", widened=(1,), half_size=True
     ),
-    decoder=DeepLab(width=256, skip=48, features=96),
+    decoder=DeepLab(width=256, skip=48, features=96, half_classes=19),
     text="minilm_l6_v2",
     embed_dim=384,
     templates=("{}", "a photo of a {}", "a picture of the {}", "there is a {} in the scene"),
     text_projection=True,
-    weights=("lseg_mini.safetensors", "06496bf2b26f9b07e97ab7eef3a89d1f90860599d57dd9444c6925ad4437dc57"),
+    weights=("lseg_mini.safetensors", "c6fca8ba70c5d7f6c6e054b08a9af7c958fb203883096cbd0e509f9a572ac561"),
 )
 LSEG_MINI_STREET = replace(
     LSEG_MINI,

@@ -1,4 +1,4 @@
-"""Initial weights of the embedding head without training, such that texts score pixels as a given classifier does."""
+"""Initial weights of a DeepLab decoder without training, such that texts score pixels as given classifiers do."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,12 +7,15 @@ import torch
 from torch import Tensor
 
 from lseg_ros.evaluation.text_features import in_chunks
-from lseg_ros.model.deeplab import DeepLabDecoder
+from lseg_ros.model.deeplab import DeepLabDecoder, Evidence
 from lseg_ros.model.net import LSegNet
 from lseg_ros.model.reader import CheckpointError, read_weights
 
 _RIDGE = 0.01  # relative to the mean square of a text feature; keeps embeddings near the texts
 _WEIGHT, _BIAS = "deeplab.logits.weight", "deeplab.logits.bias"
+# Both were chosen on photographs left out of the training of lseg_mini.
+_EVIDENCE_FROM = -2.0  # log odds of a class against none of them; what is less likely adds nothing
+_EVIDENCE_GAIN = 40.0  # what one unit of evidence adds to the product of features and text
 
 
 @torch.no_grad()
@@ -34,18 +37,64 @@ def begin_as_classifier(net: LSegNet, path: Path, classes: Mapping[int, str], wo
     decoder: object = net.decoder
     if not isinstance(decoder, DeepLabDecoder):
         raise ValueError(f"'classifier' is for variants with DeepLab's decoder, and {net.variant.name} has another")
-    state = read_weights(path)[0]
-    if _WEIGHT not in state or _BIAS not in state:
-        raise CheckpointError(f"{path} has no {_WEIGHT} and {_BIAS}; leave out 'classifier', or give a file with both")
-    affine = torch.cat([state[_WEIGHT][:, :, 0, 0], state[_BIAS][:, None]], dim=1)
-    if affine.shape != (len(affine), decoder.reduce.in_channels + 1) or max(classes) >= len(affine):
-        raise CheckpointError(
-            f"{path} classifies {affine.shape[1] - 1} features into {len(affine)} classes; 'classifier' names the "
-            f"class {max(classes)}, and the decoder has {decoder.reduce.in_channels} features"
-        )
+    affine = _read_classifier(path, "classifier", decoder.reduce.in_channels, max(classes))
     phrases = [words.get(label, [label]) for label in classes.values()]
     features = in_chunks(net.embed_text, [phrase for own in phrases for phrase in own])
     fit_head(decoder, affine[list(classes)], list(features.split([len(own) for own in phrases])))
+
+
+@torch.no_grad()
+def begin_with_evidence(net: LSegNet, path: Path, classes: Mapping[int, str], words: Mapping[str, list[str]]) -> None:
+    """Fits the part for half the size to the classifier of the network that it starts from.
+
+    Each class is compared with class 0, "none of them". Evidence for a class then adds to the products of its label,
+    and as little as possible to those of all other labels.
+
+    Args:
+        net: A network that has the file's other weights already, and its embedding head. It is filled in place.
+        path: A weights file as for `begin_as_classifier`. Its output 0 stands for none of the classes.
+        classes: Labels by other outputs, as many as the variant has classes.
+        words: All phrases of a label by label. These labels compete with those of the classes.
+
+    Raises:
+        ValueError: The variant has no part for half the size, or another number of classes.
+        CheckpointError: The file has no such classifier, or fewer outputs than `classes` names.
+    """
+    half = getattr(net.decoder, "evidence", None)
+    if not isinstance(half, Evidence):
+        raise ValueError(f"'half_classifier' is for variants with a part for half the size, unlike {net.variant.name}")
+    count = half.classifier.out_channels
+    if len(classes) != count or 0 in classes:
+        raise ValueError(
+            f"'half_classifier' names the outputs {', '.join(map(str, classes))}; {net.variant.name} needs {count}, "
+            "without 0"
+        )
+    affine = _read_classifier(path, "half_classifier", half.classifier.in_channels, max(classes))
+    odds = affine[list(classes)] - affine[0]
+    labels = list(classes.values())
+    others = [label for label in words if label not in labels]
+    rows = in_chunks(net.encode_text, labels + others).double() @ net.decoder.head.weight[:, :, 0, 0].double()
+    wanted = torch.eye(len(rows), count, dtype=torch.float64)
+    wanted -= wanted.mean(0)  # a softmax does not see what all labels have
+    half.classifier.weight.copy_(odds[:, :-1, None, None])
+    assert half.classifier.bias is not None
+    half.classifier.bias.copy_(odds[:, -1] - _EVIDENCE_FROM)
+    fitted = ridge(rows, wanted, torch.ones(len(rows), dtype=torch.float64))
+    half.project.weight.copy_(_EVIDENCE_GAIN * fitted[:, :, None, None])
+
+
+def _read_classifier(path: Path, entry: str, width: int, last: int) -> Tensor:
+    """Reads weights and bias as [classes,width + 1]; raises CheckpointError if they are missing or do not fit."""
+    state = read_weights(path)[0]
+    if _WEIGHT not in state or _BIAS not in state:
+        raise CheckpointError(f"{path} has no {_WEIGHT} and {_BIAS}; leave out {entry!r}, or give a file with both")
+    affine = torch.cat([state[_WEIGHT][:, :, 0, 0], state[_BIAS][:, None]], dim=1)
+    if affine.shape != (len(affine), width + 1) or last >= len(affine):
+        raise CheckpointError(
+            f"{path} classifies {affine.shape[1] - 1} features into {len(affine)} classes; {entry!r} names the "
+            f"class {last}, and the decoder has {width} features"
+        )
+    return affine
 
 
 @torch.no_grad()

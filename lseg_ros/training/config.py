@@ -111,6 +111,13 @@ class TrainConfig:
         factory=dict,
         shown="none",
     )
+    half_classifier: dict[int, str] = entry(
+        CLASSES,
+        "Labels for outputs of the classifier in the weights of `half_init`, by their number; 0 stands for none of "
+        "the others. Evidence for one of these classes adds to its label from the first step on.",
+        factory=dict,
+        shown="none",
+    )
     frozen: tuple[str, ...] = entry(
         TEXTS, "Names of parts that do not learn, such as `encoder.cnn.blocks.0`.", default=(), shown="none"
     )

@@ -116,7 +116,7 @@ def _cnn_name(key: str) -> str:
 
 def _half_name(key: str) -> str:
     if _CONTEXT.match(key):
-        return key.replace("deeplab.", "decoder.half_context.", 1)
+        return key.replace("deeplab.", "decoder.evidence.context.", 1)
     return key if key.startswith("deeplab.") else f"{_HALF}{key}"
 
 

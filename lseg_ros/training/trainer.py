@@ -23,7 +23,7 @@ from lseg_ros.model.variants import variant_named
 from lseg_ros.model.weights import own_state, save_model
 from lseg_ros.training.batches import Batch, Batches, phrases_of
 from lseg_ros.training.checkpoint import load_state, save_state
-from lseg_ros.training.closed_form import begin_as_classifier
+from lseg_ros.training.closed_form import begin_as_classifier, begin_with_evidence
 from lseg_ros.training.config import Run, TrainConfig
 from lseg_ros.training.depthwise import quicken
 from lseg_ros.training.distributed import World
@@ -119,6 +119,8 @@ class Trainer:
         initialise(self.net, first, config.text_init, data, config.half_init)
         if config.classifier:
             begin_as_classifier(self.net, data / first[0], config.classifier, config.words)
+        if config.half_init is not None and config.half_classifier:
+            begin_with_evidence(self.net, data / config.half_init, config.half_classifier, config.words)
         freeze(self.net, config)
         self.net.to(world.device).to(memory_format=torch.channels_last)
         if world.device.type == "cpu":

@@ -11,16 +11,21 @@ from tiny import TINY, HashText
 from torch import Tensor
 from torch.nn import functional
 
-from lseg_ros.model.deeplab import DeepLabDecoder
+from lseg_ros.model.deeplab import DeepLabDecoder, Evidence
 from lseg_ros.model.fused_encoder_decoder import FusedEncoderDecoder
 from lseg_ros.model.net import LSegNet
-from lseg_ros.model.reader import CheckpointError
+from lseg_ros.model.reader import CheckpointError, read_weights
 from lseg_ros.model.variants import CnnBackbone, DeepLab, from_json, to_json
-from lseg_ros.training.closed_form import begin_as_classifier, fit_head
+from lseg_ros.training.closed_form import begin_as_classifier, begin_with_evidence, fit_head
 from lseg_ros.training.initialise import initialise
 
 BACKBONE = CnnBackbone("mobilenetv2_035", taps=(1, 4), output_stride=16, pad_type="same", widened=(1,))
 TINY_DEEPLAB = replace(TINY, name="tiny_deeplab", backbone=BACKBONE, decoder=DeepLab(width=12, skip=6, features=8))
+TINY_HALF = replace(
+    TINY_DEEPLAB,
+    backbone=replace(BACKBONE, half_size=True),
+    decoder=DeepLab(width=12, skip=6, features=8, half_classes=3),
+)
 IMAGES = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
 
 
@@ -29,8 +34,19 @@ def tiny_deeplab() -> LSegNet:
     return LSegNet(TINY_DEEPLAB, HashText()).eval()
 
 
+def tiny_half() -> LSegNet:
+    torch.manual_seed(0)
+    return LSegNet(TINY_HALF, HashText()).eval()
+
+
 def decoder_of(net: LSegNet) -> DeepLabDecoder:
     return cast(DeepLabDecoder, net.decoder)
+
+
+def evidence_of(net: LSegNet) -> Evidence:
+    evidence = decoder_of(net).evidence
+    assert evidence is not None
+    return evidence
 
 
 def test_a_variant_with_this_decoder_is_written_and_read() -> None:
@@ -65,10 +81,8 @@ def test_the_embedding_is_at_stride_4_and_the_refinement_adds_nothing_at_first()
 
 
 def test_a_second_network_sees_the_image_at_half_its_size() -> None:
-    torch.manual_seed(0)
-    variant = replace(TINY_DEEPLAB, backbone=replace(BACKBONE, half_size=True))
-    assert from_json(to_json(variant)) == variant
-    net = LSegNet(variant, HashText()).eval()
+    assert from_json(to_json(TINY_HALF)) == TINY_HALF
+    net = tiny_half()
     encoder, decoder = cast(Any, net.encoder), decoder_of(net)
     with torch.no_grad():
         *maps, half = encoder(IMAGES)
@@ -76,8 +90,27 @@ def test_a_second_network_sees_the_image_at_half_its_size() -> None:
         torch.testing.assert_close(half, encoder.half_size(functional.avg_pool2d(IMAGES, 2))[0])
         before = decoder([*maps, half])
         torch.testing.assert_close(before, decoder([*maps, torch.zeros_like(half)]))  # it adds nothing at first
-        torch.nn.init.normal_(cast(Any, decoder.half_reduce).weight)
+        torch.nn.init.normal_(evidence_of(net).project.weight)
         assert not torch.allclose(before, decoder([*maps, half]), atol=1e-3)
+    with pytest.raises(ValueError, match="half_classes is 0; with half_size it is 1 or more"):
+        LSegNet(replace(TINY_HALF, decoder=TINY_DEEPLAB.decoder), HashText())
+
+
+def test_only_evidence_for_a_class_adds_something() -> None:
+    evidence = evidence_of(tiny_half())
+    deep = torch.randn(1, evidence.context.aspp0.in_channels, 2, 3, generator=torch.Generator().manual_seed(3))
+    with torch.no_grad():
+        torch.nn.init.normal_(evidence.project.weight)
+        scores = evidence.classifier(evidence.context(deep))
+        evidence.classifier.bias -= scores.amax((0, 2, 3)) + 0.1  # every class is unlikely everywhere
+        assert not evidence(deep).any()
+        evidence.classifier.bias[1] += 1
+        expected = functional.interpolate(
+            evidence.classifier(evidence.context(deep))[:, 1:2], scale_factor=4, mode="bilinear", align_corners=False
+        ).relu()
+        assert expected.any()
+        weight = evidence.project.weight[:, 1, 0, 0]
+        torch.testing.assert_close(evidence(deep), expected * weight[:, None, None])
 
 
 def test_coordinates_have_the_cosines_of_the_embedding() -> None:
@@ -138,18 +171,45 @@ def test_what_has_no_classifier_is_refused(classifier_file: Path, tmp_path: Path
         begin_as_classifier(other, classifier_file, {1: "road"}, {})
 
 
+def test_evidence_for_a_class_adds_to_its_label_first(classifier_file: Path) -> None:
+    net, words = tiny_half(), {"road": ["road"], "sky": ["sky"], "tree": ["tree"]}
+    torch.nn.init.normal_(net.decoder.head.weight)
+    begin_with_evidence(net, classifier_file, {1: "car", 2: "dog", 3: "cat"}, words)
+    evidence = evidence_of(net)
+    weight = read_weights(classifier_file)[0]["deeplab.logits.weight"]
+    torch.testing.assert_close(evidence.classifier.weight, weight[1:] - weight[:1])
+    torch.testing.assert_close(evidence.classifier.bias, torch.full((3,), 2.0))  # from log odds of -2 on
+    labels = ["car", "dog", "cat", "road", "sky", "tree"]
+    with torch.no_grad():
+        of_label = net.encode_text(labels) @ net.decoder.head.weight[:, :, 0, 0] @ evidence.project.weight[:, :, 0, 0]
+    assert of_label.argmax(0).tolist() == [0, 1, 2]
+
+
+def test_evidence_that_does_not_fit_is_refused(classifier_file: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="part for half the size, unlike tiny_deeplab"):
+        begin_with_evidence(tiny_deeplab(), classifier_file, {1: "car", 2: "dog", 3: "cat"}, {})
+    for wrong in ({1: "car", 3: "cat"}, {0: "none", 1: "car", 3: "cat"}):
+        named = f"names the outputs {', '.join(map(str, wrong))}; tiny_deeplab needs 3, without 0"
+        with pytest.raises(ValueError, match=named):
+            begin_with_evidence(tiny_half(), classifier_file, wrong, {})
+    save_file(
+        {"deeplab.logits.weight": torch.ones(2, 12, 1, 1), "deeplab.logits.bias": torch.ones(2)}, tmp_path / "two"
+    )
+    with pytest.raises(CheckpointError, match="into 2 classes; 'half_classifier' names the class 3"):
+        begin_with_evidence(tiny_half(), tmp_path / "two", {1: "car", 2: "dog", 3: "cat"}, {})
+
+
 def test_the_network_for_half_the_size_begins_with_weights_of_its_own(tmp_path: Path) -> None:
     torch.manual_seed(1)
-    half_size = replace(TINY_DEEPLAB, backbone=replace(BACKBONE, half_size=True))
-    source, net = LSegNet(half_size, HashText()), LSegNet(half_size, HashText())
+    source, net = LSegNet(TINY_HALF, HashText()), LSegNet(TINY_HALF, HashText())
     encoder, decoder = cast(Any, source.encoder), decoder_of(source)
     context = {f"deeplab.{name}": value for name, value in decoder.context.state_dict().items()}
     save_file({**encoder.cnn.state_dict(), **context}, tmp_path / "whole.safetensors")
-    context = {f"deeplab.{name}": value for name, value in cast(Any, decoder.half_context).state_dict().items()}
+    context = {f"deeplab.{name}": value for name, value in evidence_of(source).context.state_dict().items()}
     save_file({**encoder.half_size.state_dict(), **context}, tmp_path / "half.safetensors")
 
     initialise(net, ["whole.safetensors"], None, tmp_path, "half.safetensors")
-    for part in ("encoder", "decoder.context", "decoder.half_context"):
+    for part in ("encoder", "decoder.context", "decoder.evidence.context"):
         torch.testing.assert_close(net.get_submodule(part).state_dict(), source.get_submodule(part).state_dict())
     with pytest.raises(CheckpointError, match=r"whole\.safetensors lacks encoder\.half_size"):
         initialise(net, ["whole.safetensors"], None, tmp_path)
