@@ -8,7 +8,7 @@ help:
 	@echo "make console  shows photographs as a camera, the node, and a page in the browser; Ctrl-C ends it"
 	@echo "make test     runs ruff, mypy and all tests"
 	@echo "make lint     runs ruff and mypy"
-	@echo "make faults   kills, stops and floods the installed node for ten minutes; make test has a short form of it"
+	@echo "make faults   kills, stops and floods the installed node for ten to fifteen minutes; make test has a short form of it"
 	@echo "make test-python PYTHON=python3.13  runs the unit tests under another Python, in a temporary environment"
 	@echo "make bench    measures models, segmenter and node for half an hour and writes benchmarks/results/"
 	@echo "make gpu      tests and measures an NVIDIA GPU for five minutes, with any Python that has PyTorch (PYTHON=...)"
