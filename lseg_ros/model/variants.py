@@ -212,7 +212,7 @@ LSEG_MINI = Variant(
     embed_dim=384,
     templates=("{}", "a photo of a {}", "a picture of the {}", "there is a {} in the scene"),
     text_projection=True,
-    weights=("lseg_mini.safetensors", "c6fca8ba70c5d7f6c6e054b08a9af7c958fb203883096cbd0e509f9a572ac561"),
+    weights=("lseg_mini.safetensors", "8aa5db1e1cfe79239b52119f1d249d3cfc60096a8eaf79489be93234454dcc2f"),
 )
 LSEG_MINI_STREET = replace(
     LSEG_MINI,
