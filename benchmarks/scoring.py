@@ -4,6 +4,8 @@ import argparse
 import copy
 import statistics
 import time
+from collections.abc import Callable, Iterable
+from functools import partial
 
 import torch
 
@@ -13,6 +15,24 @@ from lseg_ros.inference.winners import _best_by_strips, _best_by_tiles
 
 FEW, MANY = 7, 150
 SIZES = ((480, 360), (1280, 720))  # width and height
+
+
+def _in_turn(pairs: Iterable[tuple[Callable[[], object], Callable[[], object]]]) -> list[tuple[float, float]]:
+    """Runs pairs of functions. Returns milliseconds of this thread for each pair but the first, which warms up."""
+    found = []
+    for pair in pairs:
+        times = [time.thread_time()]
+        for run in pair:
+            run()
+            times.append(time.thread_time())
+        found.append((1e3 * (times[1] - times[0]), 1e3 * (times[2] - times[1])))
+    return found[1:]
+
+
+def _medians(rows: Iterable[tuple[float, float, float]]) -> tuple[float, float, float]:
+    """Returns the median of each column."""
+    first, second, third = (statistics.median(column) for column in zip(*rows, strict=True))
+    return first, second, third
 
 
 @torch.inference_mode()
@@ -28,19 +48,14 @@ def compare(segmenter: Segmenter, count: int, width: int, height: int, rounds: i
     """
     segmenter.set_labels(labels(count), range(1, count + 1), force=True)
     images = [segmenter.embed(rgb) for rgb in photos(width, height)]
-    found = []
-    for turn in range(-1, rounds):  # the first one warms up
+
+    def ways(turn: int) -> tuple[Callable[[], object], Callable[[], object]]:
         image = images[turn % len(images)]
-        logits = segmenter._logits(image.coordinates, segmenter._competition)
-        times = [time.thread_time()]
-        for best in (_best_by_strips, _best_by_tiles):
-            best(logits, image.sizes, (height, width))
-            times.append(time.thread_time())
-        if turn >= 0:
-            strips, tiles = (1e3 * (end - start) for start, end in zip(times, times[1:], strict=False))
-            found.append((strips, tiles, strips / tiles))
-    first, second, ratio = (statistics.median(column) for column in zip(*found, strict=True))
-    return first, second, ratio
+        given = segmenter._logits(image.coordinates, segmenter._competition), image.sizes, (height, width)
+        return partial(_best_by_strips, *given), partial(_best_by_tiles, *given)
+
+    found = _in_turn(ways(turn) for turn in range(-1, rounds))
+    return _medians((strips, tiles, strips / tiles) for strips, tiles in found)
 
 
 def frames(precision: str, rounds: int) -> tuple[float, float, float]:
@@ -57,18 +72,14 @@ def frames(precision: str, rounds: int) -> tuple[float, float, float]:
     segmenters = [Segmenter(copy.deepcopy(net), "cpu", precision) for _ in range(2)]
     for segmenter, count in zip(segmenters, (FEW, MANY), strict=True):
         segmenter.set_labels(labels(count))
-    found = []
-    for turn in range(-1, rounds):  # the first one warms up
-        times = [time.thread_time()]
-        for segmenter in segmenters:
-            result = segmenter.segment(images[turn % len(images)])
-            result.mask, result.confidence  # noqa: B018
-            times.append(time.thread_time())
-        if turn >= 0:
-            few, many = (1e3 * (end - start) for start, end in zip(times, times[1:], strict=False))
-            found.append((few, many, many / few))
-    first, second, ratio = (statistics.median(column) for column in zip(*found, strict=True))
-    return first, second, ratio
+
+    def frame(segmenter: Segmenter, turn: int) -> None:
+        result = segmenter.segment(images[turn % len(images)])
+        result.mask, result.confidence  # noqa: B018
+
+    few, many = segmenters
+    found = _in_turn((partial(frame, few, turn), partial(frame, many, turn)) for turn in range(-1, rounds))
+    return _medians((fewer, more, more / fewer) for fewer, more in found)
 
 
 def main() -> None:

@@ -8,7 +8,9 @@ import pytest
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Adds the option of `make faults`."""
-    parser.addoption("--full", action="store_true", help="test/faults takes ten minutes, and shows its figures")
+    parser.addoption(
+        "--full", action="store_true", help="test/faults takes ten to fifteen minutes, and shows its figures"
+    )
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -40,17 +40,17 @@ class Programs(Generic[Program]):
         Returns:
             The program, or None if the store is full of programs in use.
         """
-        entry = self._entries.get(key)
-        if entry is None:
-            if len(self._entries) >= self._most:
-                oldest = next(iter(self._entries.values()))
-                if self._clock() - oldest.used < _IN_USE:
-                    return None
-                self._entries.popitem(last=False)
-            entry = self._entries[key] = _Entry(make(), 0.0)
-        entry.used = self._clock()
-        self._entries.move_to_end(key)
-        return entry.program
+        found = self.find(key)
+        if found is not None:
+            return found
+        if len(self._entries) >= self._most:
+            oldest = next(iter(self._entries.values()))
+            if self._clock() - oldest.used < _IN_USE:
+                return None
+            self._entries.popitem(last=False)
+        program = make()
+        self._entries[key] = _Entry(program, self._clock())
+        return program
 
     def find(self, key: Hashable) -> Program | None:
         """Returns the program of a key, or None if there is none."""

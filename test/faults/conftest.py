@@ -1,6 +1,6 @@
 """Faults and endurance of the installed executables over real DDS: killed, stopped, with invalid input, and for long.
 
-`make faults` runs the tests in full, in some ten minutes. `make test` runs a short form of each.
+`make faults` runs the tests in full, in ten to fifteen minutes. `make test` runs a short form of each.
 """
 
 import os

@@ -115,18 +115,24 @@ def test_many_labels_by_tiles(
     assert (best.index == expected.argmax(0))[clear].all()
 
 
-def test_tiles_compare_few_labels(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All labels are compared where that is allowed to be many, and the result is the same."""
-    logits, sizes = many((120, 160), 160, smooth=True)
-    compared: list[int] = []
+@pytest.fixture
+def compared(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Collects how many labels each tile compares."""
+    counts: list[int] = []
     may_win = winners._may_win
 
     def counted(cells: Tensor, windows: Tensor) -> Tensor:
         found = may_win(cells, windows)
-        compared.extend(found.sum(1).tolist())
+        counts.extend(found.sum(1).tolist())
         return found
 
     monkeypatch.setattr(winners, "_may_win", counted)
+    return counts
+
+
+def test_tiles_compare_few_labels(monkeypatch: pytest.MonkeyPatch, compared: list[int]) -> None:
+    """All labels are compared where that is allowed to be many, and the result is the same."""
+    logits, sizes = many((120, 160), 160, smooth=True)
     pruned = best_labels(logits, sizes, (120, 160))
     assert min(compared) >= 1 and sum(compared) / len(compared) < 120 / winners._FEW
     monkeypatch.setattr(winners, "_FEW", 1000)
@@ -135,23 +141,12 @@ def test_tiles_compare_few_labels(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_an_edge_between_two_labels_leaves_two_to_compare(
-    monkeypatch: pytest.MonkeyPatch, layout: torch.memory_format
-) -> None:
+def test_an_edge_between_two_labels_leaves_two_to_compare(compared: list[int], layout: torch.memory_format) -> None:
     """Both are far above all others. Where they meet, the others are as far below the better one as elsewhere."""
     logits, sizes = case((120, 160), 160, 120)
     logits = (logits / 100).contiguous(memory_format=layout)
     logits[:, 7, :, :20] += 10
     logits[:, 8] += 5
-    compared: list[int] = []
-    may_win = winners._may_win
-
-    def counted(cells: Tensor, windows: Tensor) -> Tensor:
-        found = may_win(cells, windows)
-        compared.extend(found.sum(1).tolist())
-        return found
-
-    monkeypatch.setattr(winners, "_may_win", counted)
     best = best_labels(logits, sizes, (120, 160))
     assert set(compared) == {1, 2}
     expected = plain(logits.double(), sizes, (120, 160))
