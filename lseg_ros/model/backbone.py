@@ -17,43 +17,43 @@ class CnnEncoder(nn.Module):
 
     Attributes:
         cnn: The network.
-        half_size: A second one for the image at half its size, or None.
+        second: The stages that a second network has of its own, or None.
         channels: Channels of each map that `forward` returns.
     """
 
     def __init__(self, config: CnnBackbone) -> None:
         super().__init__()
-        self.cnn = _pyramid(config, config.taps)
-        self.half_size = _pyramid(config, config.taps[-1:]) if config.half_size else None
-        parts = cast(Any, self.cnn)
-        self.channels: list[int] = parts.feature_info.channels()
-        self.taps: list[int] = []  # places in `blocks`, where widened maps are wanted
+        self.cnn = network(config)
+        self.second_from = config.second_from
+        self.second: nn.Module | None = None
+        if config.second_from:
+            self.second = stages(network(config, 32))[config.second_from :]
+        info = cast(Any, self.cnn).feature_info
+        self.channels: list[int] = info.channels()
+        self.taps: list[int] = []  # places in `stages`, where more than the plain maps is wanted
         self.widened: list[int] = []
-        if config.widened:
-            stages = [info["stage"] - 1 for info in parts.feature_info.info]
-            self.taps = [stages[tap] for tap in config.taps]
-            self.widened = [stages[tap] for tap in config.widened]
-            self.channels += [parts.blocks[stage][-1].conv_pwl.in_channels for stage in self.widened]
-        if self.half_size is not None:
-            self.channels += cast(Any, self.half_size).feature_info.channels()
+        if config.widened or self.second is not None:
+            places = [entry["stage"] - 1 for entry in info.info]
+            self.taps = [places[tap] for tap in config.taps]
+            self.widened = [places[tap] for tap in config.widened]
+            self.channels += [stages(self.cnn)[stage][-1].conv_pwl.in_channels for stage in self.widened]
+        if self.second is not None:
+            self.channels.append(cast(Any, self.second)[-1][-1].conv_pwl.out_channels)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Encodes normalized [B,3,H,W] images.
 
         Returns:
-            [B,C_i,H/s_i,W/s_i] for each tap, then one map for each of `widened`, then that of the image at half its
-            size.
+            [B,C_i,H/s_i,W/s_i] for each tap, then one map for each of `widened`, then that of the second network.
         """
-        maps = self._maps(images)
-        return maps if self.half_size is None else [*maps, *self.half_size(functional.avg_pool2d(images, 2))]
-
-    def _maps(self, images: Tensor) -> list[Tensor]:
-        if not self.widened:
+        if not self.taps:
             return self.cnn(images)
-        cnn = cast(Any, self.cnn)
         plain, wide = {}, {}
-        x = cnn.bn1(cnn.conv_stem(images))
-        for stage, blocks in enumerate(cnn.blocks):
+        x = stem(self.cnn, images)
+        second = []
+        for stage, blocks in enumerate(stages(self.cnn)):
+            if self.second is not None and stage == self.second_from:
+                second = [self.second(x)]
             if stage in self.widened:
                 x = blocks[:-1](x)
                 wide[stage] = _widen(blocks[-1], x)
@@ -61,10 +61,19 @@ class CnnEncoder(nn.Module):
             else:
                 x = blocks(x)
             plain[stage] = x
-        return [*(plain[stage] for stage in self.taps), *(wide[stage] for stage in self.widened)]
+        return [*(plain[stage] for stage in self.taps), *(wide[stage] for stage in self.widened), *second]
 
 
-def _pyramid(config: CnnBackbone, taps: tuple[int, ...]) -> nn.Module:
+def network(config: CnnBackbone, output_stride: int | None = None) -> nn.Module:
+    """Builds timm's network as a feature pyramid with random weights.
+
+    Args:
+        config: Describes it.
+        output_stride: If given, it replaces that of `config`.
+
+    Raises:
+        ValueError: timm has no such network.
+    """
     if not timm.is_model(config.name):  # timm would also accept an address and download from it
         raise ValueError(f"timm has no model {config.name!r}")
     padding: dict[str, Any] = {} if config.pad_type is None else {"pad_type": config.pad_type}
@@ -72,10 +81,21 @@ def _pyramid(config: CnnBackbone, taps: tuple[int, ...]) -> nn.Module:
         config.name,
         features_only=True,
         pretrained=False,
-        out_indices=taps,
-        output_stride=config.output_stride,
+        out_indices=config.taps,
+        output_stride=output_stride or config.output_stride,
         **padding,
     )
+
+
+def stem(cnn: nn.Module, images: Tensor) -> Tensor:
+    """Runs what comes before the first stage of a network of inverted residual blocks."""
+    parts = cast(Any, cnn)
+    return parts.bn1(parts.conv_stem(images))
+
+
+def stages(cnn: nn.Module) -> Any:
+    """Returns the stages of a network of inverted residual blocks, each a sequence of blocks."""
+    return cast(Any, cnn).blocks
 
 
 def _widen(block: Any, x: Tensor) -> Tensor:

@@ -29,7 +29,10 @@ class Context(nn.Module):
 
 
 class Evidence(nn.Module):
-    """What a DeepLab network for a few classes adds to features of another network."""
+    """What a DeepLab network for a few classes adds to features of another network.
+
+    It adds evidence for its classes, and a linear map of what it sees.
+    """
 
     def __init__(self, channels: int, config: DeepLab) -> None:
         """Builds the layers with random weights. At first they add nothing.
@@ -42,16 +45,19 @@ class Evidence(nn.Module):
             ValueError: `config` has no classes.
         """
         super().__init__()
-        if config.half_classes < 1:
-            raise ValueError(f"half_classes is {config.half_classes}; with half_size it is 1 or more")
+        if config.second_classes < 1:
+            raise ValueError(f"second_classes is {config.second_classes}; with a second network it is 1 or more")
         self.context = Context(channels, config.width)
-        self.classifier = nn.Conv2d(config.width, config.half_classes, 1)  # each class against none of them
-        self.project = nn.Conv2d(config.half_classes, config.features, 1, bias=False)
-        nn.init.zeros_(self.project.weight)
+        self.classifier = nn.Conv2d(config.width, config.second_classes, 1)  # each class against none of them
+        self.project = nn.Conv2d(config.second_classes, config.features, 1, bias=False)
+        self.linear = nn.Conv2d(channels, config.features, 1, bias=False)
+        for layer in (self.project, self.linear):
+            nn.init.zeros_(layer.weight)
 
     def forward(self, deep: Tensor) -> Tensor:
         """Maps [B,channels,h,w] to [B,features,4h,4w]."""
-        return self.project(functional.relu(_enlarged(self.classifier(self.context(deep)), 4)))
+        evidence = functional.relu(_enlarged(self.classifier(self.context(deep)), 4))
+        return self.project(evidence) + _enlarged(self.linear(deep), 4)
 
 
 class DeepLabDecoder(nn.Module):
@@ -61,9 +67,9 @@ class DeepLabDecoder(nn.Module):
     with the published weights. It gives nearly the same labels in a quarter of the time. A residual unit with fewer
     channels then adds details at stride 4.
 
-    A fourth map, of the image at half its size, adds to the features at stride 8. It comes from a network that was
-    trained for other classes. What adds is evidence for one of these classes. Evidence against all of them adds
-    nothing, because that network overlooks small things.
+    A fourth map adds to the features at stride 8. It comes from a second network, which was trained for other classes.
+    Evidence for one of these classes adds to them. Evidence against all of them adds nothing, because that network
+    overlooks small things.
     """
 
     def __init__(self, config: DeepLab, channels: list[int], embed_dim: int) -> None:
@@ -75,7 +81,7 @@ class DeepLabDecoder(nn.Module):
             embed_dim: Channels of the embedding.
         """
         super().__init__()
-        fine, deep, wide, *half = channels
+        fine, deep, wide, *second = channels
         width, both = config.width, config.width + config.skip
         self.context = Context(deep, width)
         self.feature_projection0 = nn.Conv2d(wide, config.skip, 1)
@@ -87,7 +93,7 @@ class DeepLabDecoder(nn.Module):
         self.project = nn.Conv2d(fine, config.features, 1)
         self.unit = ResidualConvUnit(config.features, separable=True)
         self.head = nn.Conv2d(config.features, embed_dim, 1)
-        self.evidence = Evidence(half[0], config) if half else None
+        self.evidence = Evidence(second[0], config) if second else None
         # So the pretrained parts before it have the same effect at first as in their own network.
         for weight in (self.project.weight, self.project.bias, self.unit.bn2.weight):
             assert weight is not None
@@ -103,10 +109,10 @@ class DeepLabDecoder(nn.Module):
 
     def refine(self, pyramid: list[Tensor]) -> Tensor:
         """Runs all that is not linear, to [B,features,h,w]."""
-        fine, deep, wide, *half = pyramid
+        fine, deep, wide, *second = pyramid
         x = self.reduce(self.classified(deep, wide))
         if self.evidence is not None:
-            x = x + self.evidence(half[0])
+            x = x + self.evidence(second[0])
         return self.unit(_enlarged(x, 2) + self.project(fine))
 
     def enlarge(self, x: Tensor) -> Tensor:

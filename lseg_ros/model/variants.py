@@ -20,8 +20,9 @@ class CnnBackbone:
         pad_type: Padding of the convolutions, where the architecture offers a choice.
         widened: `out_indices` of stages whose last block also gives the wide map inside it. For networks of inverted
             residual blocks.
-        half_size: Whether a second network of this kind sees the image at half its size. It costs a quarter of the
-            first. Its deepest map comes last, and the decoder's `half_classes` are what it finds.
+        second_from: The first stage that a second network has of its own. Both networks share the stages before it. The
+            second one has stride 32, which makes it cheap. Its deepest map comes last, and the decoder's
+            `second_classes` are what it finds. 0: there is no second network. For networks of inverted residual blocks.
     """
 
     name: str
@@ -29,7 +30,7 @@ class CnnBackbone:
     output_stride: int = 32
     pad_type: str | None = None
     widened: tuple[int, ...] = ()
-    half_size: bool = False
+    second_from: int = 0
 
 
 @dataclass(frozen=True)
@@ -96,19 +97,19 @@ class Decoder:
 class DeepLab:
     """Decoder of DeepLabV3+ (Chen et al., ECCV 2018).
 
-    Where the backbone has a network for the image at half its size, its deepest map takes part.
+    Where the backbone has a second network, its deepest map takes part.
 
     Attributes:
         width: Channels inside it.
         skip: Channels that it takes from the finest map.
         features: Channels in front of the embedding.
-        half_classes: Number of classes that the backbone's network for half the size finds. 0 where it has none.
+        second_classes: Number of classes that the backbone's second network finds. 0 where it has none.
     """
 
     width: int
     skip: int
     features: int
-    half_classes: int = 0
+    second_classes: int = 0
 
 
 @dataclass(frozen=True)
@@ -205,14 +206,14 @@ _CLIP_RN50X16 = ClipText(width=768, layers=12, heads=12)
 LSEG_MINI = Variant(
     name="lseg_mini",
     backbone=CnnBackbone(
-        "mobilenetv2_100", taps=(1, 4), output_stride=16, pad_type="same", widened=(1,), half_size=True
+        "mobilenetv2_100", taps=(1, 4), output_stride=16, pad_type="same", widened=(1,), second_from=3
     ),
-    decoder=DeepLab(width=256, skip=48, features=96, half_classes=19),
+    decoder=DeepLab(width=256, skip=48, features=96, second_classes=19),
     text="minilm_l6_v2",
     embed_dim=384,
     templates=("{}", "a photo of a {}", "a picture of the {}", "there is a {} in the scene"),
     text_projection=True,
-    weights=("lseg_mini.safetensors", "8aa5db1e1cfe79239b52119f1d249d3cfc60096a8eaf79489be93234454dcc2f"),
+    weights=("lseg_mini.safetensors", "ad787e5125a4f3c050ad43179c325c386a43fd9bad89d508081e44eff7c66862"),
 )
 LSEG_MINI_STREET = replace(
     LSEG_MINI,

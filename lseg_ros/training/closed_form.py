@@ -1,17 +1,22 @@
 """Initial weights of a DeepLab decoder without training, such that texts score pixels as given classifiers do."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
 
 from lseg_ros.evaluation.text_features import in_chunks
+from lseg_ros.model.backbone import CnnEncoder, network, stages, stem
 from lseg_ros.model.deeplab import DeepLabDecoder, Evidence
 from lseg_ros.model.net import LSegNet
 from lseg_ros.model.reader import CheckpointError, read_weights
+from lseg_ros.model.variants import CnnBackbone
 
 _RIDGE = 0.01  # relative to the mean square of a text feature; keeps embeddings near the texts
+_JOINING_RIDGE = 1e-4  # the same for the map between two networks, for which there are thousands of pixels
 _WEIGHT, _BIAS = "deeplab.logits.weight", "deeplab.logits.bias"
 # Both were chosen on photographs left out of the training of lseg_mini.
 _EVIDENCE_FROM = -2.0  # log odds of a class against none of them; what is less likely adds nothing
@@ -45,7 +50,7 @@ def begin_as_classifier(net: LSegNet, path: Path, classes: Mapping[int, str], wo
 
 @torch.no_grad()
 def begin_with_evidence(net: LSegNet, path: Path, classes: Mapping[int, str], words: Mapping[str, list[str]]) -> None:
-    """Fits the part for half the size to the classifier of the network that it starts from.
+    """Fits the second network's evidence to the classifier of the network that it starts from.
 
     Each class is compared with class 0, "none of them". Evidence for a class then adds to the products of its label,
     and as little as possible to those of all other labels.
@@ -57,30 +62,79 @@ def begin_with_evidence(net: LSegNet, path: Path, classes: Mapping[int, str], wo
         words: All phrases of a label by label. These labels compete with those of the classes.
 
     Raises:
-        ValueError: The variant has no part for half the size, or another number of classes.
+        ValueError: The variant has no second network, or another number of classes.
         CheckpointError: The file has no such classifier, or fewer outputs than `classes` names.
     """
-    half = getattr(net.decoder, "evidence", None)
-    if not isinstance(half, Evidence):
-        raise ValueError(f"'half_classifier' is for variants with a part for half the size, unlike {net.variant.name}")
-    count = half.classifier.out_channels
+    second = getattr(net.decoder, "evidence", None)
+    if not isinstance(second, Evidence):
+        raise ValueError(f"'second_classifier' is for variants with a second network, unlike {net.variant.name}")
+    count = second.classifier.out_channels
     if len(classes) != count or 0 in classes:
         raise ValueError(
-            f"'half_classifier' names the outputs {', '.join(map(str, classes))}; {net.variant.name} needs {count}, "
+            f"'second_classifier' names the outputs {', '.join(map(str, classes))}; {net.variant.name} needs {count}, "
             "without 0"
         )
-    affine = _read_classifier(path, "half_classifier", half.classifier.in_channels, max(classes))
+    affine = _read_classifier(path, "second_classifier", second.classifier.in_channels, max(classes))
     odds = affine[list(classes)] - affine[0]
     labels = list(classes.values())
     others = [label for label in words if label not in labels]
     rows = in_chunks(net.encode_text, labels + others).double() @ net.decoder.head.weight[:, :, 0, 0].double()
     wanted = torch.eye(len(rows), count, dtype=torch.float64)
     wanted -= wanted.mean(0)  # a softmax does not see what all labels have
-    half.classifier.weight.copy_(odds[:, :-1, None, None])
-    assert half.classifier.bias is not None
-    half.classifier.bias.copy_(odds[:, -1] - _EVIDENCE_FROM)
+    second.classifier.weight.copy_(odds[:, :-1, None, None])
+    assert second.classifier.bias is not None
+    second.classifier.bias.copy_(odds[:, -1] - _EVIDENCE_FROM)
     fitted = ridge(rows, wanted, torch.ones(len(rows), dtype=torch.float64))
-    half.project.weight.copy_(_EVIDENCE_GAIN * fitted[:, :, None, None])
+    second.project.weight.copy_(_EVIDENCE_GAIN * fitted[:, :, None, None])
+
+
+@torch.no_grad()
+def join_second(net: LSegNet, path: Path, images: Iterable[Tensor]) -> None:
+    """Fits the second network's own stages to the stages that it shares with the first.
+
+    The second network was trained behind stages of its own, with other weights. A linear map from the maps of the
+    shared stages to those of its former ones is fitted by ridge regression. It becomes part of the first convolution
+    behind them, so it costs nothing.
+
+    Args:
+        net: A network with a second one, in eval mode. That convolution and its BatchNorm change in place.
+        path: The weights file of the second network, with timm's names.
+        images: Batches of normalized [B,3,H,W] images.
+
+    Raises:
+        ValueError: The variant has no second network.
+        CheckpointError: The file lacks weights of the stages.
+    """
+    encoder: object = net.encoder
+    if not isinstance(encoder, CnnEncoder) or encoder.second is None:
+        raise ValueError(f"{net.variant.name} has no second network that could be joined")
+    backbone = net.variant.backbone
+    assert isinstance(backbone, CnnBackbone)
+    former = network(backbone).to(net.device).eval()
+    missing = former.load_state_dict(read_weights(path)[0], strict=False).missing_keys
+    lacking = [key for key in missing if not key.endswith("num_batches_tracked")]
+    if lacking:
+        raise CheckpointError(f"{path} lacks {lacking[0]}, a part of {backbone.name}")
+    sums: list[Tensor] = []
+    for batch in images:
+        ours, theirs = (_pixels(cnn, batch.to(net.device), encoder.second_from) for cnn in (encoder.cnn, former))
+        rows = functional.pad(ours, (0, 1), value=1.0)
+        parts = (rows.T @ rows, rows.T @ theirs)
+        sums = [a + b for a, b in zip(sums, parts, strict=True)] if sums else list(parts)
+    gram, product = sums
+    affine = _solved(gram, product, _JOINING_RIDGE).float()  # [C + 1,C']
+    block = cast(Any, encoder.second)[0][0]
+    weight = block.conv_pw.weight[:, :, 0, 0]
+    block.bn1.running_mean -= weight @ affine[-1]
+    block.conv_pw.weight.copy_((weight @ affine[:-1].T)[:, :, None, None])
+
+
+def _pixels(cnn: nn.Module, images: Tensor, count: int) -> Tensor:
+    """Runs the first stages; returns [pixels,C] float64."""
+    x = stem(cnn, images)
+    for stage in stages(cnn)[:count]:
+        x = stage(x)
+    return x.movedim(1, -1).flatten(0, -2).double()
 
 
 def _read_classifier(path: Path, entry: str, width: int, last: int) -> Tensor:
@@ -140,9 +194,13 @@ def ridge(rows: Tensor, wanted: Tensor, weights: Tensor) -> Tensor:
         [F,C] float64.
     """
     weighted = rows.T * weights
-    gram = weighted @ rows
-    gram += _RIDGE * gram.trace() / len(gram) * torch.eye(len(gram), dtype=gram.dtype)
-    return torch.linalg.solve(gram, weighted @ wanted)
+    return _solved(weighted @ rows, weighted @ wanted, _RIDGE)
+
+
+def _solved(gram: Tensor, product: Tensor, strength: float) -> Tensor:
+    """Solves the normal equations of a ridge regression."""
+    penalty = strength * gram.trace() / len(gram) * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+    return torch.linalg.solve(gram + penalty, product)
 
 
 def _shares(count: int) -> Tensor:

@@ -98,9 +98,10 @@ class TrainConfig:
         shown="random",
     )
     text_init: str | None = entry(TEXT, "Weights of CLIP's text tower, where `init` has none.", default=None, shown="")
-    half_init: str | None = entry(
+    second_init: str | None = entry(
         TEXT,
-        "First weights of the part that sees the image at half its size, under timm's names; where `init` has none.",
+        "First weights of the second network, under timm's names; where `init` has none. Its own stages are fitted to "
+        "those of `init` that it shares.",
         default=None,
         shown="",
     )
@@ -111,9 +112,9 @@ class TrainConfig:
         factory=dict,
         shown="none",
     )
-    half_classifier: dict[int, str] = entry(
+    second_classifier: dict[int, str] = entry(
         CLASSES,
-        "Labels for outputs of the classifier in the weights of `half_init`, by their number; 0 stands for none of "
+        "Labels for outputs of the classifier in the weights of `second_init`, by their number; 0 stands for none of "
         "the others. Evidence for one of these classes adds to its label from the first step on.",
         factory=dict,
         shown="none",

@@ -145,8 +145,8 @@ def _check_together(config: TrainConfig, path: Path) -> None:
         problem = "with 'epochs' each image comes once in each, so a source takes no 'weight'"
     elif config.classifier and (len(config.init) != 1 or not isinstance(config.init[0], str)):
         problem = "'classifier' goes with one file in 'init', which holds that classifier"
-    elif config.half_classifier and config.half_init is None:
-        problem = "'half_classifier' goes with 'half_init', which holds that classifier"
+    elif config.second_classifier and config.second_init is None:
+        problem = "'second_classifier' goes with 'second_init', which holds that classifier"
     elif not any(source.weight for source in config.sources.values()):
         problem = "all sources have the weight 0"
     if problem:

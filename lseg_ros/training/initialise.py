@@ -11,7 +11,7 @@ from lseg_ros.files import from_home
 from lseg_ros.model.keymap import from_original, is_original
 from lseg_ros.model.net import LSegNet
 from lseg_ros.model.reader import CheckpointError, read_weights
-from lseg_ros.model.variants import ClipText, VitBackbone
+from lseg_ros.model.variants import ClipText, CnnBackbone, VitBackbone
 from lseg_ros.model.weight_files import is_name, weights_path
 
 _CLIP_TEXT = re.compile(
@@ -19,11 +19,11 @@ _CLIP_TEXT = re.compile(
 )
 
 _CONTEXT = re.compile(r"deeplab\.(aspp0|image_pooling|concat_projection)\.")
-_HALF = "encoder.half_size."  # the network for the image at half its size
+_SECOND = "encoder.second."  # the stages that the second network has of its own
 
 
 def initialise(
-    net: LSegNet, init: Sequence[str], text_init: str | None, data: Path, half_init: str | None = None
+    net: LSegNet, init: Sequence[str], text_init: str | None, data: Path, second_init: str | None = None
 ) -> None:
     """Loads the initial weights of a run.
 
@@ -35,7 +35,7 @@ def initialise(
         text_init: A file relative to `data` with the text tower of a CLIP, with OpenAI's or open_clip's names; or a
             file as for `init`, of which only the text tower is used.
         data: The run's folder of data.
-        half_init: A file relative to `data` with an image encoder, with timm's names, for the image at half its size.
+        second_init: A file relative to `data` with an image encoder, with timm's names, for the second network.
 
     Raises:
         FileNotFoundError: A file does not exist.
@@ -45,12 +45,14 @@ def initialise(
     if init:
         paths = [_located(name, data) for name in init]
         state = _mean({path: _our_names(read_weights(path)[0]) for path in paths})
-        has_text = _fill_encoder(net, state, paths[0], optional=None if half_init is None else _HALF)
-    if half_init is not None:
-        path = _located(half_init, data)
-        if not any(name.startswith(_HALF) for name in net.state_dict()):
-            raise ValueError(f"'half_init' is {half_init}, and {net.variant.name} has no network for half the size")
-        _load(net, {_half_name(key): tensor for key, tensor in read_weights(path)[0].items()}, path, _HALF)
+        has_text = _fill_encoder(net, state, paths[0], optional=None if second_init is None else _SECOND)
+    if second_init is not None:
+        path = _located(second_init, data)
+        backbone = net.variant.backbone
+        if not isinstance(backbone, CnnBackbone) or not backbone.second_from:
+            raise ValueError(f"'second_init' is {second_init}, and {net.variant.name} has no second network")
+        named = {_second_name(key, backbone.second_from): tensor for key, tensor in read_weights(path)[0].items()}
+        _load(net, {name: tensor for name, tensor in named.items() if name is not None}, path, _SECOND)
     if text_init is not None:
         path = _located(text_init, data)
         state = {_clip_name(key): tensor for key, tensor in _our_names(read_weights(path)[0]).items()}
@@ -114,10 +116,14 @@ def _cnn_name(key: str) -> str:
     return f"decoder.{key.removeprefix('deeplab.')}" if key.startswith("deeplab.") else f"encoder.cnn.{key}"
 
 
-def _half_name(key: str) -> str:
+def _second_name(key: str, first: int) -> str | None:
+    """Returns our name of the second network's tensor; None for what it does not use, such as shared stages."""
     if _CONTEXT.match(key):
         return key.replace("deeplab.", "decoder.evidence.context.", 1)
-    return key if key.startswith("deeplab.") else f"{_HALF}{key}"
+    stage = re.match(r"blocks\.(\d+)\.", key)
+    if stage is None or int(stage[1]) < first:
+        return None
+    return key.replace("blocks.", _SECOND, 1)
 
 
 def _vit_name(key: str) -> str:

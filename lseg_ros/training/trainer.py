@@ -23,7 +23,7 @@ from lseg_ros.model.variants import variant_named
 from lseg_ros.model.weights import own_state, save_model
 from lseg_ros.training.batches import Batch, Batches, phrases_of
 from lseg_ros.training.checkpoint import load_state, save_state
-from lseg_ros.training.closed_form import begin_as_classifier, begin_with_evidence
+from lseg_ros.training.closed_form import begin_as_classifier, begin_with_evidence, join_second
 from lseg_ros.training.config import Run, TrainConfig
 from lseg_ros.training.depthwise import quicken
 from lseg_ros.training.distributed import World
@@ -36,6 +36,7 @@ from lseg_ros.training.run_data import check_contents, contents, open_sources
 from lseg_ros.training.validation import Validation
 
 LOG_EVERY = 100  # steps
+_JOINING = 40  # batches that the second network is fitted on
 ALONE = World(torch.device("cpu"))
 
 
@@ -116,19 +117,22 @@ class Trainer:
         variant = variant_named(config.variant)
         self.net = LSegNet(variant, build_text_encoder(variant))
         first = _initial_weights(config, before)
-        initialise(self.net, first, config.text_init, data, config.half_init)
+        initialise(self.net, first, config.text_init, data, config.second_init)
         if config.classifier:
             begin_as_classifier(self.net, data / first[0], config.classifier, config.words)
-        if config.half_init is not None and config.half_classifier:
-            begin_with_evidence(self.net, data / config.half_init, config.half_classifier, config.words)
-        freeze(self.net, config)
+        if config.second_init is not None and config.second_classifier:
+            begin_with_evidence(self.net, data / config.second_init, config.second_classifier, config.words)
         self.net.to(world.device).to(memory_format=torch.channels_last)
+        self.batches = Batches(config, variant, sources, self._embed(phrases_of(sources.values())))
+        if config.second_init is not None:
+            self.net.eval()  # until the first step
+            join_second(self.net, data / config.second_init, (self.batches.batch(n).images for n in range(_JOINING)))
+        freeze(self.net, config)
         if world.device.type == "cpu":
             quicken(self.net)
         if world.size > 1 and world.device.type == "cuda":  # PyTorch has no SyncBatchNorm for CPUs
             self.net = timm.layers.convert_sync_batchnorm(self.net)
         self.ema = copy.deepcopy(own_state(self.net)) if config.ema else None
-        self.batches = Batches(config, variant, sources, self._embed(phrases_of(sources.values())))
         self.objective = Objective(self.net, TORCH_TYPES[config.precision], config.balance, config.jaccard)
         self.optimizer = build_optimizer(self.net, config)
         self.scaler = torch.amp.GradScaler("cuda") if config.precision == "float16" else None

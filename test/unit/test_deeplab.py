@@ -11,20 +11,21 @@ from tiny import TINY, HashText
 from torch import Tensor
 from torch.nn import functional
 
+from lseg_ros.model.backbone import network, stages, stem
 from lseg_ros.model.deeplab import DeepLabDecoder, Evidence
 from lseg_ros.model.fused_encoder_decoder import FusedEncoderDecoder
 from lseg_ros.model.net import LSegNet
 from lseg_ros.model.reader import CheckpointError, read_weights
 from lseg_ros.model.variants import CnnBackbone, DeepLab, from_json, to_json
-from lseg_ros.training.closed_form import begin_as_classifier, begin_with_evidence, fit_head
+from lseg_ros.training.closed_form import begin_as_classifier, begin_with_evidence, fit_head, join_second
 from lseg_ros.training.initialise import initialise
 
 BACKBONE = CnnBackbone("mobilenetv2_035", taps=(1, 4), output_stride=16, pad_type="same", widened=(1,))
 TINY_DEEPLAB = replace(TINY, name="tiny_deeplab", backbone=BACKBONE, decoder=DeepLab(width=12, skip=6, features=8))
-TINY_HALF = replace(
+TINY_SECOND = replace(
     TINY_DEEPLAB,
-    backbone=replace(BACKBONE, half_size=True),
-    decoder=DeepLab(width=12, skip=6, features=8, half_classes=3),
+    backbone=replace(BACKBONE, second_from=3),
+    decoder=DeepLab(width=12, skip=6, features=8, second_classes=3),
 )
 IMAGES = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
 
@@ -34,9 +35,9 @@ def tiny_deeplab() -> LSegNet:
     return LSegNet(TINY_DEEPLAB, HashText()).eval()
 
 
-def tiny_half() -> LSegNet:
+def tiny_second() -> LSegNet:
     torch.manual_seed(0)
-    return LSegNet(TINY_HALF, HashText()).eval()
+    return LSegNet(TINY_SECOND, HashText()).eval()
 
 
 def decoder_of(net: LSegNet) -> DeepLabDecoder:
@@ -80,24 +81,27 @@ def test_the_embedding_is_at_stride_4_and_the_refinement_adds_nothing_at_first()
     torch.testing.assert_close(found, expected)
 
 
-def test_a_second_network_sees_the_image_at_half_its_size() -> None:
-    assert from_json(to_json(TINY_HALF)) == TINY_HALF
-    net = tiny_half()
+def test_a_second_network_shares_the_first_stages() -> None:
+    assert from_json(to_json(TINY_SECOND)) == TINY_SECOND
+    net = tiny_second()
     encoder, decoder = cast(Any, net.encoder), decoder_of(net)
     with torch.no_grad():
-        *maps, half = encoder(IMAGES)
-        assert encoder.channels == [level.shape[1] for level in (*maps, half)] and half.shape[2:] == (2, 3)
-        torch.testing.assert_close(half, encoder.half_size(functional.avg_pool2d(IMAGES, 2))[0])
-        before = decoder([*maps, half])
-        torch.testing.assert_close(before, decoder([*maps, torch.zeros_like(half)]))  # it adds nothing at first
-        torch.nn.init.normal_(evidence_of(net).project.weight)
-        assert not torch.allclose(before, decoder([*maps, half]), atol=1e-3)
-    with pytest.raises(ValueError, match="half_classes is 0; with half_size it is 1 or more"):
-        LSegNet(replace(TINY_HALF, decoder=TINY_DEEPLAB.decoder), HashText())
+        *maps, second = encoder(IMAGES)
+        assert encoder.channels == [level.shape[1] for level in (*maps, second)] and second.shape[2:] == (2, 3)
+        shared = encoder.cnn.blocks[:3](encoder.cnn.bn1(encoder.cnn.conv_stem(IMAGES)))
+        torch.testing.assert_close(second, encoder.second(shared))
+        before = decoder([*maps, second])
+        torch.testing.assert_close(before, decoder([*maps, torch.zeros_like(second)]))  # it adds nothing at first
+        for layer in (evidence_of(net).project, evidence_of(net).linear):
+            torch.nn.init.normal_(layer.weight)
+            assert not torch.allclose(before, decoder([*maps, second]), atol=1e-3)
+            torch.nn.init.zeros_(layer.weight)
+    with pytest.raises(ValueError, match="second_classes is 0; with a second network it is 1 or more"):
+        LSegNet(replace(TINY_SECOND, decoder=TINY_DEEPLAB.decoder), HashText())
 
 
 def test_only_evidence_for_a_class_adds_something() -> None:
-    evidence = evidence_of(tiny_half())
+    evidence = evidence_of(tiny_second())
     deep = torch.randn(1, evidence.context.aspp0.in_channels, 2, 3, generator=torch.Generator().manual_seed(3))
     with torch.no_grad():
         torch.nn.init.normal_(evidence.project.weight)
@@ -172,7 +176,7 @@ def test_what_has_no_classifier_is_refused(classifier_file: Path, tmp_path: Path
 
 
 def test_evidence_for_a_class_adds_to_its_label_first(classifier_file: Path) -> None:
-    net, words = tiny_half(), {"road": ["road"], "sky": ["sky"], "tree": ["tree"]}
+    net, words = tiny_second(), {"road": ["road"], "sky": ["sky"], "tree": ["tree"]}
     torch.nn.init.normal_(net.decoder.head.weight)
     begin_with_evidence(net, classifier_file, {1: "car", 2: "dog", 3: "cat"}, words)
     evidence = evidence_of(net)
@@ -186,32 +190,65 @@ def test_evidence_for_a_class_adds_to_its_label_first(classifier_file: Path) -> 
 
 
 def test_evidence_that_does_not_fit_is_refused(classifier_file: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="part for half the size, unlike tiny_deeplab"):
+    with pytest.raises(ValueError, match="a second network, unlike tiny_deeplab"):
         begin_with_evidence(tiny_deeplab(), classifier_file, {1: "car", 2: "dog", 3: "cat"}, {})
     for wrong in ({1: "car", 3: "cat"}, {0: "none", 1: "car", 3: "cat"}):
         named = f"names the outputs {', '.join(map(str, wrong))}; tiny_deeplab needs 3, without 0"
         with pytest.raises(ValueError, match=named):
-            begin_with_evidence(tiny_half(), classifier_file, wrong, {})
+            begin_with_evidence(tiny_second(), classifier_file, wrong, {})
     save_file(
         {"deeplab.logits.weight": torch.ones(2, 12, 1, 1), "deeplab.logits.bias": torch.ones(2)}, tmp_path / "two"
     )
-    with pytest.raises(CheckpointError, match="into 2 classes; 'half_classifier' names the class 3"):
-        begin_with_evidence(tiny_half(), tmp_path / "two", {1: "car", 2: "dog", 3: "cat"}, {})
+    with pytest.raises(CheckpointError, match="into 2 classes; 'second_classifier' names the class 3"):
+        begin_with_evidence(tiny_second(), tmp_path / "two", {1: "car", 2: "dog", 3: "cat"}, {})
 
 
-def test_the_network_for_half_the_size_begins_with_weights_of_its_own(tmp_path: Path) -> None:
+def test_the_second_network_begins_with_weights_of_its_own(tmp_path: Path) -> None:
     torch.manual_seed(1)
-    source, net = LSegNet(TINY_HALF, HashText()), LSegNet(TINY_HALF, HashText())
-    encoder, decoder = cast(Any, source.encoder), decoder_of(source)
-    context = {f"deeplab.{name}": value for name, value in decoder.context.state_dict().items()}
-    save_file({**encoder.cnn.state_dict(), **context}, tmp_path / "whole.safetensors")
+    source, net = LSegNet(TINY_SECOND, HashText()), LSegNet(TINY_SECOND, HashText())
+    other = network(BACKBONE)
+    with torch.no_grad():
+        cast(Any, source.encoder).second.load_state_dict(stages(other)[3:].state_dict())
+    context = {f"deeplab.{name}": value for name, value in decoder_of(source).context.state_dict().items()}
+    save_file({**cast(Any, source.encoder).cnn.state_dict(), **context}, tmp_path / "first.safetensors")
     context = {f"deeplab.{name}": value for name, value in evidence_of(source).context.state_dict().items()}
-    save_file({**encoder.half_size.state_dict(), **context}, tmp_path / "half.safetensors")
+    save_file({**other.state_dict(), **context}, tmp_path / "second.safetensors")
 
-    initialise(net, ["whole.safetensors"], None, tmp_path, "half.safetensors")
+    initialise(net, ["first.safetensors"], None, tmp_path, "second.safetensors")
     for part in ("encoder", "decoder.context", "decoder.evidence.context"):
         torch.testing.assert_close(net.get_submodule(part).state_dict(), source.get_submodule(part).state_dict())
-    with pytest.raises(CheckpointError, match=r"whole\.safetensors lacks encoder\.half_size"):
-        initialise(net, ["whole.safetensors"], None, tmp_path)
-    with pytest.raises(ValueError, match="'half_init' is half.safetensors, and tiny_deeplab has no network for half"):
-        initialise(tiny_deeplab(), [], None, tmp_path, "half.safetensors")
+    with pytest.raises(CheckpointError, match=r"first\.safetensors lacks encoder\.second"):
+        initialise(net, ["first.safetensors"], None, tmp_path)
+    with pytest.raises(ValueError, match="'second_init' is second.safetensors, and tiny_deeplab has no second network"):
+        initialise(tiny_deeplab(), [], None, tmp_path, "second.safetensors")
+
+
+def test_the_second_network_is_fitted_to_the_stages_that_it_shares(tmp_path: Path) -> None:
+    """Its former stages give a linear map of what the shared stages give, so a fit can undo the difference."""
+    net = tiny_second()
+    encoder = cast(Any, net.encoder)
+    former = network(BACKBONE).eval()
+    with torch.no_grad():
+        former.load_state_dict(encoder.cnn.state_dict())
+        for block in stages(former)[2]:
+            block.bn3.weight *= 1.5
+        for block in stages(former)[2][1:]:
+            block.conv_pw.weight /= 1.5
+        encoder.second.load_state_dict(stages(former)[3:].state_dict())
+        expected = encoder.second(stages(former)[:3](stem(former, IMAGES)))
+        before = encoder(IMAGES)[-1]
+        counts = [key for key in former.state_dict() if key.endswith("num_batches_tracked")]
+        state = {key: tensor for key, tensor in former.state_dict().items() if key not in counts}
+        save_file(state, tmp_path / "second.safetensors")
+        join_second(net, tmp_path / "second.safetensors", [IMAGES])
+        after = encoder(IMAGES)[-1]
+    assert not torch.allclose(before, expected, rtol=0, atol=0.1 * float(expected.std()))
+    torch.testing.assert_close(after, expected, rtol=0, atol=0.02 * float(expected.std()))
+
+
+def test_a_second_network_that_does_not_fit_is_refused(tmp_path: Path) -> None:
+    save_file({"conv_stem.weight": torch.zeros(16, 3, 3, 3)}, tmp_path / "second.safetensors")
+    with pytest.raises(CheckpointError, match="second.safetensors lacks bn1.weight, a part of mobilenetv2_035"):
+        join_second(tiny_second(), tmp_path / "second.safetensors", [IMAGES])
+    with pytest.raises(ValueError, match="tiny_deeplab has no second network"):
+        join_second(tiny_deeplab(), tmp_path / "second.safetensors", [IMAGES])

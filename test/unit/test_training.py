@@ -259,7 +259,7 @@ def test_missing_and_broken_files_are_named(data: Path) -> None:
 def trained_phrases(config: TrainConfig) -> set[str]:
     """Returns all words of a run: those in its data sets and those of the file of words."""
     phrases = {phrase for more in config.words.values() for phrase in more}
-    phrases |= {*config.classifier.values(), *config.half_classifier.values()}
+    phrases |= {*config.classifier.values(), *config.second_classifier.values()}
     for source in config.sources.values():
         for layer in source.data.get("layers", []):
             for given in layer["labels"].values():

@@ -38,9 +38,10 @@ def test_shipped_configurations_can_be_read(path: Path) -> None:
         for layer in source.data.get("layers", []):
             for label in layer["labels"].values():
                 assert label in config.words, "each label has its own entry in words.yaml"
-    assert set(config.half_classifier.values()) <= set(config.words)
+    assert set(config.second_classifier.values()) <= set(config.words)
     decoder = variant_named(config.variant).decoder
-    assert len(config.half_classifier) == (decoder.half_classes if isinstance(decoder, DeepLab) else 0)
+    count = decoder.second_classes if isinstance(decoder, DeepLab) and config.second_init else 0
+    assert len(config.second_classifier) == count
 
 
 def test_of_several_files_of_words_the_later_one_holds(tmp_path: Path) -> None:
@@ -142,7 +143,7 @@ def test_entries_at_their_limits(tmp_path: Path) -> None:
         ({"broken_files": "ignore"}, "should be one of stop, skip"),
         ({"classifier": {"one": "wall"}}, "'classifier' is .*, and should be a mapping from numbers of outputs"),
         ({"classifier": {1: "wall"}, "init": ["a.pt", "b.pt"]}, "'classifier' goes with one file in 'init'"),
-        ({"half_classifier": {1: "cat"}}, "'half_classifier' goes with 'half_init', which holds that classifier"),
+        ({"second_classifier": {1: "cat"}}, "'second_classifier' goes with 'second_init', which holds that classifier"),
         ({"sources": {}}, "'sources' is {}"),
         ({"sources": {"one": 5}}, "one: a data set is a mapping of entries, and here is 5"),
         ({"sources": {"one": {"weight": -1}}}, "one: the weight is -1"),

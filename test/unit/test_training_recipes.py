@@ -19,8 +19,10 @@ from lseg_ros.data.ade20k import original_labels
 from lseg_ros.data.augmentation import augment_as_original, paste, random_view
 from lseg_ros.data.common import IGNORE, Sample, package_lines
 from lseg_ros.model import weights
+from lseg_ros.model.backbone import network, stages, stem
+from lseg_ros.model.deeplab import Context
 from lseg_ros.model.text import Clip, build_text_encoder
-from lseg_ros.model.variants import VARIANTS, ClipText, Decoder, HeadBlock, VitBackbone
+from lseg_ros.model.variants import VARIANTS, ClipText, CnnBackbone, Decoder, DeepLab, HeadBlock, VitBackbone
 from lseg_ros.model.weights import own_state
 from lseg_ros.training import batches, trainer
 from lseg_ros.training.config import SourceConfig, TrainConfig
@@ -44,9 +46,15 @@ TINY_VIT = replace(
 )
 
 
+TINY_CNN = CnnBackbone("mobilenetv2_035", taps=(1, 4), output_stride=16, pad_type="same", widened=(1,), second_from=3)
+TINY_SECOND = replace(
+    TINY, name="tiny_second", backbone=TINY_CNN, decoder=DeepLab(width=12, skip=6, features=8, second_classes=2)
+)
+
+
 @pytest.fixture(autouse=True)
 def more_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    for variant in (TINY_CLIP, TINY_VIT):
+    for variant in (TINY_CLIP, TINY_VIT, TINY_SECOND):
         monkeypatch.setitem(VARIANTS, variant.name, variant)
 
 
@@ -404,3 +412,38 @@ def test_other_initial_weights(data: Path, tmp_path: Path) -> None:
         Trainer(replace(CONFIG, init=("nowhere.pt",)), data, tmp_path)
     with pytest.raises(ValueError, match="'frozen' holds 'encoder.nothing'"):
         Trainer(replace(CONFIG, init=(), frozen=("encoder.nothing",)), data, tmp_path)
+
+
+def test_a_run_with_a_second_network(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(7)
+    networks = {name: network(TINY_CNN).eval() for name in ("first", "second")}
+    for name, net in networks.items():
+        counts = [key for key in net.state_dict() if key.endswith("num_batches_tracked")]  # converted files lack them
+        context = Context(stages(net)[-1][-1].conv_pwl.out_channels, 12).state_dict()
+        logits = {"logits.weight": torch.randn(3, 12, 1, 1), "logits.bias": torch.zeros(3)}
+        tensors = {key: tensor for key, tensor in net.state_dict().items() if key not in counts}
+        tensors |= {f"deeplab.{key}": tensor for key, tensor in (context | logits).items()}
+        save_file(tensors, data / f"{name}.safetensors")
+    config = replace(
+        CONFIG,
+        variant="tiny_second",
+        init=("first.safetensors",),
+        second_init="second.safetensors",
+        second_classifier={1: "red thing", 2: "blue thing"},
+        steps=3,
+        ema=0,
+    )
+    run = Trainer(config, data, tmp_path / "run")
+    monkeypatch.setattr(trainer, "join_second", lambda *_: None)
+    apart = Trainer(config, data, tmp_path / "apart")
+    images = run.batches.batch(0).images
+    errors = []
+    with torch.no_grad():
+        former = stages(networks["second"])[:3](stem(networks["second"], images))
+        for own in (run.net, apart.net):
+            encoder: Any = own.encoder
+            shared = stages(encoder.cnn)[:3](stem(encoder.cnn, images))
+            error = encoder.second[0](shared) - stages(networks["second"])[3](former)
+            errors.append(float(error.square().mean()))
+    assert errors[0] < 0.7 * errors[1]
+    assert run.run().is_file()
