@@ -213,7 +213,7 @@ LSEG_MINI = Variant(
     embed_dim=384,
     templates=("{}", "a photo of a {}", "a picture of the {}", "there is a {} in the scene"),
     text_projection=True,
-    weights=("lseg_mini.safetensors", "ad787e5125a4f3c050ad43179c325c386a43fd9bad89d508081e44eff7c66862"),
+    weights=("lseg_mini.safetensors", "c3464c55fceaacfd33747fb2b4a9b411118b4d3c8898f66130cfc9c59adb0364"),
 )
 LSEG_MINI_STREET = replace(
     LSEG_MINI,

@@ -379,7 +379,7 @@ def test_words_kept_for_measuring_are_not_training_text() -> None:
         trained = kept & set(strings(yaml.safe_load(path.read_text(encoding="utf-8"))))
         assert not trained, f"{path.name} has {sorted(trained)}"
     things = read_eval_config(CONFIGS / "eval" / "voc_animals.yaml").words["other words"][:20]
-    for name in ("lseg_mini_1.yaml", "words_mini.yaml"):
+    for name in ("lseg_mini.yaml", "words_mini.yaml"):
         text = set(strings(yaml.safe_load((CONFIGS / "train" / name).read_text(encoding="utf-8"))))
         assert not text & set(things), name
 
