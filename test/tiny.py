@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +10,7 @@ from torch.nn import functional
 
 from lseg_ros.model.net import LSegNet
 from lseg_ros.model.text import TextEncoder
-from lseg_ros.model.variants import CnnBackbone, Decoder, Variant
+from lseg_ros.model.variants import CnnBackbone, Decoder, DeepLab, Variant
 
 TINY = Variant(
     name="tiny",
@@ -20,6 +21,14 @@ TINY = Variant(
     mean=(0.5, 0.4, 0.3),
     std=(0.5, 0.25, 0.125),
     input_size=96,
+)
+
+BACKBONE = CnnBackbone("mobilenetv2_035", taps=(1, 4), output_stride=16, pad_type="same", widened=(1,))
+TINY_DEEPLAB = replace(TINY, name="tiny_deeplab", backbone=BACKBONE, decoder=DeepLab(width=12, skip=6, features=8))
+TINY_SECOND = replace(
+    TINY_DEEPLAB,
+    backbone=replace(BACKBONE, second_from=3),
+    decoder=DeepLab(width=12, skip=6, features=8, second_classes=3),
 )
 
 
@@ -60,3 +69,8 @@ def tiny_net(seed: int = 0) -> LSegNet:
         noise = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(seed)) * 2 - 1
         net.decoder.head.bias -= net.decoder(net.encoder(noise)).mean((0, 2, 3))
     return net
+
+
+def without_counts(net: nn.Module) -> dict[str, Tensor]:
+    """Returns a network's tensors as converted files have them: without how often BatchNorm saw a batch."""
+    return {key: tensor for key, tensor in net.state_dict().items() if not key.endswith("num_batches_tracked")}

@@ -131,9 +131,7 @@ def join_second(net: LSegNet, path: Path, images: Iterable[Tensor]) -> None:
 
 def _pixels(cnn: nn.Module, images: Tensor, count: int) -> Tensor:
     """Runs the first stages; returns [pixels,C] float64."""
-    x = stem(cnn, images)
-    for stage in stages(cnn)[:count]:
-        x = stage(x)
+    x = stages(cnn)[:count](stem(cnn, images))
     return x.movedim(1, -1).flatten(0, -2).double()
 
 

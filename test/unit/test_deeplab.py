@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 import torch
 from safetensors.torch import save_file
-from tiny import TINY, HashText
+from tiny import BACKBONE, TINY, TINY_DEEPLAB, TINY_SECOND, HashText, without_counts
 from torch import Tensor
 from torch.nn import functional
 
@@ -16,17 +16,10 @@ from lseg_ros.model.deeplab import DeepLabDecoder, Evidence
 from lseg_ros.model.fused_encoder_decoder import FusedEncoderDecoder
 from lseg_ros.model.net import LSegNet
 from lseg_ros.model.reader import CheckpointError, read_weights
-from lseg_ros.model.variants import CnnBackbone, DeepLab, from_json, to_json
+from lseg_ros.model.variants import from_json, to_json
 from lseg_ros.training.closed_form import begin_as_classifier, begin_with_evidence, fit_head, join_second
 from lseg_ros.training.initialise import initialise
 
-BACKBONE = CnnBackbone("mobilenetv2_035", taps=(1, 4), output_stride=16, pad_type="same", widened=(1,))
-TINY_DEEPLAB = replace(TINY, name="tiny_deeplab", backbone=BACKBONE, decoder=DeepLab(width=12, skip=6, features=8))
-TINY_SECOND = replace(
-    TINY_DEEPLAB,
-    backbone=replace(BACKBONE, second_from=3),
-    decoder=DeepLab(width=12, skip=6, features=8, second_classes=3),
-)
 IMAGES = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
 
 
@@ -237,9 +230,7 @@ def test_the_second_network_is_fitted_to_the_stages_that_it_shares(tmp_path: Pat
         encoder.second.load_state_dict(stages(former)[3:].state_dict())
         expected = encoder.second(stages(former)[:3](stem(former, IMAGES)))
         before = encoder(IMAGES)[-1]
-        counts = [key for key in former.state_dict() if key.endswith("num_batches_tracked")]
-        state = {key: tensor for key, tensor in former.state_dict().items() if key not in counts}
-        save_file(state, tmp_path / "second.safetensors")
+        save_file(without_counts(former), tmp_path / "second.safetensors")
         join_second(net, tmp_path / "second.safetensors", [IMAGES])
         after = encoder(IMAGES)[-1]
     assert not torch.allclose(before, expected, rtol=0, atol=0.1 * float(expected.std()))

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save_file
-from tiny import TINY, tiny_net
+from tiny import BACKBONE, TINY, TINY_SECOND, tiny_net, without_counts
 from torch.nn import functional
 from training_run import BLOCKS, CONFIG, write_data
 
@@ -22,7 +22,7 @@ from lseg_ros.model import weights
 from lseg_ros.model.backbone import network, stages, stem
 from lseg_ros.model.deeplab import Context
 from lseg_ros.model.text import Clip, build_text_encoder
-from lseg_ros.model.variants import VARIANTS, ClipText, CnnBackbone, Decoder, DeepLab, HeadBlock, VitBackbone
+from lseg_ros.model.variants import VARIANTS, ClipText, Decoder, HeadBlock, VitBackbone
 from lseg_ros.model.weights import own_state
 from lseg_ros.training import batches, trainer
 from lseg_ros.training.config import SourceConfig, TrainConfig
@@ -43,12 +43,6 @@ TINY_VIT = replace(
         width=16, depth=4, heads=2, patch=16, grid=4, taps=(0, 1, 2, 3), channels=(8, 8, 8, 8), scale=(4, 2, 1, 0.5)
     ),
     decoder=replace(TINY.decoder, upsample=(2, 2, 2, 2), separable=False),
-)
-
-
-TINY_CNN = CnnBackbone("mobilenetv2_035", taps=(1, 4), output_stride=16, pad_type="same", widened=(1,), second_from=3)
-TINY_SECOND = replace(
-    TINY, name="tiny_second", backbone=TINY_CNN, decoder=DeepLab(width=12, skip=6, features=8, second_classes=2)
 )
 
 
@@ -416,20 +410,18 @@ def test_other_initial_weights(data: Path, tmp_path: Path) -> None:
 
 def test_a_run_with_a_second_network(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(7)
-    networks = {name: network(TINY_CNN).eval() for name in ("first", "second")}
+    networks = {name: network(BACKBONE).eval() for name in ("first", "second")}
     for name, net in networks.items():
-        counts = [key for key in net.state_dict() if key.endswith("num_batches_tracked")]  # converted files lack them
         context = Context(stages(net)[-1][-1].conv_pwl.out_channels, 12).state_dict()
-        logits = {"logits.weight": torch.randn(3, 12, 1, 1), "logits.bias": torch.zeros(3)}
-        tensors = {key: tensor for key, tensor in net.state_dict().items() if key not in counts}
-        tensors |= {f"deeplab.{key}": tensor for key, tensor in (context | logits).items()}
-        save_file(tensors, data / f"{name}.safetensors")
+        logits = {"logits.weight": torch.randn(4, 12, 1, 1), "logits.bias": torch.zeros(4)}
+        tensors = {f"deeplab.{key}": tensor for key, tensor in (context | logits).items()}
+        save_file(without_counts(net) | tensors, data / f"{name}.safetensors")
     config = replace(
         CONFIG,
-        variant="tiny_second",
+        variant=TINY_SECOND.name,
         init=("first.safetensors",),
         second_init="second.safetensors",
-        second_classifier={1: "red thing", 2: "blue thing"},
+        second_classifier={1: "red thing", 2: "green thing", 3: "blue thing"},
         steps=3,
         ema=0,
     )
