@@ -22,20 +22,33 @@ _CONTEXT = re.compile(r"deeplab\.(aspp0|image_pooling|concat_projection)\.")
 _SECOND = "encoder.second."  # the stages that the second network has of its own
 
 
+def located(name_or_path: str, data: Path) -> Path:
+    """Returns the path of a weights file.
+
+    Args:
+        name_or_path: The name of a variant, or a file relative to `data`.
+        data: The run's folder of data.
+
+    Raises:
+        ValueError: It is no known variant, or its weights are damaged.
+        FileNotFoundError: The variant's weights are missing.
+    """
+    return weights_path(name_or_path) if is_name(name_or_path) else data / from_home(name_or_path)
+
+
 def initialise(
-    net: LSegNet, init: Sequence[str], text_init: str | None, data: Path, second_init: str | None = None
+    net: LSegNet, init: Sequence[Path], text_init: Path | None = None, second_init: Path | None = None
 ) -> None:
     """Loads the initial weights of a run.
 
     Args:
         net: A network with random weights. Tensors without initial weights keep them.
-        init: A named variant, or a file relative to `data`: of this package, of the original LSeg, or an image encoder
-            alone with timm's names. Several files are averaged: networks that were trained on from the same weights are
-            better on average than each of them ("model soups", Wortsman et al., ICML 2022).
-        text_init: A file relative to `data` with the text tower of a CLIP, with OpenAI's or open_clip's names; or a
-            file as for `init`, of which only the text tower is used.
-        data: The run's folder of data.
-        second_init: A file relative to `data` with an image encoder, with timm's names, for the second network.
+        init: Files of this package, of the original LSeg, or image encoders alone with timm's names. Several files are
+            averaged: networks that were trained on from the same weights are better on average than each of them
+            ("model soups", Wortsman et al., ICML 2022).
+        text_init: A file with the text tower of a CLIP, with OpenAI's or open_clip's names; or a file as for `init`, of
+            which only the text tower is used.
+        second_init: A file with an image encoder, with timm's names, for the second network.
 
     Raises:
         FileNotFoundError: A file does not exist.
@@ -43,30 +56,24 @@ def initialise(
     """
     has_text = False
     if init:
-        paths = [_located(name, data) for name in init]
-        state = _mean({path: _our_names(read_weights(path)[0]) for path in paths})
-        has_text = _fill_encoder(net, state, paths[0], optional=None if second_init is None else _SECOND)
+        state = _mean({path: _our_names(read_weights(path)[0]) for path in init})
+        has_text = _fill_encoder(net, state, init[0], optional=None if second_init is None else _SECOND)
     if second_init is not None:
-        path = _located(second_init, data)
         backbone = net.variant.backbone
         if not isinstance(backbone, CnnBackbone) or not backbone.second_from:
-            raise ValueError(f"'second_init' is {second_init}, and {net.variant.name} has no second network")
-        named = {_second_name(key, backbone.second_from): tensor for key, tensor in read_weights(path)[0].items()}
-        _load(net, {name: tensor for name, tensor in named.items() if name is not None}, path, _SECOND)
+            raise ValueError(f"'second_init' is {second_init.name}, and {net.variant.name} has no second network")
+        state = read_weights(second_init)[0]
+        named = {_second_name(key, backbone.second_from): tensor for key, tensor in state.items()}
+        _load(net, {name: tensor for name, tensor in named.items() if name is not None}, second_init, _SECOND)
     if text_init is not None:
-        path = _located(text_init, data)
-        state = {_clip_name(key): tensor for key, tensor in _our_names(read_weights(path)[0]).items()}
+        state = {_clip_name(key): tensor for key, tensor in _our_names(read_weights(text_init)[0]).items()}
         text = {key: tensor for key, tensor in state.items() if key.startswith("text_encoder.")}
-        _load(net, text, path, "text_encoder.")
+        _load(net, text, text_init, "text_encoder.")
     elif isinstance(net.variant.text, ClipText) and not has_text:
         raise ValueError(
             f"the text encoder of {net.variant.name} stays as it is in training, and so needs weights from the start; "
             "give 'text_init', a file with the weights of a CLIP"
         )
-
-
-def _located(name_or_path: str, data: Path) -> Path:
-    return weights_path(name_or_path) if is_name(name_or_path) else data / from_home(name_or_path)
 
 
 def _our_names(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -27,7 +27,7 @@ from lseg_ros.training.closed_form import begin_as_classifier, begin_with_eviden
 from lseg_ros.training.config import Run, TrainConfig
 from lseg_ros.training.depthwise import quicken
 from lseg_ros.training.distributed import World
-from lseg_ros.training.initialise import initialise
+from lseg_ros.training.initialise import initialise, located
 from lseg_ros.training.loading import prepared
 from lseg_ros.training.log import RunLog
 from lseg_ros.training.objective import Objective
@@ -116,17 +116,20 @@ class Trainer:
         torch.manual_seed(config.seed)
         variant = variant_named(config.variant)
         self.net = LSegNet(variant, build_text_encoder(variant))
-        first = _initial_weights(config, before)
-        initialise(self.net, first, config.text_init, data, config.second_init)
-        if config.classifier:
-            begin_as_classifier(self.net, data / first[0], config.classifier, config.words)
-        if config.second_init is not None and config.second_classifier:
-            begin_with_evidence(self.net, data / config.second_init, config.second_classifier, config.words)
+        init = [located(name, data) for name in _initial_weights(config, before)]
+        text_init = None if config.text_init is None else located(config.text_init, data)
+        second_init = None if config.second_init is None else located(config.second_init, data)
+        initialise(self.net, init, text_init, second_init)
+        continues = self._state.is_file()  # then `resume` loads what is fitted below
+        if config.classifier and not continues:
+            begin_as_classifier(self.net, init[0], config.classifier, config.words)
+        if second_init is not None and config.second_classifier and not continues:
+            begin_with_evidence(self.net, second_init, config.second_classifier, config.words)
         self.net.to(world.device).to(memory_format=torch.channels_last)
         self.batches = Batches(config, variant, sources, self._embed(phrases_of(sources.values())))
-        if config.second_init is not None:
+        if second_init is not None and not continues:
             self.net.eval()  # until the first step
-            join_second(self.net, data / config.second_init, (self.batches.batch(n).images for n in range(_JOINING)))
+            join_second(self.net, second_init, (self.batches.batch(n).images for n in range(_JOINING)))
         freeze(self.net, config)
         if world.device.type == "cpu":
             quicken(self.net)
@@ -147,6 +150,11 @@ class Trainer:
     def _embed(self, phrases: list[str]) -> dict[str, Tensor]:
         # In chunks, because thousands of phrases at once would take gigabytes.
         return dict(zip(phrases, in_chunks(self.net.embed_text, phrases).cpu(), strict=True))
+
+    @property
+    def _state(self) -> Path:
+        """The path of the saved state."""
+        return self.out / "last.pt"
 
     @property
     def weights(self) -> Path:
@@ -283,7 +291,7 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "scaler": None if self.scaler is None else self.scaler.state_dict(),
         }
-        save_state(self.out / "last.pt", state, self.config, self.world.size)
+        save_state(self._state, state, self.config, self.world.size)
 
     def resume(self) -> None:
         """Continues from `last.pt` if there is one.
@@ -291,18 +299,16 @@ class Trainer:
         Raises:
             ValueError: The file belongs to another run.
         """
-        state = load_state(self.out / "last.pt", self.config, self.world.size, self.world.device)
+        state = load_state(self._state, self.config, self.world.size, self.world.device)
         if state is not None:
-            check_contents(state["contents"], self.contents, self.out / "last.pt")
+            check_contents(state["contents"], self.contents, self._state)
             self.step, self.recent, self.best, self.ema = (state[key] for key in ("step", "recent", "best", "ema"))
             self.net.load_state_dict(state["net"], strict=False)
             self.optimizer.load_state_dict(state["optimizer"])
             if self.scaler is not None:
                 self.scaler.load_state_dict(state["scaler"])
         if not self.world.same(self.step):
-            raise ValueError(
-                f"not all processes have the same {self.out / 'last.pt'}; give a folder that all of them share"
-            )
+            raise ValueError(f"not all processes have the same {self._state}; give a folder that all of them share")
 
     def _averaged(self) -> LSegNet:
         """Returns a copy of the network with the averaged weights, if they are averaged."""

@@ -200,20 +200,21 @@ def test_the_second_network_begins_with_weights_of_its_own(tmp_path: Path) -> No
     torch.manual_seed(1)
     source, net = LSegNet(TINY_SECOND, HashText()), LSegNet(TINY_SECOND, HashText())
     other = network(BACKBONE)
+    first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
     with torch.no_grad():
         cast(Any, source.encoder).second.load_state_dict(stages(other)[3:].state_dict())
     context = {f"deeplab.{name}": value for name, value in decoder_of(source).context.state_dict().items()}
-    save_file({**cast(Any, source.encoder).cnn.state_dict(), **context}, tmp_path / "first.safetensors")
+    save_file({**cast(Any, source.encoder).cnn.state_dict(), **context}, first)
     context = {f"deeplab.{name}": value for name, value in evidence_of(source).context.state_dict().items()}
-    save_file({**other.state_dict(), **context}, tmp_path / "second.safetensors")
+    save_file({**other.state_dict(), **context}, second)
 
-    initialise(net, ["first.safetensors"], None, tmp_path, "second.safetensors")
+    initialise(net, [first], second_init=second)
     for part in ("encoder", "decoder.context", "decoder.evidence.context"):
         torch.testing.assert_close(net.get_submodule(part).state_dict(), source.get_submodule(part).state_dict())
     with pytest.raises(CheckpointError, match=r"first\.safetensors lacks encoder\.second"):
-        initialise(net, ["first.safetensors"], None, tmp_path)
+        initialise(net, [first])
     with pytest.raises(ValueError, match="'second_init' is second.safetensors, and tiny_deeplab has no second network"):
-        initialise(tiny_deeplab(), [], None, tmp_path, "second.safetensors")
+        initialise(tiny_deeplab(), [], second_init=second)
 
 
 def test_the_second_network_is_fitted_to_the_stages_that_it_shares(tmp_path: Path) -> None:

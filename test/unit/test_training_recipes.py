@@ -409,6 +409,7 @@ def test_other_initial_weights(data: Path, tmp_path: Path) -> None:
 
 
 def test_a_run_with_a_second_network(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(data))
     torch.manual_seed(7)
     networks = {name: network(BACKBONE).eval() for name in ("first", "second")}
     for name, net in networks.items():
@@ -420,7 +421,7 @@ def test_a_run_with_a_second_network(data: Path, tmp_path: Path, monkeypatch: py
         CONFIG,
         variant=TINY_SECOND.name,
         init=("first.safetensors",),
-        second_init="second.safetensors",
+        second_init="~/second.safetensors",
         second_classifier={1: "red thing", 2: "green thing", 3: "blue thing"},
         steps=3,
         ema=0,
@@ -439,3 +440,10 @@ def test_a_run_with_a_second_network(data: Path, tmp_path: Path, monkeypatch: py
             errors.append(float(error.square().mean()))
     assert errors[0] < 0.7 * errors[1]
     assert run.run().is_file()
+    monkeypatch.delattr(trainer, "join_second")
+    monkeypatch.delattr(trainer, "begin_with_evidence")
+    continued = Trainer(config, data, tmp_path / "run")
+    continued.resume()
+    assert continued.finished
+    for name, tensor in own_state(run.net).items():
+        assert torch.equal(tensor, own_state(continued.net)[name]), name
