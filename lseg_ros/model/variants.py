@@ -213,7 +213,7 @@ LSEG_MINI = Variant(
     embed_dim=384,
     templates=("{}", "a photo of a {}", "a picture of the {}", "there is a {} in the scene"),
     text_projection=True,
-    weights=("lseg_mini.safetensors", "c3464c55fceaacfd33747fb2b4a9b411118b4d3c8898f66130cfc9c59adb0364"),
+    weights=("lseg_mini.safetensors", "d85afcda0138b503e841c423b1e6cbe4005269bc92b5c03a9bd183599860c6ec"),
 )
 LSEG_MINI_STREET = replace(
     LSEG_MINI,
