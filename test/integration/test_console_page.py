@@ -228,7 +228,7 @@ def test_the_page(page: Page, stack: Stack) -> None:
     page.find("#teach-label").send_keys("brew")
     page.find("#teach-apply").click()
     until(lambda: page.names() == [*LABELS, "brew"])
-    assert page.data("frozen") == "" and "brew is taught" in page.text("#teach-message")
+    until(lambda: page.data("frozen") == "" and "brew is taught" in page.text("#teach-message"))
     until(lambda: page.share("brew") > 0)
     page.find("#undo").click()
     until(lambda: page.names() == LABELS)
